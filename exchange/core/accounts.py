@@ -1,0 +1,105 @@
+"""Accounts and their margin pools: who owns what, and where each pool stands.
+
+A pool is the row of ledger, margin and default. Every account starts with one cross pool; the
+house's own pools come first (see `ledger.House`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+
+from exchange.core import limits
+from exchange.core.ledger import HOUSE_POOLS
+from margin.invariant import Int64Array, check
+from margin.margin_call import MarginCall
+
+NO_OWNER = -1
+
+
+class LiquidationOrder(msgspec.Struct):
+    """One order of a case in the running batch: what the position was, what is to be traded."""
+
+    instrument: int
+    lots_before: int
+    quantity_lots: int
+    fee_minor: int
+
+
+class LiquidationCase(msgspec.Struct):
+    """A default being worked off, one step a cycle, until the pool is healthy or empty."""
+
+    pool: int
+    opened_cycle: int
+    call_expired: bool
+    public_attempts: int = 0
+    orders: list[LiquidationOrder] = []
+
+
+class Accounts:
+    """Names, pools, order sequences, standing margin calls and open liquidation cases."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.number_of: dict[str, int] = {}
+        self.pool_of: list[int] = []
+        self.owner_of: list[int] = [NO_OWNER] * HOUSE_POOLS
+        self.own_sequence: Int64Array = np.zeros(0, np.int64)
+        self.calls: dict[int, MarginCall] = {}
+        self.cases: dict[int, LiquidationCase] = {}
+        self.withdrawals_frozen = False
+
+    @property
+    def pools(self) -> int:
+        """Number of pools, the house's included."""
+        return len(self.owner_of)
+
+    def open(self, name: str) -> tuple[int, int]:
+        """Add an account and its cross pool; returns both numbers."""
+        check(name not in self.number_of, "account names are unique")
+        check(self.pools < limits.POOLS_MAX, "room for another pool")
+        account, pool = len(self.names), self.pools
+        self.names.append(name)
+        self.number_of[name] = account
+        self.pool_of.append(pool)
+        self.owner_of.append(account)
+        if account >= len(self.own_sequence):
+            room = np.zeros(max(16, len(self.own_sequence)), np.int64)
+            self.own_sequence = np.concatenate((self.own_sequence, room))
+        return account, pool
+
+    def next_own_sequence(self, account: int) -> int:
+        """Count up the account's own order sequence (its only claim inside a batch)."""
+        following = int(self.own_sequence[account]) + 1
+        self.own_sequence[account] = following
+        return following
+
+    def in_liquidation(self, pool: int) -> bool:
+        """Whether a liquidation case is open for the pool."""
+        return pool in self.cases
+
+    def parts(self) -> Iterator[tuple[str, bytes]]:
+        """Canonical bytes: dictionaries in order of pool number."""
+        encode = msgspec.msgpack.encode
+        yield "accounts.names", encode(self.names)
+        yield "accounts.pools", encode((self.pool_of, self.owner_of))
+        yield "accounts.sequence", self.own_sequence[: len(self.names)].tobytes()
+        yield "accounts.calls", encode(sorted(self.calls.items(), key=lambda item: item[0]))
+        yield "accounts.cases", encode([self.cases[pool] for pool in sorted(self.cases)])
+        yield "accounts.frozen", bytes([self.withdrawals_frozen])
+
+    def load(self, parts: dict[str, bytes]) -> None:
+        """Restore what `parts` gave."""
+        decode = msgspec.msgpack.decode
+        for name in decode(parts["accounts.names"], type=list[str]):
+            self.open(name)
+        pools = decode(parts["accounts.pools"], type=tuple[list[int], list[int]])
+        self.pool_of, self.owner_of = pools
+        sequence = np.frombuffer(parts["accounts.sequence"], np.int64)
+        self.own_sequence[: len(sequence)] = sequence
+        self.calls = dict(decode(parts["accounts.calls"], type=list[tuple[int, MarginCall]]))
+        cases = decode(parts["accounts.cases"], type=list[LiquidationCase])
+        self.cases = {case.pool: case for case in cases}
+        self.withdrawals_frozen = bool(parts["accounts.frozen"][0])

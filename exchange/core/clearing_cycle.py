@@ -1,0 +1,90 @@
+"""The cycle after a batch, step by step; nothing here but the order in which things happen.
+
+1 seal - 2 uncross - 3 settle (three journaled commands carry the phases: Seal, Uncross, Revalue)
+4 marks - 5 variation margin, funding, expiry - 6 revalue - 7 margin calls - 8 liquidate
+9 default waterfall - 10 release gains, prove the books, hash.
+"""
+
+from __future__ import annotations
+
+from exchange.core.commands import Revalue, Seal, Uncross
+from exchange.core.events import CycleClosed, Event, PositionsRevalued
+from exchange.core.ledger import House
+from exchange.core.liquidation import advance_cases, margin_calls, unwind_fund
+from exchange.core.revalue import release_gains, take_marks
+from exchange.core.risk import Risk
+from exchange.core.risk_gate import RiskGate
+from exchange.core.seal import seal
+from exchange.core.state import Phase, State
+from exchange.core.uncross import uncross
+from exchange.core.venue import USDC
+from exchange.core.waterfall import Waterfall
+from margin.invariant import check
+
+
+def run_seal(state: State, gate: RiskGate, command: Seal) -> list[Event]:
+    """Step 1: fix the order set."""
+    check(state.phase == Phase.COLLECTING, "a batch is sealed while it collects")
+    check(command.batch == state.batch, "the batch that is sealed is the one that collects")
+    state.ledger.cycle = state.batch
+    events = seal(state, gate, command.batch, command.time_ns)
+    state.phase = Phase.SEALED
+    return events
+
+
+def run_uncross(state: State, command: Uncross) -> list[Event]:
+    """Steps 2 and 3: clear and settle."""
+    check(state.phase == Phase.SEALED, "a batch is uncrossed after its seal")
+    check(command.batch == state.batch, "the batch that is uncrossed is the sealed one")
+    events = uncross(state)
+    state.phase = Phase.UNCROSSED
+    return events
+
+
+def run_revalue(state: State, risk: Risk, gate: RiskGate, command: Revalue) -> list[Event]:
+    """Steps 4 to 10; afterwards the next batch collects."""
+    check(state.phase == Phase.UNCROSSED, "revaluation follows the uncrossing")
+    check(command.cycle == state.batch, "a cycle has the number of its batch")
+    marks = state.marks
+    problem = marks.validate_command(command)
+    check(not problem, f"marks are valid: {problem}")
+    elapsed_ns = command.time_ns - marks.time_ns if marks.is_open else 0
+    period_ns = state.venue.funding.period_ns
+    before = command.time_ns - elapsed_ns
+    crossed = command.time_ns // period_ns - before // period_ns
+    marks.take(command)
+    marks.funding_payments += crossed
+    gains, events = take_marks(state, elapsed_ns, crossed)
+    risk.reprice()
+    risk.revalue(gains.pending)
+    events += margin_calls(state, risk)
+    to_waterfall, steps = advance_cases(state, risk)
+    events += steps
+    events += Waterfall(state, risk, gains).run(to_waterfall) if to_waterfall else []
+    events += unwind_fund(state, risk)
+    events += release_gains(state, gains)
+    gains.pending[:] = 0
+    risk.revalue()
+    events.append(
+        PositionsRevalued(
+            command.cycle, risk.equity.copy(), risk.initial.copy(), risk.maintenance.copy()
+        )
+    )
+    marks.forget_observations()
+    return events + _close(state, risk, gate, command)
+
+
+def _close(state: State, risk: Risk, gate: RiskGate, command: Revalue) -> list[Event]:
+    """Step 10: the books balance, the laws hold, the state has a hash."""
+    state.validate()
+    short = risk.users() & (risk.equity < 0)
+    state.accounts.withdrawals_frozen = bool(short.any())
+    for house in (House.VENUE_CAPITAL, House.DEFAULT_FUND, House.BONDS, House.FEES):
+        check(state.ledger.balance(house, USDC) >= 0, f"{house.name} is never below zero")
+    state.client_orders.close_cycle()
+    state.cycle = command.cycle
+    state.batch += 1
+    state.phase = Phase.COLLECTING
+    gate.rebuild()
+    state.last_hash = state.digest()
+    return [CycleClosed(state.cycle, command.time_ns, state.last_hash)]

@@ -1,0 +1,133 @@
+"""The contracts listed at the venue: their terms in columns, and where each stands in its life."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import IntEnum
+
+import msgspec
+import numpy as np
+
+from exchange.core import limits
+from exchange.core.venue import (
+    OPTION_KINDS,
+    InstrumentSpec,
+    Venue,
+    position_lots_max,
+    price_ticks_max,
+    tick_value_minor,
+)
+from margin.invariant import Int64Array, check
+from margin.portfolio import INVERSE, NEVER_NS, Instruments, margin_order
+
+
+class Life(IntEnum):
+    """Where a contract stands."""
+
+    LISTED = 0
+    CLOSED = 1  # past expiry: no orders, waiting for its settlement price
+    SETTLED = 2
+
+
+def value_per_lot_e6(spec: InstrumentSpec, price_e8: int) -> int:
+    """Value of one long lot at `price_e8`, in 10^-6 minor units of the settlement currency.
+
+    Linear and option: coin per lot x price. Inverse: minus USD per lot / price, because a long
+    gives up coin worth that many dollars. Rounded down.
+    """
+    if spec.kind == INVERSE:
+        return -spec.lot_e8 * 10**14 // price_e8
+    return spec.lot_e8 * price_e8 // 10**4
+
+
+class Contracts:
+    """All contracts by slot. Slots are given in listing order and never reused."""
+
+    def __init__(self, venue: Venue) -> None:
+        self.venue = venue
+        self.specs: list[InstrumentSpec] = []
+        self.slot_of: dict[str, int] = {}
+        self.life: list[Life] = []
+        self.halted: list[bool] = []
+        self.price_max: list[int] = []
+        self.lots_max: list[int] = []
+        self.currency: list[int] = []
+        self._index_columns()
+
+    def __len__(self) -> int:
+        return len(self.specs)
+
+    def list_spec(self, spec: InstrumentSpec) -> int:
+        """Add a validated contract and return its slot. Call `reindex` after the last one."""
+        check(spec.name not in self.slot_of, "names of contracts are unique")
+        check(len(self.specs) < limits.INSTRUMENTS_MAX, "room for another contract")
+        slot = len(self.specs)
+        self.specs.append(spec)
+        self.slot_of[spec.name] = slot
+        self.life.append(Life.LISTED)
+        self.halted.append(False)
+        self.price_max.append(price_ticks_max(self.venue, spec))
+        self.lots_max.append(position_lots_max(self.venue, spec))
+        self.currency.append(self.venue.settlement_currency(spec))
+        return slot
+
+    def _index_columns(self) -> None:
+        def column(values: list[int]) -> Int64Array:
+            return np.array(values, np.int64)
+
+        specs = self.specs
+        strikes: dict[tuple[int, int, int], int] = {}
+        groups = [
+            strikes.setdefault((s.underlying, s.expiry_ns, s.strike_e8), len(strikes))
+            if s.kind in OPTION_KINDS else -1
+            for s in specs
+        ]  # fmt: skip
+        self.columns = Instruments(
+            kind=column([s.kind for s in specs]),
+            unit=column([s.underlying for s in specs]),
+            expiry_ns=column([s.expiry_ns for s in specs]),
+            strike_e8=column([s.strike_e8 for s in specs]),
+            lot_e8=column([s.lot_e8 for s in specs]),
+            strike_group=column(groups),
+        )
+        self.by_rank: Int64Array = margin_order(self.columns)
+        self.rank: Int64Array = np.empty(len(specs), np.int64)
+        self.rank[self.by_rank] = np.arange(len(specs))
+        self.tick_e8 = column([s.tick_e8 for s in specs])
+        self.tick_value = column([tick_value_minor(s) for s in specs])
+        self.currency_column = column(self.currency)
+        self.is_option = column([int(s.kind in OPTION_KINDS) for s in specs])
+
+    def reindex(self) -> None:
+        """Rebuild the columns after listing."""
+        self._index_columns()
+
+    def is_option_slot(self, slot: int) -> bool:
+        """Whether the contract in this slot is an option."""
+        return self.specs[slot].kind in OPTION_KINDS
+
+    def listed(self) -> list[int]:
+        """Slots that trade or wait for settlement, in slot order."""
+        return [slot for slot, life in enumerate(self.life) if life != Life.SETTLED]
+
+    def expiring(self, time_ns: int) -> list[int]:
+        """Listed slots whose expiry is at or before `time_ns`."""
+        return [
+            slot
+            for slot, spec in enumerate(self.specs)
+            if self.life[slot] == Life.LISTED and spec.expiry_ns <= time_ns < NEVER_NS
+        ]
+
+    def parts(self) -> Iterator[tuple[str, bytes]]:
+        """Canonical bytes: terms, then life and halts."""
+        yield "contracts.specs", msgspec.msgpack.encode(self.specs)
+        yield "contracts.life", bytes(self.life)
+        yield "contracts.halted", bytes(self.halted)
+
+    def load(self, parts: dict[str, bytes]) -> None:
+        """Restore what `parts` gave."""
+        for spec in msgspec.msgpack.decode(parts["contracts.specs"], type=list[InstrumentSpec]):
+            self.list_spec(spec)
+        self.reindex()
+        self.life = [Life(x) for x in parts["contracts.life"]]
+        self.halted = [bool(x) for x in parts["contracts.halted"]]

@@ -1,0 +1,178 @@
+"""The engine: `apply(command) -> events`, the only way that state changes.
+
+Commands come in the order of the journal. A request that cannot be granted is answered with a
+numbered reason and changes nothing; a broken invariant raises and the engine must not be used
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from exchange.core import clearing_cycle
+from exchange.core.clearing_cycle import run_revalue, run_seal, run_uncross
+from exchange.core.commands import (
+    CancelAll,
+    CancelOrder,
+    Command,
+    Deposit,
+    EditOrder,
+    Genesis,
+    Halt,
+    ListInstruments,
+    OpenAccount,
+    OrderColumns,
+    PlaceOrder,
+    Revalue,
+    Seal,
+    Uncross,
+    Withdraw,
+)
+from exchange.core.events import Event, Rejected, VenueOpened
+from exchange.core.ledger import House
+from exchange.core.listing import halt, list_instruments
+from exchange.core.money import deposit, open_account, withdraw
+from exchange.core.order_entry import cancel, cancel_all, edit, place
+from exchange.core.order_columns import apply_columns
+from exchange.core.reject_reason import PostingCause, RejectReason
+from exchange.core.risk import Risk
+from exchange.core.risk_gate import RiskGate
+from exchange.core.state import Phase, State
+from exchange.core.venue import USDC, validate, validate_instrument
+from margin.invariant import check
+
+__all__ = ["VERSION", "Engine", "clearing_cycle"]
+
+VERSION = "1"
+"""Version of the rules: journals of another version replay with the code that wrote them."""
+
+Handler = Callable[["Engine", Any], list[Event]]
+
+
+class Engine:
+    """The venue as a deterministic state machine."""
+
+    def __init__(self) -> None:
+        self._state: State | None = None
+        self._risk: Risk | None = None
+        self._gate: RiskGate | None = None
+
+    @property
+    def state(self) -> State:
+        """The state; there is one after `Genesis`."""
+        check(self._state is not None, "the first command is Genesis")
+        assert self._state is not None
+        return self._state
+
+    @property
+    def risk(self) -> Risk:
+        """Equity and requirements at the last marks."""
+        check(self._risk is not None, "the first command is Genesis")
+        assert self._risk is not None
+        return self._risk
+
+    @property
+    def gate(self) -> RiskGate:
+        """The pre-trade check."""
+        check(self._gate is not None, "the first command is Genesis")
+        assert self._gate is not None
+        return self._gate
+
+    @property
+    def cycle(self) -> int:
+        """The last finished cycle; -1 before the first."""
+        return self.state.cycle
+
+    @property
+    def last_state_hash(self) -> bytes:
+        """Digest of the state at the end of the last cycle."""
+        return self.state.last_hash
+
+    def state_hash(self) -> bytes:
+        """Digest of the state as it is now."""
+        return self.state.digest()
+
+    def apply(self, command: Command) -> list[Event]:
+        """Apply one command and return what happened."""
+        state = self._state
+        if state is None:
+            check(isinstance(command, Genesis), "the first command is Genesis")
+            return _genesis(self, command)
+        check(command.time_ns >= state.time_ns, "time never runs backwards")
+        kind = type(command)
+        if state.phase != Phase.COLLECTING and kind not in CYCLE_COMMANDS:
+            return [Rejected(RejectReason.CYCLE_OPEN)]
+        state.time_ns = command.time_ns
+        return HANDLERS[kind](self, command)
+
+    def snapshot(self) -> bytes:
+        """Canonical bytes of the state."""
+        return self.state.snapshot()
+
+    @classmethod
+    def restore(cls, data: bytes) -> Engine:
+        """The engine whose snapshot this is; what is derived is derived anew."""
+        engine = cls()
+        engine._adopt(State.restore(data))
+        return engine
+
+    def _adopt(self, state: State) -> None:
+        self._state = state
+        self._risk = Risk(state)
+        self._gate = RiskGate(state, self._risk)
+        if state.marks.is_open:
+            self._risk.reprice()
+            self._risk.revalue()
+            self._gate.rebuild()
+        else:
+            self._risk.add_pools(state.accounts.pools)
+            self._gate.add_pools(state.accounts.pools)
+
+
+def _genesis(engine: Engine, command: Genesis) -> list[Event]:
+    check(command.version == VERSION, f"journal of version {command.version}, not {VERSION}")
+    venue = command.venue
+    validate(venue)
+    state = State(venue, command.seed)
+    for spec in venue.instruments:
+        validate_instrument(venue, spec)
+        state.contracts.list_spec(spec)
+    state.contracts.reindex()
+    state.marks.resize()
+    state.time_ns = command.time_ns
+    for house, amount in (
+        (House.INSURANCE, venue.default.fund_minor),
+        (House.VENUE_CAPITAL, venue.default.venue_capital_minor),
+    ):
+        if amount:
+            state.ledger.transfer(PostingCause.ENDOWMENT, House.EXTERNAL, house, USDC, amount)
+    engine._adopt(state)
+    return [VenueOpened(venue.name, len(state.contracts))]
+
+
+def _second_genesis(engine: Engine, command: Genesis) -> list[Event]:
+    check(False, "Genesis comes once")
+    return []
+
+
+CYCLE_COMMANDS = (Seal, Uncross, Revalue)
+
+HANDLERS: dict[type, Handler] = {
+    Genesis: _second_genesis,
+    OpenAccount: open_account,
+    Deposit: deposit,
+    Withdraw: withdraw,
+    PlaceOrder: place,
+    EditOrder: edit,
+    CancelOrder: cancel,
+    CancelAll: cancel_all,
+    OrderColumns: apply_columns,
+    ListInstruments: list_instruments,
+    Halt: halt,
+    Seal: lambda engine, command: run_seal(engine.state, engine.gate, command),
+    Uncross: lambda engine, command: run_uncross(engine.state, command),
+    Revalue: lambda engine, command: run_revalue(
+        engine.state, engine.risk, engine.gate, command
+    ),
+}

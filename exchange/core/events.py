@@ -1,0 +1,226 @@
+"""Everything the engine can say. Events of many rows stay columns until somebody encodes them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from exchange.core.reject_reason import DoneReason, PostingCause, RejectReason
+from margin.invariant import Int64Array
+from margin.margin_call import CallOutcome
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """Something that happened."""
+
+
+class Rejected(Event, frozen=True):
+    """A request was refused and changed nothing."""
+
+    reason: RejectReason
+    text: str = ""
+
+
+class VenueOpened(Event, frozen=True):
+    """The venue exists; it trades after its first cycle."""
+
+    name: str
+    instruments: int
+
+
+class AccountOpened(Event, frozen=True):
+    """An account and its cross pool."""
+
+    account: int
+    pool: int
+    name: str
+
+
+class Transferred(Event, frozen=True):
+    """A deposit (positive) or withdrawal (negative)."""
+
+    account: int
+    currency: int
+    amount_minor: int
+
+
+class OrderAccepted(Event, frozen=True):
+    """The order waits for the next auction; `repeated` if this client order id came before."""
+
+    order_id: int
+    account: int
+    repeated: bool = False
+
+
+class OrderEdited(Event, frozen=True):
+    """New price and open quantity of an order."""
+
+    order_id: int
+    account: int
+    price_ticks: int
+    quantity_lots: int
+
+
+class OrderDone(Event, frozen=True):
+    """An order left the book with `open_lots` unfilled."""
+
+    order_id: int
+    account: int
+    open_lots: int
+    reason: DoneReason
+
+
+class ColumnsApplied(Event, frozen=True):
+    """What became of each row of `OrderColumns`: its order identifier and its reject reason."""
+
+    order_ids: Int64Array
+    reasons: Int64Array
+
+
+class InstrumentsListed(Event, frozen=True):
+    """Contracts that trade from now on, by slot."""
+
+    slots: tuple[int, ...]
+
+
+class InstrumentHalted(Event, frozen=True):
+    """Auctions of an instrument stop, or resume."""
+
+    instrument: int
+    halted: bool
+
+
+class BatchSealed(Event, frozen=True):
+    """The order set of a batch: per instrument slot with orders, how many; and its digest."""
+
+    batch: int
+    time_ns: int
+    instruments: Int64Array
+    orders: Int64Array
+    root: bytes
+
+
+class Printed(Event, frozen=True):
+    """The outcome of each auction that had orders, one row an instrument (see `auction`)."""
+
+    batch: int
+    instruments: Int64Array
+    states: Int64Array
+    price_ticks: Int64Array
+    volume_lots: Int64Array
+    surplus_lots: Int64Array
+    reference_ticks: Int64Array
+
+
+class Filled(Event, frozen=True):
+    """Fills, one row an order and print."""
+
+    batch: int
+    order_id: Int64Array
+    pool: Int64Array
+    instrument: Int64Array
+    side: Int64Array
+    price_ticks: Int64Array
+    quantity_lots: Int64Array
+    open_lots: Int64Array
+    age_batch: Int64Array
+    fee_minor: Int64Array
+
+
+class OrdersDone(Event, frozen=True):
+    """Orders that left the book in one step, for one reason each."""
+
+    order_id: Int64Array
+    pool: Int64Array
+    open_lots: Int64Array
+    reason: Int64Array
+
+
+class Posted(Event, frozen=True):
+    """Ledger postings of one cause: each row credits `pool` and debits `counter`."""
+
+    cycle: int
+    cause: PostingCause
+    pool: Int64Array
+    counter: Int64Array
+    currency: Int64Array
+    instrument: Int64Array
+    amount_minor: Int64Array
+
+
+class FundingApplied(Event, frozen=True):
+    """Funding of one perpetual over the time since the last revaluation."""
+
+    instrument: int
+    rate_8h_e9: int
+    per_lot_e12: int
+    payments: int
+
+
+class InstrumentSettled(Event, frozen=True):
+    """An expired contract's settlement price, the index average of its last window."""
+
+    instrument: int
+    settlement_e8: int
+    positions: int
+
+
+class CallChanged(Event, frozen=True):
+    """A margin call was issued, cured, expired or overtaken by a breach."""
+
+    pool: int
+    outcome: CallOutcome
+    amount_minor: int
+    deadline_cycle: int
+
+
+class LiquidationStep(Event, frozen=True):
+    """One step of a liquidation case, in words of the waterfall."""
+
+    pool: int
+    step: str
+    instrument: int = -1
+    quantity_lots: int = 0
+    price_ticks: int = 0
+    amount_minor: int = 0
+
+
+class LayerPaid(Event, frozen=True):
+    """A layer of the default waterfall paid part of a pool's deficit."""
+
+    pool: int
+    layer: str
+    amount_minor: int
+
+
+class Deleveraged(Event, frozen=True):
+    """A healthy pool's position was closed against a defaulting one."""
+
+    pool: int
+    defaulter: int
+    instrument: int
+    quantity_lots: int
+    price_e8: int
+
+
+class ShortfallOpen(Event, frozen=True):
+    """A deficit that every layer together could not pay; withdrawals are frozen until it is."""
+
+    pool: int
+    amount_minor: int
+
+
+class PositionsRevalued(Event, frozen=True):
+    """Equity and requirements of every pool after a revaluation (arrays by pool)."""
+
+    cycle: int
+    equity_minor: Int64Array
+    initial_minor: Int64Array
+    maintenance_minor: Int64Array
+
+
+class CycleClosed(Event, frozen=True):
+    """The cycle's books balance; the hash proves the whole state."""
+
+    cycle: int
+    time_ns: int
+    state_hash: bytes

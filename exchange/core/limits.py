@@ -1,0 +1,62 @@
+"""Every bound of the venue in one place, with the proofs that keep 64-bit integers exact.
+
+Integer arithmetic in compiled code wraps silently, so overflow is not detected but made impossible:
+inputs are bounded here, and the assertions below, evaluated at import, show that no product or sum
+of allowed values reaches 2**62.
+"""
+
+from __future__ import annotations
+
+from margin.invariant import check
+
+SAFE = 2**62
+
+# Counts. Order identifiers hold the instrument above the sequence, so that orders sorted by
+# identifier are grouped by instrument and, inside it, in order of acceptance.
+INSTRUMENTS_MAX = 2**12
+INSTRUMENTS_PER_UNIT_MAX = 2**8
+POOLS_MAX = 2**22
+ORDER_SEQUENCE_BITS = 40
+ORDER_SEQUENCE_MAX = 2**ORDER_SEQUENCE_BITS - 1
+
+# Prices and sizes of one order.
+PRICE_TICKS_MAX = 2**31 - 1
+QUANTITY_LOTS_MAX = 2**31 - 1
+
+# One pool's position in one instrument, valued at the highest price the instrument may have.
+POSITION_NOTIONAL_MINOR_MAX = 2**48
+# A pool's balance in one currency, and one transfer.
+BALANCE_MINOR_MAX = 2**55
+TRANSFER_MINOR_MAX = 2**52
+
+# Marks.
+INDEX_E8_MAX = 2**50
+VOLATILITY_E9_MAX = 20 * 10**9
+RATE_E9_MAX = 2 * 10**9
+CLIENT_ORDER_ID_LENGTH_MAX = 64
+LABEL_LENGTH_MAX = 64
+
+# A shock multiplies a position's value by at most this much (a move of +500 %, and the inverse
+# contract's gain converted at the shocked spot), rounded up to a power of two.
+SHOCK_MULTIPLE_MAX = 2**3
+
+
+def order_id_of(instrument: int, sequence: int) -> int:
+    """The identifier of the `sequence`-th order accepted by the venue, placed in `instrument`."""
+    return (instrument << ORDER_SEQUENCE_BITS) | sequence
+
+
+def instrument_of(order_id: int) -> int:
+    """The instrument slot that an order identifier names."""
+    return order_id >> ORDER_SEQUENCE_BITS
+
+
+check(
+    POSITION_NOTIONAL_MINOR_MAX * INSTRUMENTS_PER_UNIT_MAX * SHOCK_MULTIPLE_MAX < SAFE,
+    "a risk unit's scenario loss fits",
+)
+check(PRICE_TICKS_MAX * QUANTITY_LOTS_MAX < SAFE, "price times quantity fits")
+check(order_id_of(INSTRUMENTS_MAX - 1, ORDER_SEQUENCE_MAX) < SAFE, "order identifiers fit")
+check(POOLS_MAX * INSTRUMENTS_MAX < SAFE, "position keys fit")
+check(BALANCE_MINOR_MAX * 2**6 < SAFE, "sums of a pool's balances and gains fit")
+check(TRANSFER_MINOR_MAX * 2 <= BALANCE_MINOR_MAX, "a transfer fits a balance")

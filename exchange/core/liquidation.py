@@ -1,0 +1,192 @@
+"""Step 8 of the cycle: every open liquidation case advances by one step.
+
+A pool below maintenance, or whose margin call expired, gets a case. Its orders are cancelled, then
+a slice that restores it is offered to the next public batch at the fillable price, re-planned each
+cycle. What cannot wait any more goes to the default waterfall (step 9).
+"""
+
+from __future__ import annotations
+
+from exchange.core.accounts import LiquidationCase, LiquidationOrder
+from exchange.core.book_of_pool import slices_of, terms_of
+from exchange.core.events import CallChanged, Event, LiquidationStep
+from exchange.core.ledger import HOUSE_POOLS, House
+from exchange.core.orders import FLAGS, IMMEDIATE, LIQUIDATION, OPEN_LOTS, POOL, REDUCE_ONLY
+from exchange.core.reject_reason import DoneReason, PostingCause
+from exchange.core.risk import Risk
+from exchange.core.seal import close_rows
+from exchange.core.state import State
+from exchange.core.venue import USDC
+from margin.liquidation import plan_slice
+from margin.margin_call import CallOutcome, advance_call
+
+LIQUIDATION_FLAGS = LIQUIDATION | IMMEDIATE | REDUCE_ONLY
+PPB = 10**9
+
+
+def margin_calls(state: State, risk: Risk) -> list[Event]:
+    """Step 7: issue, refresh, cure and expire margin calls; open a case where one ran out."""
+    events: list[Event] = []
+    calls, cases = state.accounts.calls, state.accounts.cases
+    short = risk.users() & (risk.equity < risk.initial)
+    pools = sorted({*short.nonzero()[0].tolist(), *calls})
+    for pool in pools:
+        if pool in cases:
+            calls.pop(pool, None)
+            continue
+        call, outcome = advance_call(
+            calls.get(pool), int(risk.equity[pool]), int(risk.initial[pool]),
+            int(risk.maintenance[pool]), state.ledger.cycle, state.venue.calls.deadline_cycles,
+            frozen=risk.touches_stale(pool),
+        )  # fmt: skip
+        before = calls.pop(pool, None)
+        if call is not None:
+            calls[pool] = call
+        if outcome in (CallOutcome.NONE, CallOutcome.STANDING):
+            continue
+        shown = call or before
+        amount = shown.amount_minor if shown else int(risk.initial[pool] - risk.equity[pool])
+        deadline = shown.deadline_cycle if shown else state.ledger.cycle
+        events.append(CallChanged(pool, outcome, amount, deadline))
+        if outcome in (CallOutcome.EXPIRED, CallOutcome.BREACHED):
+            expired = outcome == CallOutcome.EXPIRED
+            cases[pool] = LiquidationCase(pool, state.ledger.cycle, expired)
+            events.append(LiquidationStep(pool, "opened"))
+    bankrupt = (risk.users() & (risk.equity < 0)).nonzero()[0].tolist()
+    for pool in bankrupt:  # a loss at expiry can leave a pool without a requirement, yet owing
+        if pool not in cases and not risk.touches_stale(pool):
+            cases[pool] = LiquidationCase(pool, state.ledger.cycle, False)
+            events.append(LiquidationStep(pool, "opened"))
+    return events
+
+
+def cancel_orders(state: State, pool: int, keep_reducing: bool) -> list[Event]:
+    """Cancel a pool's orders; reduce-only ones of its owner may stay."""
+    table = state.orders.resting
+    mine = table[POOL] == pool
+    if keep_reducing:
+        mine &= (table[FLAGS] & REDUCE_ONLY) == 0
+    return close_rows(state, mine, DoneReason.LIQUIDATION)
+
+
+def place_house_order(state: State, pool: int, slot: int, lots: int, price_ticks: int) -> None:
+    """Enter a liquidation order (signed lots) into the batch that opens when this cycle ends."""
+    owner = state.accounts.owner_of[pool]
+    sequence = state.orders.next_sequence
+    if owner >= 0:
+        sequence = state.accounts.next_own_sequence(owner)
+    bound = state.contracts.price_max[slot]
+    price = max(1, min(price_ticks, bound))
+    state.orders.append(
+        slot, pool, 1 if lots > 0 else -1, price, abs(lots), LIQUIDATION_FLAGS,
+        state.batch + 1, sequence,
+    )  # fmt: skip
+
+
+def _charge_fills(state: State, risk: Risk, case: LiquidationCase) -> list[Event]:
+    """Charge the liquidation fee on what the last batch filled, never beyond the equity."""
+    events: list[Event] = []
+    for order in case.orders:
+        held = state.positions.lots_of(case.pool, order.instrument)
+        filled = min(abs(held - order.lots_before), abs(order.quantity_lots))
+        if filled == 0:
+            continue
+        fee = order.fee_minor * filled // abs(order.quantity_lots)
+        fee = min(fee, max(0, int(risk.equity[case.pool])))
+        events.append(LiquidationStep(
+            case.pool, "filled", order.instrument, filled * (1 if order.quantity_lots > 0 else -1),
+            amount_minor=fee,
+        ))  # fmt: skip
+        if fee:
+            events.append(state.ledger.transfer(
+                PostingCause.LIQUIDATION_FEE, case.pool, House.INSURANCE, USDC, fee,
+                order.instrument,
+            ))  # fmt: skip
+            risk.equity[case.pool] -= fee
+            risk.equity[House.INSURANCE] += fee
+    case.orders = []
+    return events
+
+
+def _offer(state: State, risk: Risk, case: LiquidationCase) -> list[Event] | None:
+    """Offer the restoring slice to the next public batch; None where the pool is restored."""
+    pool = case.pool
+    plans = plan_slice(
+        slices_of(state, pool), int(risk.equity[pool]),
+        lambda lots: risk.requirement_of(pool, lots)[1],
+        terms_of(state),
+        first_step=case.public_attempts == 0,
+        initial_of=(lambda lots: risk.requirement_of(pool, lots)[0]) if case.call_expired else None,
+    )  # fmt: skip
+    if not plans:
+        return None
+    events: list[Event] = []
+    for plan in plans:
+        before = state.positions.lots_of(pool, plan.instrument)
+        price = plan.prices.fillable_ticks
+        place_house_order(state, pool, plan.instrument, plan.quantity_lots, price)
+        case.orders.append(
+            LiquidationOrder(plan.instrument, before, plan.quantity_lots, plan.fee_minor)
+        )
+        events.append(LiquidationStep(pool, "offered", plan.instrument, plan.quantity_lots, price))
+    case.public_attempts += 1
+    return events
+
+
+def advance_cases(state: State, risk: Risk) -> tuple[list[int], list[Event]]:
+    """Advance every case; returns the pools that go to the waterfall now, and what happened."""
+    to_waterfall: list[int] = []
+    events: list[Event] = []
+    for pool in sorted(state.accounts.cases):
+        case = state.accounts.cases[pool]
+        events += _charge_fills(state, risk, case)
+        if risk.touches_stale(pool):
+            continue
+        if case.opened_cycle == state.ledger.cycle:
+            events += cancel_orders(state, pool, keep_reducing=True)
+        equity, maintenance = int(risk.equity[pool]), int(risk.maintenance[pool])
+        waited = case.public_attempts >= state.venue.default.public_cycles
+        urgent = equity < 0 or 3 * equity < 2 * maintenance
+        has_positions = bool(slices_of(state, pool))
+        if has_positions and not urgent and not waited:
+            offered = _offer(state, risk, case)
+            if offered is not None:
+                events += offered
+                continue
+        restored = equity >= 0 and PPB * equity >= (PPB + state.venue.default.buffer_ppb) * maintenance
+        if restored and (not case.call_expired or equity >= int(risk.initial[pool])):
+            del state.accounts.cases[pool]
+            events.append(LiquidationStep(pool, "restored", amount_minor=equity))
+        else:
+            to_waterfall.append(pool)
+    return to_waterfall, events
+
+
+def unwind_fund(state: State, risk: Risk) -> list[Event]:
+    """The insurance fund offers part of its inventory to the next public batch."""
+    rules = state.venue.default
+    fund = int(House.INSURANCE)
+    if risk.touches_stale(fund):
+        return []
+    events: list[Event] = []
+    for held in slices_of(state, fund):
+        lots = -(-abs(held.quantity_lots) * rules.unwind_fraction_ppb // PPB)
+        long = held.quantity_lots > 0
+        spread_e8 = held.mark_e8 * rules.unwind_spread_ppb // PPB
+        price_e8 = held.mark_e8 - spread_e8 if long else held.mark_e8 + spread_e8
+        ticks = -(-price_e8 // held.tick_e8) if long else price_e8 // held.tick_e8
+        trade = -lots if long else lots
+        place_house_order(state, fund, held.instrument, trade, ticks)
+        events.append(LiquidationStep(fund, "unwinding", held.instrument, trade, max(1, ticks)))
+    return events
+
+
+def open_lots_of_house(state: State) -> int:
+    """Lots that liquidation orders still offer (for the invariant that none survives a batch)."""
+    table = state.orders.resting
+    return int(table[OPEN_LOTS, (table[FLAGS] & LIQUIDATION) != 0].sum())
+
+
+def is_user(pool: int) -> bool:
+    """Whether a pool belongs to an account."""
+    return pool >= HOUSE_POOLS

@@ -1,0 +1,98 @@
+"""Accounts, deposits and withdrawals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from exchange.core import limits
+from exchange.core.commands import Deposit, OpenAccount, Withdraw
+from exchange.core.events import AccountOpened, Event, Rejected, Transferred
+from exchange.core.ledger import House
+from exchange.core.reject_reason import PostingCause, RejectReason
+from exchange.core.state import State
+
+if TYPE_CHECKING:
+    from exchange.core.engine import Engine
+
+
+def open_account(engine: Engine, command: OpenAccount) -> list[Event]:
+    """Open an account with its cross pool."""
+    state = engine.state
+    if command.name in state.accounts.number_of:
+        return [Rejected(RejectReason.ACCOUNT_EXISTS, command.name)]
+    account, pool = state.accounts.open(command.name)
+    state.ledger.add_pools(1)
+    engine.risk.add_pools(1)
+    engine.gate.add_pools(1)
+    return [AccountOpened(account, pool, command.name)]
+
+
+def _refusal(state: State, command: Deposit | Withdraw) -> RejectReason:
+    if not 0 <= command.account < len(state.accounts.names):
+        return RejectReason.ACCOUNT_UNKNOWN
+    if not 0 <= command.currency < state.ledger.currencies:
+        return RejectReason.CURRENCY_UNKNOWN
+    if command.amount_minor <= 0:
+        return RejectReason.AMOUNT_NOT_POSITIVE
+    if command.amount_minor > limits.TRANSFER_MINOR_MAX:
+        return RejectReason.AMOUNT_TOO_LARGE
+    return RejectReason.NONE
+
+
+def _moved(engine: Engine, pool: int) -> None:
+    if engine.state.marks.is_open:
+        engine.risk.revalue_pool(pool)
+        engine.gate.refresh_pool(pool)
+
+
+def deposit(engine: Engine, command: Deposit) -> list[Event]:
+    """Credit an account against the world outside."""
+    state = engine.state
+    reason = _refusal(state, command)
+    if reason:
+        return [Rejected(reason)]
+    pool = state.accounts.pool_of[command.account]
+    after = state.ledger.balance(pool, command.currency) + command.amount_minor
+    if after > limits.BALANCE_MINOR_MAX // 2:
+        return [Rejected(RejectReason.AMOUNT_TOO_LARGE, "the balance would exceed its bound")]
+    posted = state.ledger.transfer(
+        PostingCause.DEPOSIT, House.EXTERNAL, pool, command.currency, command.amount_minor
+    )
+    _moved(engine, pool)
+    return [Transferred(command.account, command.currency, command.amount_minor), posted]
+
+
+def venue_holding(state: State, currency: int) -> int:
+    """What the venue holds of a currency: all that came in and has not gone out."""
+    return -state.ledger.balance(House.EXTERNAL, currency)
+
+
+def withdraw(engine: Engine, command: Withdraw) -> list[Event]:
+    """Pay out, if cash is there and what stays covers positions and orders."""
+    state = engine.state
+    reason = _refusal(state, command)
+    if reason:
+        return [Rejected(reason)]
+    pool = state.accounts.pool_of[command.account]
+    if state.accounts.withdrawals_frozen:
+        return [Rejected(RejectReason.WITHDRAWALS_FROZEN)]
+    if state.accounts.in_liquidation(pool):
+        return [Rejected(RejectReason.ACCOUNT_IN_LIQUIDATION)]
+    available = min(
+        state.ledger.balance(pool, command.currency), venue_holding(state, command.currency)
+    )
+    if command.amount_minor > available:
+        return [Rejected(RejectReason.INSUFFICIENT_FUNDS, "more than the cash there is")]
+    if state.marks.is_open and not engine.gate.covers_withdrawal(
+        pool, command.currency, command.amount_minor
+    ):
+        return [Rejected(RejectReason.INSUFFICIENT_FUNDS, "the rest would not cover the margin")]
+    posted = state.ledger.transfer(
+        PostingCause.WITHDRAWAL, pool, House.EXTERNAL, command.currency, command.amount_minor
+    )
+    _moved(engine, pool)
+    return [Transferred(command.account, command.currency, -command.amount_minor), posted]
+
+

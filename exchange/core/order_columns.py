@@ -1,0 +1,201 @@
+"""Whole batches of orders as columns: the entry for replays of recorded order flow.
+
+Every row is judged by the rules of `order_entry`; where the venue's risk gate is off, in one
+compiled pass, else one by one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit
+
+from exchange.core import limits
+from exchange.core.commands import CancelOrder, EditOrder, OrderColumns, PlaceOrder
+from exchange.core.events import ColumnsApplied, Event, OrderAccepted, Rejected
+from exchange.core.order_entry import cancel, edit, place, refusal_of_instrument
+from exchange.core.orders import (
+    COLUMNS,
+    IMMEDIATE,
+    MARKET,
+    OPEN_LOTS,
+    ORDER_ID,
+    POOL,
+    PRICE_TICKS,
+    SEQUENCE_MASK,
+)
+from exchange.core.reject_reason import RejectReason
+from exchange.core.state import State
+from margin.invariant import Int64Array, check
+
+if TYPE_CHECKING:
+    from exchange.core.engine import Engine
+
+# Fields of one row of the command.
+ACCOUNT, INSTRUMENT, SIDE, PRICE, LOTS, IMMEDIATE_OR_CANCEL, TARGET = range(7)
+FIELDS = 7
+
+_BITS = limits.ORDER_SEQUENCE_BITS
+_ACCOUNT_UNKNOWN = int(RejectReason.ACCOUNT_UNKNOWN)
+_SIDE_UNKNOWN = int(RejectReason.SIDE_UNKNOWN)
+_PRICE_NOT_POSITIVE = int(RejectReason.PRICE_NOT_POSITIVE)
+_PRICE_TOO_HIGH = int(RejectReason.PRICE_TOO_HIGH)
+_QUANTITY_NOT_POSITIVE = int(RejectReason.QUANTITY_NOT_POSITIVE)
+_QUANTITY_TOO_LARGE = int(RejectReason.QUANTITY_TOO_LARGE)
+_ORDER_UNKNOWN = int(RejectReason.ORDER_UNKNOWN)
+_ORDER_NOT_OPEN = int(RejectReason.ORDER_NOT_OPEN)
+_ORDER_NOT_OWNED = int(RejectReason.ORDER_NOT_OWNED)
+
+
+@njit(cache=True)
+def _row_of(order_id: Int64Array, wanted: int) -> int:
+    low, high = 0, len(order_id)
+    while low < high:
+        middle = (low + high) // 2
+        if order_id[middle] < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < len(order_id) and order_id[low] == wanted else -1
+
+
+@njit(cache=True)
+def _refusal(rows: Int64Array, row: int, slot_reason: Int64Array, price_max: Int64Array,
+             lots_max: Int64Array, accounts: int) -> int:  # fmt: skip
+    slot, price, lots = rows[INSTRUMENT, row], rows[PRICE, row], rows[LOTS, row]
+    if rows[ACCOUNT, row] < 0 or rows[ACCOUNT, row] >= accounts:
+        return _ACCOUNT_UNKNOWN
+    if rows[SIDE, row] != 1 and rows[SIDE, row] != -1:
+        return _SIDE_UNKNOWN
+    if slot < 0 or slot >= len(slot_reason) - 1:
+        return int(slot_reason[-1])
+    if slot_reason[slot] != 0:
+        return int(slot_reason[slot])
+    if price < 0:
+        return _PRICE_NOT_POSITIVE
+    if price > price_max[slot]:
+        return _PRICE_TOO_HIGH
+    if lots <= 0:
+        return _QUANTITY_NOT_POSITIVE
+    return _QUANTITY_TOO_LARGE if lots > lots_max[slot] else 0
+
+
+@njit(cache=True)
+def _enter(rows: Int64Array, resting: Int64Array, incoming: Int64Array, entered: Int64Array,
+           first_incoming: int, next_sequence: int, batch: int, pool_of: Int64Array,
+           own_sequence: Int64Array, slot_reason: Int64Array, price_max: Int64Array,
+           lots_max: Int64Array, order_ids: Int64Array, reasons: Int64Array) -> int:  # fmt: skip
+    """New orders into `entered`, reductions into the tables; returns how many entered."""
+    count = 0
+    for row in range(rows.shape[1]):
+        target = rows[TARGET, row]
+        if target == 0:
+            reasons[row] = _refusal(rows, row, slot_reason, price_max, lots_max, len(pool_of))
+            if reasons[row] != 0:
+                continue
+            account = rows[ACCOUNT, row]
+            own_sequence[account] += 1
+            flags = MARKET if rows[PRICE, row] == 0 else 0
+            if rows[IMMEDIATE_OR_CANCEL, row] != 0:
+                flags |= IMMEDIATE
+            order_id = (rows[INSTRUMENT, row] << _BITS) | (next_sequence + count)
+            fields = (order_id, pool_of[account], rows[SIDE, row], rows[PRICE, row],
+                      rows[LOTS, row], flags, batch, own_sequence[account])  # fmt: skip
+            for column in range(COLUMNS):
+                entered[count, column] = fields[column]
+            order_ids[row] = order_id
+            count += 1
+            continue
+        if target < 0:
+            target = order_ids[-target - 1] if -target <= row else 0
+        order_ids[row] = target
+        sequence = target & SEQUENCE_MASK
+        if sequence <= 0 or sequence >= next_sequence + count:
+            reasons[row] = _ORDER_UNKNOWN
+            continue
+        account = rows[ACCOUNT, row]
+        pool = pool_of[account] if 0 <= account < len(pool_of) else -1
+        if sequence >= first_incoming:
+            at = sequence - first_incoming
+            table, at = (incoming, at) if at < len(incoming) else (entered, at - len(incoming))
+            open_lots, owner = table[at, OPEN_LOTS], table[at, POOL]
+            if table[at, ORDER_ID] != target or open_lots == 0:
+                reasons[row] = _ORDER_NOT_OPEN
+            elif owner != pool:
+                reasons[row] = _ORDER_NOT_OWNED
+            else:
+                table[at, OPEN_LOTS] = max(0, open_lots - rows[LOTS, row])
+            continue
+        at = _row_of(resting[ORDER_ID], target)
+        if at < 0 or resting[OPEN_LOTS, at] == 0:
+            reasons[row] = _ORDER_NOT_OPEN
+        elif resting[POOL, at] != pool:
+            reasons[row] = _ORDER_NOT_OWNED
+        else:
+            resting[OPEN_LOTS, at] = max(0, resting[OPEN_LOTS, at] - rows[LOTS, row])
+    return count
+
+
+def _apply_compiled(state: State, rows: Int64Array) -> ColumnsApplied:
+    contracts, orders = state.contracts, state.orders
+    slot_reason = [int(refusal_of_instrument(state, slot)) for slot in range(len(contracts))]
+    slot_reason.append(int(RejectReason.INSTRUMENT_UNKNOWN))
+    order_ids = np.zeros(rows.shape[1], np.int64)
+    reasons = np.zeros(rows.shape[1], np.int64)
+    entered = np.empty((rows.shape[1], COLUMNS), np.int64)
+    buffer = np.frombuffer(orders.incoming, np.int64).reshape(-1, COLUMNS)
+    count = _enter(
+        rows, orders.resting, buffer, entered, orders.first_incoming, orders.next_sequence,
+        state.batch, np.array(state.accounts.pool_of, np.int64), state.accounts.own_sequence,
+        np.array(slot_reason, np.int64), np.array(contracts.price_max, np.int64),
+        np.array(contracts.lots_max, np.int64), order_ids, reasons,
+    )  # fmt: skip
+    del buffer  # the array cannot grow while a view of it exists
+    orders.append_rows(entered[:count])
+    return ColumnsApplied(order_ids, reasons)
+
+
+def _apply_one_by_one(engine: Engine, rows: Int64Array, time_ns: int) -> ColumnsApplied:
+    state = engine.state
+    order_ids, reasons = np.zeros(rows.shape[1], np.int64), np.zeros(rows.shape[1], np.int64)
+    for row, fields in enumerate(rows.T.tolist()):
+        account, slot, side, price, lots, immediate, target = fields
+        if target == 0:
+            event = place(
+                engine, PlaceOrder(time_ns, account, slot, side, price, lots, bool(immediate))
+            )[0]
+        else:
+            order_id = target if target > 0 else int(order_ids[-target - 1]) if -target <= row else 0
+            order_ids[row] = order_id
+            found = state.orders.find(order_id) if order_id > 0 else None
+            left = found[OPEN_LOTS] - lots if found else 0
+            if found and left > 0:
+                change = EditOrder(time_ns, account, order_id, found[PRICE_TICKS], left)
+                event = edit(engine, change)[0]
+            else:
+                event = cancel(engine, CancelOrder(time_ns, account, order_id))[0]
+        if isinstance(event, Rejected):
+            reasons[row] = int(event.reason)
+        elif isinstance(event, OrderAccepted):
+            order_ids[row] = event.order_id
+    return ColumnsApplied(order_ids, reasons)
+
+
+def apply_columns(engine: Engine, command: OrderColumns) -> list[Event]:
+    """Enter all rows; each gets its order identifier and its reject reason (0: none)."""
+    flat = np.frombuffer(command.columns, np.int64)
+    check(len(flat) == FIELDS * command.rows, "columns hold `rows` rows")
+    rows = flat.reshape(FIELDS, command.rows)
+    if engine.state.venue.risk_gate:
+        return [_apply_one_by_one(engine, rows, command.time_ns)]
+    return [_apply_compiled(engine.state, rows)]
+
+
+def warm_up() -> None:
+    """Compile the kernels of this module."""
+    one = np.zeros(1, np.int64)
+    rows = np.frombuffer(bytes(8 * FIELDS), np.int64).reshape(FIELDS, 1)
+    table = np.zeros((1, COLUMNS), np.int64)
+    _enter(rows, np.empty((COLUMNS, 0), np.int64), table, table, 1, 1, 0, one, one, one, one,
+           one, one.copy(), one.copy())  # fmt: skip

@@ -1,0 +1,190 @@
+"""Open orders in columns: the resting ones sorted by identifier, this batch's in arrival order.
+
+An order identifier holds the instrument above a sequence that the venue counts up, so the resting
+table is grouped by instrument and, inside it, sorted by acceptance. Orders of the running batch
+are appended to a flat buffer; because each takes the next sequence, its row is found by
+subtraction. `seal` merges the two into the table that the auction clears.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+
+import numpy as np
+from numba import njit
+
+from exchange.core import limits
+from margin.invariant import BoolArray, Int64Array, check
+
+# Columns of one order.
+ORDER_ID, POOL, SIDE, PRICE_TICKS, OPEN_LOTS, FLAGS, AGE_BATCH, OWN_SEQUENCE = range(8)
+COLUMNS = 8
+
+# Flags of one order.
+MARKET, IMMEDIATE, REDUCE_ONLY, LIQUIDATION = 1, 2, 4, 8
+
+SEQUENCE_MASK = limits.ORDER_SEQUENCE_MAX
+_BITS = limits.ORDER_SEQUENCE_BITS
+
+
+@njit(cache=True)
+def _merge(resting: Int64Array, incoming: Int64Array, instruments: int) -> Int64Array:
+    """Resting (columns x n) and incoming (m x columns) rows with open lots, sorted by order id."""
+    start = np.zeros(instruments + 1, np.int64)
+    arrived = 0
+    for row in range(incoming.shape[0]):
+        if incoming[row, OPEN_LOTS] > 0:
+            start[(incoming[row, ORDER_ID] >> _BITS) + 1] += 1
+            arrived += 1
+    for slot in range(instruments):
+        start[slot + 1] += start[slot]
+    by_id = np.empty(arrived, np.int64)
+    for row in range(incoming.shape[0]):
+        if incoming[row, OPEN_LOTS] > 0:
+            slot = incoming[row, ORDER_ID] >> _BITS
+            by_id[start[slot]] = row
+            start[slot] += 1
+    open_resting = 0
+    for row in range(resting.shape[1]):
+        if resting[OPEN_LOTS, row] > 0:
+            open_resting += 1
+    merged = np.empty((COLUMNS, arrived + open_resting), np.int64)
+    left, right = 0, 0
+    for out in range(merged.shape[1]):
+        while left < resting.shape[1] and resting[OPEN_LOTS, left] == 0:
+            left += 1
+        take_left = right == arrived or (
+            left < resting.shape[1]
+            and resting[ORDER_ID, left] < incoming[by_id[right], ORDER_ID]
+        )
+        if take_left:
+            for column in range(COLUMNS):
+                merged[column, out] = resting[column, left]
+            left += 1
+        else:
+            for column in range(COLUMNS):
+                merged[column, out] = incoming[by_id[right], column]
+            right += 1
+    return merged
+
+
+@njit(cache=True)
+def book_starts(order_id: Int64Array, instruments: int) -> Int64Array:
+    """First row of each instrument's book in a table sorted by order id; length instruments+1."""
+    start = np.zeros(instruments + 1, np.int64)
+    for row in range(len(order_id)):
+        start[(order_id[row] >> _BITS) + 1] += 1
+    for slot in range(instruments):
+        start[slot + 1] += start[slot]
+    return start
+
+
+class OrderTable:
+    """All open orders of the venue, and the sequence that names the next one."""
+
+    def __init__(self) -> None:
+        self.resting: Int64Array = np.empty((COLUMNS, 0), np.int64)
+        self.incoming = array("q")
+        self.next_sequence = 1
+        self.first_incoming = 1
+
+    def append(self, instrument: int, pool: int, side: int, price_ticks: int, lots: int,
+               flags: int, age_batch: int, own_sequence: int) -> int:  # fmt: skip
+        """Add an order of the running batch and return its identifier."""
+        sequence = self.next_sequence
+        self.next_sequence = sequence + 1
+        order_id = (instrument << _BITS) | sequence
+        self.incoming.extend(
+            (order_id, pool, side, price_ticks, lots, flags, age_batch, own_sequence)
+        )
+        return order_id
+
+    def append_rows(self, rows: Int64Array) -> None:
+        """Add rows (n x columns) whose identifiers continue the sequence."""
+        self.incoming.frombytes(rows.tobytes())
+        self.next_sequence += len(rows)
+
+    def find(self, order_id: int) -> tuple[int, ...] | None:
+        """The columns of an open order, or None where it is not open."""
+        row = (order_id & SEQUENCE_MASK) - self.first_incoming
+        if row >= 0:
+            base = row * COLUMNS
+            if base >= len(self.incoming) or self.incoming[base] != order_id:
+                return None
+            found = tuple(self.incoming[base : base + COLUMNS])
+        else:
+            column = self.resting[ORDER_ID]
+            row = int(column.searchsorted(order_id))
+            if row == len(column) or column[row] != order_id:
+                return None
+            found = tuple(self.resting[:, row].tolist())
+        return found if found[OPEN_LOTS] > 0 else None
+
+    def set(self, order_id: int, column: int, value: int) -> None:
+        """Write one column of an open order."""
+        row = (order_id & SEQUENCE_MASK) - self.first_incoming
+        if row >= 0:
+            self.incoming[row * COLUMNS + column] = value
+        else:
+            self.resting[column, int(self.resting[ORDER_ID].searchsorted(order_id))] = value
+
+    def close(self, order_id: int) -> None:
+        """Take an order out; its row disappears at the next seal."""
+        self.set(order_id, OPEN_LOTS, 0)
+
+    def incoming_rows(self) -> Int64Array:
+        """This batch's orders as rows x columns; a copy, so that the buffer may grow on."""
+        return np.array(self.incoming, np.int64).reshape(-1, COLUMNS)
+
+    def of_pool(self, pool: int) -> Int64Array:
+        """All open orders of a pool, columns x n, in order of acceptance."""
+        rows = self.incoming_rows()
+        arrived = rows[(rows[:, POOL] == pool) & (rows[:, OPEN_LOTS] > 0)].T
+        mine = (self.resting[POOL] == pool) & (self.resting[OPEN_LOTS] > 0)
+        found = np.concatenate((self.resting[:, mine], arrived), axis=1)
+        return found[:, np.argsort(found[ORDER_ID] & SEQUENCE_MASK, kind="stable")]
+
+    def seal(self, instruments: int) -> Int64Array:
+        """Merge this batch's orders into the resting table and return it (columns x n)."""
+        rows = np.frombuffer(self.incoming, np.int64).reshape(-1, COLUMNS)
+        self.resting = _merge(self.resting, rows, instruments)
+        del rows
+        self.incoming = array("q")
+        self.first_incoming = self.next_sequence
+        return self.resting
+
+    def keep(self, kept: BoolArray) -> None:
+        """Drop the resting rows that are not `kept`."""
+        check(len(self.incoming) == 0, "rows are dropped only between seal and the next batch")
+        self.resting = np.ascontiguousarray(self.resting[:, kept])
+
+    def validate(self) -> None:
+        """Raise where the table contradicts itself."""
+        ids = self.resting[ORDER_ID]
+        check(bool((ids[1:] > ids[:-1]).all()), "resting orders are sorted by identifier")
+        check(bool((self.resting[OPEN_LOTS] >= 0).all()), "open quantity is never negative")
+        check(len(self.incoming) % COLUMNS == 0, "incoming rows are whole")
+
+    def parts(self) -> Iterator[tuple[str, bytes]]:
+        """Canonical bytes of the table (see `state_hash`)."""
+        yield "orders.resting", self.resting.tobytes()
+        yield "orders.incoming", self.incoming.tobytes()
+        yield "orders.next", b"%d,%d" % (self.next_sequence, self.first_incoming)
+
+    def load(self, parts: dict[str, bytes]) -> None:
+        """Restore what `parts` gave."""
+        flat = np.frombuffer(parts["orders.resting"], np.int64)
+        self.resting = flat.reshape(COLUMNS, -1).copy()
+        self.incoming = array("q")
+        self.incoming.frombytes(parts["orders.incoming"])
+        following, first = parts["orders.next"].split(b",")
+        self.next_sequence, self.first_incoming = int(following), int(first)
+
+
+def warm_up() -> None:
+    """Compile the kernels of this module."""
+    empty = np.empty((COLUMNS, 0), np.int64)
+    rows = np.empty((0, COLUMNS), np.int64)
+    rows.flags.writeable = True
+    book_starts(_merge(empty, rows, 1)[ORDER_ID], 1)

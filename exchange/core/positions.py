@@ -1,0 +1,181 @@
+"""Positions in columns, sorted by (pool, risk unit, expiry, strike, instrument).
+
+The key of a row is the pool above the instrument's rank in margin order, so one sorted column
+finds a position and groups everything that margin reads together. Cash settlement of futures
+telescopes: `settled_minor` is the value up to which a position has been paid, whatever the path.
+Entry value and realised profit are memo fields for the wire and for deleveraging.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numba import njit
+
+from exchange.core.contracts import Contracts
+from margin.fixed_point import mul_div_floor
+from margin.invariant import Int64Array, check
+
+RANK_BITS = 12
+RANK_MASK = 2**RANK_BITS - 1
+
+# Columns of one position.
+KEY, LOTS, CARRIED_LOTS, SETTLED_MINOR, ENTRY_MINOR, REALISED_MINOR = range(6)
+COLUMNS = 6
+
+
+@njit(cache=True)
+def _row_of(keys: Int64Array, key: int) -> int:
+    low, high = 0, len(keys)
+    while low < high:
+        middle = (low + high) // 2
+        if keys[middle] < key:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True)
+def _missing(keys: Int64Array, wanted: Int64Array) -> Int64Array:
+    """Those of `wanted` that have no row."""
+    found = np.empty(len(wanted), np.int64)
+    count = 0
+    for index in range(len(wanted)):
+        row = _row_of(keys, wanted[index])
+        if row == len(keys) or keys[row] != wanted[index]:
+            found[count] = wanted[index]
+            count += 1
+    return found[:count]
+
+
+@njit(cache=True)
+def _apply(table: Int64Array, fill_key: Int64Array, fill_lots: Int64Array,
+           fill_value: Int64Array, paid_at_fill: Int64Array) -> None:  # fmt: skip
+    """Add fills to positions that all have a row; futures owe the fill's value until revalued."""
+    for index in range(len(fill_key)):
+        row = _row_of(table[KEY], fill_key[index])
+        lots, traded, value = table[LOTS, row], fill_lots[index], fill_value[index]
+        if lots == 0 or (lots > 0) == (traded > 0):
+            table[ENTRY_MINOR, row] += value
+        else:
+            closed = min(abs(lots), abs(traded))
+            entry_closed = mul_div_floor(table[ENTRY_MINOR, row], closed, abs(lots))
+            value_closed = mul_div_floor(value, closed, abs(traded))
+            table[REALISED_MINOR, row] -= entry_closed + value_closed
+            table[ENTRY_MINOR, row] += value - value_closed - entry_closed
+        table[LOTS, row] = lots + traded
+        if paid_at_fill[index] == 0:
+            table[SETTLED_MINOR, row] += value
+
+
+class Positions:
+    """All positions of all pools."""
+
+    def __init__(self, contracts: Contracts) -> None:
+        self.contracts = contracts
+        self.table: Int64Array = np.empty((COLUMNS, 0), np.int64)
+
+    @property
+    def pool(self) -> Int64Array:
+        """Pool of each row."""
+        return self.table[KEY] >> RANK_BITS
+
+    @property
+    def instrument(self) -> Int64Array:
+        """Instrument slot of each row."""
+        return self.contracts.by_rank[self.table[KEY] & RANK_MASK]
+
+    @property
+    def lots(self) -> Int64Array:
+        """Signed quantity of each row."""
+        return self.table[LOTS]
+
+    def key_of(self, pool: int, instrument: int) -> int:
+        """The key of a pool's position in an instrument."""
+        return (pool << RANK_BITS) | int(self.contracts.rank[instrument])
+
+    def row_of(self, pool: int, instrument: int) -> int:
+        """The row of a position, or -1 where the pool has none."""
+        key = self.key_of(pool, instrument)
+        row = int(self.table[KEY].searchsorted(key))
+        return row if row < self.table.shape[1] and self.table[KEY, row] == key else -1
+
+    def lots_of(self, pool: int, instrument: int) -> int:
+        """Signed position of a pool in an instrument."""
+        row = self.row_of(pool, instrument)
+        return 0 if row < 0 else int(self.table[LOTS, row])
+
+    def rows_of(self, pool: int) -> slice:
+        """The rows of one pool."""
+        bounds = self.table[KEY].searchsorted([pool << RANK_BITS, (pool + 1) << RANK_BITS])
+        return slice(int(bounds[0]), int(bounds[1]))
+
+    def starts(self, pools: int) -> Int64Array:
+        """First row of each pool, length pools + 1."""
+        return self.table[KEY].searchsorted(np.arange(pools + 1) << RANK_BITS)
+
+    def apply(self, pool: Int64Array, instrument: Int64Array, lots: Int64Array,
+              value_minor: Int64Array) -> None:  # fmt: skip
+        """Add signed `lots` traded at `value_minor` (signed alike) to the positions."""
+        keys = (pool << RANK_BITS) | self.contracts.rank[instrument]
+        missing = _missing(self.table[KEY], keys)
+        if len(missing):
+            fresh = np.unique(missing)
+            rows = np.zeros((COLUMNS, len(fresh)), np.int64)
+            rows[KEY] = fresh
+            at = self.table[KEY].searchsorted(fresh)
+            self.table = np.ascontiguousarray(np.insert(self.table, at, rows, axis=1))
+        _apply(self.table, keys, lots, value_minor, self.contracts.is_option[instrument])
+
+    def drop_flat(self) -> None:
+        """Remove positions of zero lots that owe nothing and carry nothing."""
+        table = self.table
+        kept = (table[LOTS] != 0) | (table[SETTLED_MINOR] != 0) | (table[CARRIED_LOTS] != 0)
+        if not kept.all():
+            self.table = np.ascontiguousarray(table[:, kept])
+
+    def rekey(self, ranks_before: Int64Array) -> None:
+        """Sort anew after listing changed the margin order (`ranks_before`: old rank -> slot)."""
+        slots = ranks_before[self.table[KEY] & RANK_MASK]
+        keys = (self.pool << RANK_BITS) | self.contracts.rank[slots]
+        order = np.argsort(keys, kind="stable")
+        self.table[KEY] = keys
+        self.table = np.ascontiguousarray(self.table[:, order])
+
+    def open_interest(self) -> Int64Array:
+        """Long lots per instrument slot."""
+        total = np.zeros(len(self.contracts), np.int64)
+        long = self.lots > 0
+        np.add.at(total, self.instrument[long], self.lots[long])
+        return total
+
+    def sums(self) -> Int64Array:
+        """Sum of positions per instrument slot: zeros, always."""
+        total = np.zeros(len(self.contracts), np.int64)
+        np.add.at(total, self.instrument, self.lots)
+        return total
+
+    def validate(self) -> None:
+        """Raise unless sorted and netting to zero per instrument."""
+        keys = self.table[KEY]
+        check(bool((keys[1:] > keys[:-1]).all()), "positions are sorted by key")
+        check(not self.sums().any(), "positions sum to zero per instrument")
+
+    def parts(self) -> Iterator[tuple[str, bytes]]:
+        """Canonical bytes of the positions."""
+        yield "positions.table", self.table.tobytes()
+
+    def load(self, parts: dict[str, bytes]) -> None:
+        """Restore what `parts` gave."""
+        flat = np.frombuffer(parts["positions.table"], np.int64)
+        self.table = flat.reshape(COLUMNS, -1).copy()
+
+
+def warm_up() -> None:
+    """Compile the kernels of this module."""
+    table = np.zeros((COLUMNS, 1), np.int64)
+    none = np.empty(0, np.int64)
+    _missing(table[KEY], none)
+    _apply(table, none, none, none, none)

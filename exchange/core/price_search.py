@@ -1,0 +1,365 @@
+"""Where a book prints: the one price of a batch, its volume, and where the rationing starts.
+
+`D(p)` is what would be bought at `p` (market buys and buy limits >= p), `S(p)` what would be sold,
+volume `V = min(D, S)`, imbalance `I = D - S`. Candidates are *all* ticks from the lowest to the
+highest of the limits and the reference. The ladder: maximum V, then minimum |I|, then market
+pressure (all buy-heavy: highest tick, all sell-heavy: lowest), then the reference clamped into
+what is left.
+
+Nothing here walks ticks that hold no order. `I` never rises with the price, so the candidates
+split into a part with I >= 0, where V = S rises up to its last tick `a`, and a part with I < 0,
+where V = D falls from its first tick `b = a + 1`. Comparing `a` with `b` is the whole ladder:
+
+- `a` better and buy-heavy: print `a`
+- `a` better and balanced: the reference, clamped into the balanced run of ticks that ends at `a`
+- `b` better: print `b`, which is sell-heavy
+- equal V and equal |I| (signs are mixed): the reference, clamped into [a, b]
+
+A *level* is a tick with its buy and sell lots. Levels come from a histogram with a level for each
+tick or, where the grid is wide for the orders on it, from sorting the limits. Between two levels D
+and S are constant; such an interior matters only where I changes sign. Both give the same result.
+
+An order's *key* is its limit for a buy, minus its limit for a sell, `MARKET_KEY` for a market
+order: on either side the larger key is served first.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+from exchange.core.radix_sort import sort_rows
+from margin.invariant import Int64Array
+
+MARKET_KEY = 1 << 62
+BOOK_LOTS_BITS = 45  # lots of one book fit in them, so that pro-rata products fit in 62
+SMALL_BOOK_ORDERS = 8  # added to the orders of a book when its grid is judged
+
+INVALID, NO_CROSS, PRINTED, INTERRUPTED, CLAMPED = -1, 0, 1, 2, 3
+
+# rows of `prints`
+STATE, PRICE, VOLUME, SURPLUS = 0, 1, 2, 3
+PRINT_ROWS = 4
+# rows of `cuts`: a side's orders with a key above its line are filled in full; on the rationed
+# side (+1, -1, or 0 for none) the orders at the rationed key share the rationed lots
+BUY_ABOVE, SELL_ABOVE, RATIONED_SIDE, RATIONED_KEY, RATIONED_LOTS = 0, 1, 2, 3, 4
+CUT_ROWS = 5
+
+
+class OrderColumns(NamedTuple):
+    """What the price depends on: one entry an order, meaning as in `auction.SealedBooks`."""
+
+    side: Int64Array
+    is_market: Int64Array
+    price_ticks: Int64Array
+    quantity_lots: Int64Array
+
+
+class TermColumns(NamedTuple):
+    """One entry a book, meaning as in `auction.AuctionTerms`."""
+
+    reference_ticks: Int64Array
+    band_low_ticks: Int64Array
+    band_high_ticks: Int64Array
+    clamp: Int64Array
+
+
+class Depth(NamedTuple):
+    """One book's levels, price rising; `lots[2 * i]` are bought at level i, `[2 * i + 1]` sold."""
+
+    price_ticks: Int64Array
+    lots: Int64Array
+
+
+class SortSpace(NamedTuple):
+    """Scratch for sorting the limits of one book."""
+
+    keys: Int64Array
+    rows: Int64Array
+    other_keys: Int64Array
+    other_rows: Int64Array
+
+
+@njit(cache=True)
+def _book_facts(orders, reference):  # type: ignore[no-untyped-def]
+    """Lowest and highest candidate, lots bought, market lots sold; `bad` is 0 for a sound book.
+
+    Free of branches, so that it compiles to vector instructions: it reads every order.
+    """
+    lowest = highest = reference
+    lots = signed_lots = market_lots = signed_market_lots = 0
+    bad = (reference + (1 << 31)) >> 32
+    for row in range(len(orders.side)):
+        market = orders.is_market[row]
+        limit = orders.price_ticks[row]
+        limit = reference if market != 0 else limit
+        lowest = min(lowest, limit)
+        highest = max(highest, limit)
+        quantity = orders.quantity_lots[row]
+        signed = orders.side[row] * quantity
+        lots += quantity
+        signed_lots += signed
+        market_lots += market * quantity
+        signed_market_lots += market * signed
+        bad |= (orders.side[row] * orders.side[row]) ^ 1
+        bad |= (market >> 1) | ((quantity - 1) >> 31) | ((limit + (1 << 31)) >> 32)
+    bad |= lots >> BOOK_LOTS_BITS
+    bought = (lots + signed_lots) >> 1
+    market_sold = (market_lots - signed_market_lots) >> 1
+    return lowest, highest, bought, market_sold, bad
+
+
+@njit(cache=True)
+def _count_by_tick(orders, lowest, count, depth):  # type: ignore[no-untyped-def]
+    """Write `count` levels, one a tick from `lowest` on."""
+    for level in range(count):
+        depth.price_ticks[level] = lowest + level
+    for cell in range(2 * count):
+        depth.lots[cell] = 0
+    for row in range(len(orders.side)):
+        cell = 2 * (orders.price_ticks[row] - lowest)
+        # market orders go to a spare level behind the last: selecting a cell costs no branch
+        cell = 2 * count if orders.is_market[row] != 0 else cell
+        cell += (1 - orders.side[row]) >> 1
+        depth.lots[cell] += orders.quantity_lots[row]
+
+
+@njit(cache=True)
+def _open_level(depth, level, price):  # type: ignore[no-untyped-def]
+    depth.price_ticks[level] = price
+    depth.lots[2 * level] = 0
+    depth.lots[2 * level + 1] = 0
+
+
+@njit(cache=True)
+def _sort_by_limit(orders, lowest, highest, depth, spare):  # type: ignore[no-untyped-def]
+    """Write a level for each distinct limit and both ends of the grid; returns their number."""
+    limits = 0
+    for row in range(len(orders.side)):
+        spare.keys[limits] = orders.price_ticks[row] - lowest
+        spare.rows[limits] = row
+        limits += 1 - orders.is_market[row]
+    keys, rows = sort_rows(
+        spare.keys[:limits],
+        spare.rows[:limits],
+        spare.other_keys[:limits],
+        spare.other_rows[:limits],
+        highest - lowest,
+    )
+    level = 0
+    _open_level(depth, 0, lowest)
+    for k in range(limits):
+        if lowest + keys[k] != depth.price_ticks[level]:
+            level += 1
+            _open_level(depth, level, lowest + keys[k])
+        row = rows[k]
+        depth.lots[2 * level + ((1 - orders.side[row]) >> 1)] += orders.quantity_lots[row]
+    if depth.price_ticks[level] != highest:
+        level += 1
+        _open_level(depth, level, highest)
+    return level + 1
+
+
+@njit(cache=True)
+def _crossing(count, depth, bought, market_sold):  # type: ignore[no-untyped-def]
+    """The last tick with I >= 0 and the first with I < 0, each as (tick, demand, supply).
+
+    A part without ticks comes back without demand and supply: no volume, so it cannot win.
+    """
+    prices, lots = depth
+    demand = bought
+    supply = market_sold
+    level = 0
+    while level < count:
+        supply += lots[2 * level + 1]
+        if demand < supply:
+            break
+        demand -= lots[2 * level]
+        level += 1
+    if level == count:
+        last = count - 1
+        return prices[last], demand + lots[2 * last], supply, prices[last], 0, 0
+    here = prices[level]
+    if level == 0:
+        return here, 0, 0, here, demand, supply
+    below = prices[level - 1]
+    supply_between = supply - lots[2 * level + 1]
+    demand_below = demand + lots[2 * level - 2]
+    if here - below == 1:
+        return below, demand_below, supply_between, here, demand, supply
+    if demand < supply_between:
+        return below, demand_below, supply_between, below + 1, demand, supply_between
+    return here - 1, demand, supply_between, here, demand, supply
+
+
+@njit(cache=True)
+def _first_level_from(count, depth, price):  # type: ignore[no-untyped-def]
+    """Index of the first level at or above `price`; `count` if there is none."""
+    low = 0
+    high = count
+    while low < high:
+        middle = (low + high) >> 1
+        if depth.price_ticks[middle] < price:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True)
+def _balanced_from(count, depth, last):  # type: ignore[no-untyped-def]
+    """Lowest tick of the run that ends at tick `last` and on which D and S do not change."""
+    prices, lots = depth
+    level = _first_level_from(count, depth, last)
+    if prices[level] == last and (lots[2 * level + 1] != 0 or level == 0):
+        return last
+    level -= 1
+    while lots[2 * level] == 0:  # nobody buys at the level: its own tick belongs to the run
+        if lots[2 * level + 1] != 0 or level == 0:
+            return prices[level]
+        level -= 1
+    return prices[level] + 1
+
+
+@njit(cache=True)
+def _free_print(count, depth, bought, market_sold, reference):  # type: ignore[no-untyped-def]
+    """Price, demand and supply by volume, surplus, pressure and reference, without a collar."""
+    a, demand_a, supply_a, b, demand_b, supply_b = _crossing(count, depth, bought, market_sold)
+    surplus_a = demand_a - supply_a  # >= 0, so supply_a is the volume at a
+    surplus_b = supply_b - demand_b  # >= 0, so demand_b is the volume at b
+    if supply_a > demand_b or (supply_a == demand_b and surplus_a < surplus_b):
+        if surplus_a == 0 and reference < a:
+            return max(reference, _balanced_from(count, depth, a)), demand_a, supply_a
+        return a, demand_a, supply_a
+    if supply_a == demand_b and surplus_a == surplus_b and reference <= a:
+        return a, demand_a, supply_a
+    return b, demand_b, supply_b
+
+
+@njit(cache=True)
+def _depth_at(count, depth, bought, market_sold, price):  # type: ignore[no-untyped-def]
+    """Demand and supply at any tick."""
+    demand = bought
+    supply = market_sold
+    for level in range(count):
+        if depth.price_ticks[level] < price:
+            demand -= depth.lots[2 * level]
+        if depth.price_ticks[level] <= price:
+            supply += depth.lots[2 * level + 1]
+    return demand, supply
+
+
+@njit(cache=True)
+def _rationed_class(count, depth, price, heavy, excess, volume):  # type: ignore[no-untyped-def]
+    """Key of the class at which the heavy side runs dry, and the lots left for that class.
+
+    From the print towards better prices, levels drop out whole until `excess` is used up. If
+    every limit drops out, the market orders share the volume. 0 lots: only larger keys fill.
+    """
+    level = _first_level_from(count, depth, price)
+    if heavy < 0 and (level == count or depth.price_ticks[level] != price):
+        level -= 1
+    cell = (1 - heavy) >> 1
+    while 0 <= level < count:
+        here = depth.lots[2 * level + cell]
+        if here >= excess:
+            return heavy * depth.price_ticks[level], here - excess
+        excess -= here
+        level += heavy
+    return MARKET_KEY, volume
+
+
+@njit(cache=True)
+def _print_book(book, count, depth, bought, market_sold, terms, prints, cuts):  # type: ignore[no-untyped-def]
+    """Write one book's column of `prints`, and of `cuts` the lines where its fills end."""
+    reference = terms.reference_ticks[book]
+    low = terms.band_low_ticks[book]
+    high = terms.band_high_ticks[book]
+    price, demand, supply = _free_print(count, depth, bought, market_sold, reference)
+    if min(demand, supply) == 0:
+        return
+    state = PRINTED
+    if price < low or price > high:
+        if terms.clamp[book] == 0:
+            prints[STATE, book] = INTERRUPTED
+            prints[PRICE, book] = price
+            prints[SURPLUS, book] = demand - supply
+            return
+        state = CLAMPED
+        price = max(low, min(high, price))
+        demand, supply = _depth_at(count, depth, bought, market_sold, price)
+        if min(demand, supply) == 0:
+            return
+    volume = min(demand, supply)
+    prints[STATE, book] = state
+    prints[PRICE, book] = price
+    prints[VOLUME, book] = volume
+    prints[SURPLUS, book] = demand - supply
+    cuts[BUY_ABOVE, book] = price - 1
+    cuts[SELL_ABOVE, book] = -price - 1
+    if demand == supply:
+        return
+    heavy = 1 if demand > supply else -1
+    excess = abs(demand - supply)
+    key, share_lots = _rationed_class(count, depth, price, heavy, excess, volume)
+    cuts[BUY_ABOVE if heavy > 0 else SELL_ABOVE, book] = key
+    if share_lots > 0:
+        cuts[RATIONED_SIDE, book] = heavy
+        cuts[RATIONED_KEY, book] = key
+        cuts[RATIONED_LOTS, book] = share_lots
+
+
+@njit(cache=True)
+def search_books(first, last, ticks_per_order, book_start, orders, terms, prints, cuts):  # type: ignore[no-untyped-def]
+    """Print the books first .. last - 1 one by one, on one scratch as large as they need."""
+    most_orders = 0
+    for book in range(first, last):
+        most_orders = max(most_orders, book_start[book + 1] - book_start[book])
+    most_levels = max(most_orders + 2, ticks_per_order * (most_orders + SMALL_BOOK_ORDERS) + 1)
+    depth = Depth(np.empty(most_levels, np.int64), np.empty(2 * most_levels, np.int64))
+    spare = SortSpace(
+        np.empty(most_orders + 1, np.int64),
+        np.empty(most_orders + 1, np.int64),
+        np.empty(most_orders, np.int64),
+        np.empty(most_orders, np.int64),
+    )
+    for book in range(first, last):
+        rows = slice(book_start[book], book_start[book + 1])
+        own = OrderColumns(
+            orders.side[rows],
+            orders.is_market[rows],
+            orders.price_ticks[rows],
+            orders.quantity_lots[rows],
+        )
+        lowest, highest, bought, market_sold, bad = _book_facts(own, terms.reference_ticks[book])
+        if bad != 0:
+            prints[STATE, book] = INVALID
+            continue
+        count = highest - lowest + 1
+        if count <= ticks_per_order * (len(own.side) + SMALL_BOOK_ORDERS):
+            _count_by_tick(own, lowest, count, depth)
+        else:
+            count = _sort_by_limit(own, lowest, highest, depth, spare)
+        _print_book(book, count, depth, bought, market_sold, terms, prints, cuts)
+
+
+@njit(cache=True, parallel=True)
+def search_books_in_parallel(chunk_start, ticks_per_order, book_start, orders, terms, prints, cuts):  # type: ignore[no-untyped-def]
+    """Write `prints` [4, B] and `cuts` [5, B], both zero before, for all books.
+
+    `chunk_start` splits the books into chunks of neighbours, which threads take one by one.
+    A book writes its own column only, so the number of threads cannot change a result.
+    """
+    for chunk in prange(len(chunk_start) - 1):
+        search_books(
+            chunk_start[chunk],
+            chunk_start[chunk + 1],
+            ticks_per_order,
+            book_start,
+            orders,
+            terms,
+            prints,
+            cuts,
+        )

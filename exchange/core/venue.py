@@ -1,0 +1,241 @@
+"""The venue as data: what is listed, how it trades, what it costs, how risk is measured.
+
+A `Venue` is fully resolved: integers only, no file behind it. It is the payload of the first
+journal record, so that a replay reads the journal and nothing else.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from exchange.core import limits
+from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, LINEAR_PUT, NEVER_NS
+from margin.preset import Preset
+
+USDC = 0
+OPTION_KINDS = (LINEAR_CALL, LINEAR_PUT)
+FUTURE_KINDS = (LINEAR, INVERSE)
+NS_PER_SECOND = 10**9
+MINOR_DECIMALS_USDC = 6
+MINOR_DECIMALS_COIN = 8
+
+
+class VenueError(ValueError):
+    """The venue contradicts itself or a bound of the engine."""
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One part of a venue: immutable, and strict about its fields."""
+
+
+class UnderlyingSpec(Part):
+    """One underlying: a risk unit, and a collateral currency of its own if `is_collateral`."""
+
+    name: str
+    risk_class: str
+    is_collateral: bool
+    price_e8_max: int
+    opening_index_e8: int
+    opening_volatility_e9: int
+
+
+class InstrumentSpec(Part):
+    """One contract. `lot_e8` is coin per lot (linear, option) or USD per lot (inverse)."""
+
+    name: str
+    kind: int
+    underlying: int
+    tick_e8: int
+    lot_e8: int
+    expiry_ns: int = NEVER_NS
+    strike_e8: int = 0
+
+
+class ExpiryRule(Part):
+    """Which expiries of a kind are listed: the next `count` on a grid of `every_days` days."""
+
+    kind: str  # "future" or "option"
+    every_days: int
+    count: int
+
+
+class ListingSpec(Part):
+    """How contracts of one underlying are listed as time and price move."""
+
+    underlying: int
+    tick_e8: int
+    lot_e8: int
+    inverse_tick_e8: int
+    inverse_lot_e8: int
+    option_tick_e8: int
+    option_lot_e8: int
+    strike_step_e8: int
+    strikes_each_side: int
+    expiries: tuple[ExpiryRule, ...]
+
+
+class CollarSpec(Part):
+    """Band around the reference; `band_ppb` 0 means no collar."""
+
+    band_ppb: int
+    floor_ticks: int
+    widen_ppb: int
+    extensions: int
+
+
+class FeeSpec(Part):
+    """Fees on the traded value; an option pays at most `option_cap_ppb` of its premium."""
+
+    future_ppb: int
+    option_ppb: int
+    option_cap_ppb: int
+    liquidation_ppb: int
+
+
+class FundingSpec(Part):
+    """The perpetual's funding rate: dead band and cap on the premium, for one period."""
+
+    dead_band_ppb: int
+    cap_ppb: int
+    period_ns: int
+
+
+class IndexSpec(Part):
+    """When an index counts as stale, and when as dead; what staleness adds to initial margin."""
+
+    stale_after_ns: int
+    dead_after_ns: int
+    stale_initial_extra_ppb: int
+    settlement_window_ns: int
+
+
+class CallSpec(Part):
+    """Margin calls: cycles until a call expires."""
+
+    deadline_cycles: int
+
+
+class DefaultSpec(Part):
+    """Liquidation and waterfall parameters; sources in margin/README.md."""
+
+    private_cycles: int
+    public_cycles: int
+    buffer_ppb: int
+    large_notional_minor: int
+    large_first_fraction_ppb: int
+    spread_factor_ppb: int
+    takeover_fee_ppb: int
+    unwind_fraction_ppb: int
+    unwind_spread_ppb: int
+    fund_minor: int
+    venue_capital_minor: int
+    coverage_min_ppb: int
+    allow_uncovered: bool
+
+
+class Venue(Part):
+    """Everything that defines a market before its first order."""
+
+    name: str
+    interval_ns: int
+    opening_time_ns: int
+    disclosure: str
+    risk_gate: bool
+    underlyings: tuple[UnderlyingSpec, ...]
+    instruments: tuple[InstrumentSpec, ...]
+    listings: tuple[ListingSpec, ...]
+    collar: CollarSpec
+    fees: FeeSpec
+    funding: FundingSpec
+    index: IndexSpec
+    calls: CallSpec
+    default: DefaultSpec
+    preset: Preset
+    client_order_id_cycles: int
+
+    def currencies(self) -> tuple[str, ...]:
+        """Names of the currencies, USDC first, then each collateral coin in listing order."""
+        return ("USDC", *(u.name for u in self.underlyings if u.is_collateral))
+
+    def coin_of(self, underlying: int) -> int:
+        """Currency number of an underlying's coin, or -1 where it is no collateral."""
+        if not self.underlyings[underlying].is_collateral:
+            return -1
+        return self.currencies().index(self.underlyings[underlying].name)
+
+    def settlement_currency(self, spec: InstrumentSpec) -> int:
+        """Currency number in which a contract pays variation margin and premium."""
+        return self.coin_of(spec.underlying) if spec.kind == INVERSE else USDC
+
+
+def tick_value_minor(spec: InstrumentSpec) -> int:
+    """Value of one tick of one lot of a linear contract or option, in minor USDC."""
+    return spec.tick_e8 * spec.lot_e8 // 10 ** (16 - MINOR_DECIMALS_USDC)
+
+
+def lot_notional_minor(spec: InstrumentSpec, price_e8: int) -> int:
+    """Notional of one lot in minor USDC at `price_e8` (of the underlying), rounded up."""
+    if spec.kind == INVERSE:
+        return -(-spec.lot_e8 // 10 ** (8 - MINOR_DECIMALS_USDC))
+    return -(-spec.lot_e8 * price_e8 // 10 ** (16 - MINOR_DECIMALS_USDC))
+
+
+def price_ticks_max(venue: Venue, spec: InstrumentSpec) -> int:
+    """Highest price an order may have, in ticks."""
+    return min(limits.PRICE_TICKS_MAX, venue.underlyings[spec.underlying].price_e8_max // spec.tick_e8)
+
+
+def position_lots_max(venue: Venue, spec: InstrumentSpec) -> int:
+    """Largest position one pool may hold, so that scenario sums stay exact."""
+    top = lot_notional_minor(spec, venue.underlyings[spec.underlying].price_e8_max)
+    return min(limits.QUANTITY_LOTS_MAX, limits.POSITION_NOTIONAL_MINOR_MAX // top)
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise `VenueError(message)` unless `condition` holds."""
+    if not condition:
+        raise VenueError(message)
+
+
+def validate_instrument(venue: Venue, spec: InstrumentSpec) -> None:
+    """Raise `VenueError` where a contract breaks a bound or cannot be exact in integers."""
+    at = f"instrument {spec.name}"
+    require(0 <= spec.underlying < len(venue.underlyings), f"{at}: unknown underlying")
+    require(spec.kind in FUTURE_KINDS + OPTION_KINDS, f"{at}: unknown kind {spec.kind}")
+    require(spec.tick_e8 > 0 and spec.lot_e8 > 0, f"{at}: tick and lot must be positive")
+    if spec.kind == INVERSE:
+        require(venue.coin_of(spec.underlying) > 0, f"{at}: inverse, but its coin is no collateral")
+        exact = spec.lot_e8 % 10 ** (8 - MINOR_DECIMALS_USDC) == 0
+    else:
+        exact = spec.tick_e8 * spec.lot_e8 % 10 ** (16 - MINOR_DECIMALS_USDC) == 0
+    require(exact, f"{at}: one tick of one lot must be a whole number of minor units (10^-6 USDC)")
+    require(position_lots_max(venue, spec) > 0, f"{at}: one lot exceeds the largest position")
+    if spec.kind in OPTION_KINDS:
+        require(spec.strike_e8 > 0 and spec.expiry_ns < NEVER_NS, f"{at}: needs a strike and an expiry")
+
+
+def validate(venue: Venue) -> None:
+    """Raise `VenueError` naming the first thing that contradicts itself or a bound."""
+    require(venue.interval_ns > 0, "interval must be positive")
+    require(len(venue.underlyings) > 0, "at least one underlying is needed")
+    names = [u.name for u in venue.underlyings]
+    require(len(set(names)) == len(names), "underlyings must have different names")
+    for u in venue.underlyings:
+        require(0 < u.price_e8_max <= limits.INDEX_E8_MAX, f"underlying {u.name}: price_max out of bounds")
+        require(0 < u.opening_index_e8 <= u.price_e8_max, f"underlying {u.name}: opening index out of bounds")
+    listed = [i.name for i in venue.instruments]
+    require(len(set(listed)) == len(listed), "instruments must have different names")
+    for spec in venue.instruments:
+        validate_instrument(venue, spec)
+    require(venue.disclosure in ("opaque", "outstanding"), "disclosure is opaque or outstanding")
+    require(venue.collar.band_ppb >= 0, "collar band must not be negative")
+    require(venue.collar.widen_ppb >= 10**9, "the collar widens: its factor is at least 1")
+    require(venue.collar.extensions >= 0, "collar extensions must not be negative")
+    require(venue.calls.deadline_cycles >= 1, "a margin call lasts at least one cycle")
+    require(venue.funding.cap_ppb >= 0 and venue.funding.dead_band_ppb >= 0, "funding bounds are not negative")
+    require(venue.index.dead_after_ns >= venue.index.stale_after_ns > 0, "an index is stale before it is dead")
+    require(venue.client_order_id_cycles >= 1, "client order ids are remembered for at least one cycle")
+    for name, rate in (("future", venue.fees.future_ppb), ("option", venue.fees.option_ppb),
+                       ("liquidation", venue.fees.liquidation_ppb)):
+        require(0 <= rate < 10**8, f"{name} fee must be from 0 to below 10 %")
+    require(venue.default.fund_minor >= 0, "the insurance fund must not be negative")

@@ -1,0 +1,217 @@
+"""Venue files: TOML for people, read strictly into the integers that the engine journals.
+
+Fractions are written as plain decimals and become integers of 10^-9, prices and sizes of 10^-8,
+seconds nanoseconds, amounts of money 10^-6 USDC. Decimals never turn into floats.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import datetime
+from decimal import Decimal
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from exchange.core.venue import (
+    CallSpec,
+    CollarSpec,
+    DefaultSpec,
+    ExpiryRule,
+    FeeSpec,
+    FundingSpec,
+    IndexSpec,
+    ListingSpec,
+    UnderlyingSpec,
+    Venue,
+    VenueError,
+    validate,
+)
+from exchange.listing import contracts_due
+from margin.presets import PresetError, load_preset
+
+SCALES = (("_ppb", 10**9), ("_e9", 10**9), ("_e8", 10**8), ("_ns", 10**9), ("_minor", 10**6))
+TOP_KEYS = ("name", "preset", "interval_s", "opening", "disclosure", "risk_gate",
+            "client_order_id_cycles", "underlying", "collar", "fees", "funding", "index",
+            "calls", "default")  # fmt: skip
+UNDERLYING_KEYS = ("name", "risk_class", "collateral", "price_max", "opening_index",
+                   "opening_volatility")  # fmt: skip
+CONTRACT_KEYS = ("linear", "inverse", "option", "strikes", "expiries")
+
+
+def venue_names() -> list[str]:
+    """Names of the venues that ship."""
+    files = resources.files(__name__).iterdir()
+    return sorted(f.name[:-5] for f in files if f.name.endswith(".toml"))
+
+
+def load_venue(name_or_path: str, **changes: int | str) -> Venue:
+    """The venue of a shipped name or a TOML file, resolved and validated.
+
+    `changes` replace top-level keys before resolving (`interval_s=150`). Raises `VenueError` that
+    says which key is wrong and what is allowed.
+    """
+    if name_or_path in venue_names():
+        text = resources.files(__name__).joinpath(f"{name_or_path}.toml").read_text("utf-8")
+    else:
+        path = Path(name_or_path)
+        if not path.is_file():
+            known = ", ".join(venue_names())
+            raise VenueError(f"no venue {name_or_path!r}: neither a file nor one of {known}")
+        text = path.read_text("utf-8")
+    return parse_venue(text, name_or_path, **changes)
+
+
+def parse_venue(text: str, source: str, **changes: int | str) -> Venue:
+    """A venue from TOML text; `source` names it in errors."""
+    try:
+        table = tomllib.loads(text, parse_float=Decimal)
+        return _venue({**table, **changes})
+    except tomllib.TOMLDecodeError as error:
+        raise VenueError(f"{source}: not TOML: {error}") from None
+    except (VenueError, PresetError, ValueError) as error:
+        raise VenueError(f"{source}: {error}") from None
+
+
+def _keys(table: Any, where: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
+    if not isinstance(table, dict):
+        raise VenueError(f"{where} must be a table")
+    unknown = [key for key in table if key not in required + optional]
+    missing = [key for key in required if key not in table]
+    if unknown:
+        allowed = ", ".join(required + optional)
+        raise VenueError(f"unknown key {where}.{unknown[0]}; allowed: {allowed}")
+    if missing:
+        raise VenueError(f"key {where}.{missing[0]} is missing")
+
+
+def scaled(value: Any, scale: int, where: str) -> int:
+    """A decimal as an integer of 1/scale, exactly; `VenueError` where it is finer or no number."""
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+        raise VenueError(f"{where} must be a number, not {value!r}")
+    exact = Decimal(value) * scale
+    if not exact.is_finite() or exact != exact.to_integral_value():
+        raise VenueError(f"{where} = {value}: finer than 1/{scale}")
+    return int(exact)
+
+
+def _section(kind: type[msgspec.Struct], table: Any, where: str) -> Any:
+    """A section whose keys are the structure's fields without their scale (`_ns` is `_s`)."""
+    names = {}
+    for field in kind.__struct_fields__:
+        scale = next((factor for end, factor in SCALES if field.endswith(end)), 1)
+        key = field
+        for end, _ in SCALES:
+            key = key.removesuffix(end)
+        names[key + "_s" if field.endswith("_ns") else key] = (field, scale)
+    _keys(table, where, tuple(names))
+    values: dict[str, Any] = {}
+    for key, (field, scale) in names.items():
+        value = table[key]
+        if isinstance(value, bool):
+            values[field] = value
+        else:
+            values[field] = scaled(value, scale, f"{where}.{key}")
+    return msgspec.convert(values, kind)
+
+
+def _contract(table: dict[str, Any], key: str, where: str) -> tuple[int, int]:
+    if key not in table:
+        return 0, 0
+    _keys(table[key], f"{where}.{key}", ("tick", "lot"))
+    at = f"{where}.{key}"
+    tick = scaled(table[key]["tick"], 10**8, f"{at}.tick")
+    lot = scaled(table[key]["lot"], 10**8, f"{at}.lot")
+    if tick <= 0 or lot <= 0:
+        raise VenueError(f"{at}: tick and lot must be positive")
+    return tick, lot
+
+
+def _expiries(table: dict[str, Any], where: str) -> tuple[ExpiryRule, ...]:
+    rules = []
+    for rule in table.get("expiries", []):
+        _keys(rule, f"{where}.expiries", ("kind", "every_days", "count"))
+        if rule["kind"] not in ("future", "option"):
+            raise VenueError(f"{where}.expiries: kind is future or option, not {rule['kind']!r}")
+        days = scaled(rule["every_days"], 1, f"{where}.expiries.every_days")
+        count = scaled(rule["count"], 1, f"{where}.expiries.count")
+        if days < 1 or count < 1:
+            raise VenueError(f"{where}.expiries: every_days and count must be at least 1")
+        rules.append(ExpiryRule(kind=rule["kind"], every_days=days, count=count))
+    return tuple(rules)
+
+
+def _underlying(table: Any, number: int) -> tuple[UnderlyingSpec, ListingSpec]:
+    where = f"underlying[{number}]"
+    _keys(table, where, UNDERLYING_KEYS, CONTRACT_KEYS)
+    if not isinstance(table["collateral"], bool):
+        raise VenueError(f"{where}.collateral must be true or false")
+    spec = UnderlyingSpec(
+        name=str(table["name"]),
+        risk_class=str(table["risk_class"]),
+        is_collateral=table["collateral"],
+        price_e8_max=scaled(table["price_max"], 10**8, f"{where}.price_max"),
+        opening_index_e8=scaled(table["opening_index"], 10**8, f"{where}.opening_index"),
+        opening_volatility_e9=scaled(
+            table["opening_volatility"], 10**9, f"{where}.opening_volatility"
+        ),
+    )
+    linear, inverse, option = (_contract(table, k, where) for k in ("linear", "inverse", "option"))
+    strikes = table.get("strikes", {"step": 1, "each_side": 0})
+    _keys(strikes, f"{where}.strikes", ("step", "each_side"))
+    listing = ListingSpec(
+        underlying=number,
+        tick_e8=linear[0], lot_e8=linear[1],
+        inverse_tick_e8=inverse[0], inverse_lot_e8=inverse[1],
+        option_tick_e8=option[0], option_lot_e8=option[1],
+        strike_step_e8=scaled(strikes["step"], 10**8, f"{where}.strikes.step"),
+        strikes_each_side=scaled(strikes["each_side"], 1, f"{where}.strikes.each_side"),
+        expiries=_expiries(table, where),
+    )  # fmt: skip
+    if listing.strike_step_e8 <= 0 or listing.strikes_each_side < 0:
+        raise VenueError(f"{where}.strikes: step must be positive, each_side not negative")
+    return spec, listing
+
+
+def _venue(table: dict[str, Any]) -> Venue:
+    _keys(table, "venue", TOP_KEYS)
+    opening = table["opening"]
+    if not isinstance(opening, datetime) or opening.tzinfo is None:
+        raise VenueError("venue.opening must be a date and time with an offset, such as ...Z")
+    if not isinstance(table["risk_gate"], bool):
+        raise VenueError("venue.risk_gate must be true or false")
+    if not isinstance(table["underlying"], list):
+        raise VenueError("venue.underlying must be a list of tables")
+    parts = [_underlying(t, n) for n, t in enumerate(table["underlying"])]
+    venue = Venue(
+        name=str(table["name"]),
+        interval_ns=scaled(table["interval_s"], 10**9, "venue.interval_s"),
+        opening_time_ns=int(opening.timestamp()) * 10**9,
+        disclosure=str(table["disclosure"]),
+        risk_gate=table["risk_gate"],
+        underlyings=tuple(spec for spec, _ in parts),
+        instruments=(),
+        listings=tuple(listing for _, listing in parts),
+        collar=_section(CollarSpec, table["collar"], "collar"),
+        fees=_section(FeeSpec, table["fees"], "fees"),
+        funding=_section(FundingSpec, table["funding"], "funding"),
+        index=_section(IndexSpec, table["index"], "index"),
+        calls=_section(CallSpec, table["calls"], "calls"),
+        default=_section(DefaultSpec, table["default"], "default"),
+        preset=load_preset(str(table["preset"])),
+        client_order_id_cycles=scaled(
+            table["client_order_id_cycles"], 1, "venue.client_order_id_cycles"
+        ),
+    )
+    return resolved(venue)
+
+
+def resolved(venue: Venue) -> Venue:
+    """The venue with the contracts that its rules list at the opening, validated."""
+    opening = [u.opening_index_e8 for u in venue.underlyings]
+    listed = contracts_due(venue, opening, venue.opening_time_ns)
+    venue = msgspec.structs.replace(venue, instruments=tuple(listed))
+    validate(venue)
+    return venue

@@ -1,0 +1,67 @@
+"""Scales of the integers that carry money, prices and rates, and exact arithmetic on them.
+
+A name ends in its scale: `price_e8`, `volatility_e9`, `amount_minor`. Products go through
+`mul_div_floor` and `mul_div_ceil`; floats become integers only in `quantise`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from numba import njit
+
+PRICE_SCALE = 10**8  # marks and indices, price_e8
+VOLATILITY_SCALE = 10**9  # volatilities as fractions, volatility_e9
+RATE_SCALE = 10**9  # rates and factors as fractions, rate_ppb and rate_e9
+USDC_SCALE = 10**6  # amount_minor of USDC
+COIN_SCALE = 10**8  # amount_minor of any coin
+NS_PER_SECOND = 10**9
+NS_PER_YEAR = 365 * 86_400 * NS_PER_SECOND  # a year of options is 365 days
+
+_TWO_52 = 4503599627370496.0
+_TWO_62 = 4611686018427387904.0
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+
+def _inlined_integer(function: Kernel) -> Kernel:
+    """Inline into callers; integer division keeps Python's rules (zero raises)."""
+    return cast(Kernel, njit(cache=True, forceinline=True)(function))
+
+
+@_inlined_integer
+def mul_div_floor(a: int, b: int, c: int) -> int:
+    """Floor of a * b / c, exact, for c > 0 and any signs of a and b.
+
+    The product is never formed: with a = q c + r and 0 <= r < c it is q b + floor(r b / c).
+    Precondition, to be shown from the limits of the arguments: |q b| < 2^62 and |r b| < 2^62.
+    ZeroDivisionError if c is 0.
+    """
+    quotient = a // c
+    return quotient * b + ((a - quotient * c) * b) // c
+
+
+@_inlined_integer
+def mul_div_ceil(a: int, b: int, c: int) -> int:
+    """Ceiling of a * b / c; conditions as in `mul_div_floor`."""
+    quotient = a // c
+    return quotient * b - (((quotient * c - a) * b) // c)
+
+
+@_inlined_integer
+def quantise(x: float) -> int:
+    """The integer nearest to x, half to even: the only way from a float to the integer state.
+
+    OverflowError unless x is finite and |x| < 2^62. It is raised here, not left to the caller,
+    since a conversion out of range gives a plausible integer that differs between processors.
+    Call it in serial loops only: numba drops what is raised inside `prange`, so a parallel kernel
+    leaves its floats in an array for a serial loop to quantise.
+    Adding and subtracting 2^52 rounds a magnitude below 2^52; from there on floats are integers.
+    """
+    magnitude = x if x >= 0.0 else -x
+    if not magnitude < _TWO_62:
+        raise OverflowError("a value to be quantised is not finite or not below 2^62")
+    rounded = (magnitude + _TWO_52) - _TWO_52 if magnitude < _TWO_52 else magnitude
+    return np.int64(rounded if x >= 0.0 else -rounded)  # type: ignore[return-value]

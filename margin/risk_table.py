@@ -1,0 +1,214 @@
+"""A scenario matrix laid out for the kernels, and the steps that the kernels share.
+
+Every step is integer arithmetic on one pool: add position rows, add coin cash, find the largest
+loss, add contingencies, carry sums of different risk exponents to one scale, round up once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar, cast
+
+import numpy as np
+from numba import njit
+
+from margin.fixed_point import RATE_SCALE, mul_div_ceil
+from margin.invariant import Int64Array
+from margin.portfolio import NO_STRIKE_GROUP, Instruments
+from margin.preset import Preset
+from margin.scenarios import COIN_STEP_MINOR, MOST_RISK_EXPONENT, ScenarioMatrix
+
+# Columns of `RiskTable.terms`: what a position needs besides its row, in one cache line.
+UNIT: Final = 0
+GROUP: Final = 1
+CHARGE: Final = 2
+EXTRA_CHARGE: Final = 3
+
+_COLUMN_BLOCK: Final = 8
+_FRACTION_ONE: Final = 1 << MOST_RISK_EXPONENT
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+
+def _inlined(function: Kernel) -> Kernel:
+    """Inline into every caller: the steps are short and hand arrays on."""
+    return cast(Kernel, njit(cache=True, forceinline=True)(function))
+
+
+@dataclass(frozen=True, slots=True)
+class RiskTable:
+    """What the kernels read of one revaluation, laid out for them; built by `risk_table`.
+
+    `rows[I x row_stride, S]`: long rows, or long and short rows in turn when they are not
+    mirror images; S is padded with zero columns, which never are a loss. `terms[I,4]`: risk unit,
+    strike group counted from 0 (-1 for delta-one), maintenance and extra initial contingency per
+    lot of a delta-one instrument, in quanta. `group_terms[G,4]`: unit, one slot of the group, and
+    the contingencies per naked short lot. `coin[U,S]`, `coin_value[U]`, `risk_exponent[U]` as in
+    `ScenarioMatrix`. `factors_ppb`: maintenance, initial.
+    """
+
+    rows: Int64Array
+    row_stride: int
+    terms: Int64Array
+    group_terms: Int64Array
+    coin: Int64Array
+    coin_value: Int64Array
+    risk_exponent: Int64Array
+    factors_ppb: Int64Array
+
+
+def risk_table(preset: Preset, instruments: Instruments, matrix: ScenarioMatrix) -> RiskTable:
+    """Lay out a scenario matrix for the kernels: once a revaluation, not once a pool."""
+    count, scenarios = matrix.long.shape
+    columns = -(-scenarios // _COLUMN_BLOCK) * _COLUMN_BLOCK
+    stride = 1 if np.array_equal(matrix.short, -matrix.long) else 2
+    rows = np.zeros((count * stride, columns), dtype=np.int64)
+    rows[::stride, :scenarios] = matrix.long
+    if stride == 2:
+        rows[1::2, :scenarios] = matrix.short
+    coin = np.zeros((matrix.coin.shape[0], columns), dtype=np.int64)
+    coin[:, :scenarios] = matrix.coin
+    option = np.flatnonzero(instruments.strike_group != NO_STRIKE_GROUP)
+    _, first, number = np.unique(
+        instruments.strike_group[option], return_index=True, return_inverse=True
+    )
+    group = np.full(count, NO_STRIKE_GROUP, dtype=np.int64)
+    group[option] = number.reshape(-1)
+    slot = option[first].astype(np.int64)
+    charges = (matrix.delta_one_mm, matrix.delta_one_im_extra)
+    naked = (matrix.naked_mm[slot], matrix.naked_im_extra[slot])
+    factors = (preset.factor.maintenance_ppb, preset.factor.initial_ppb)
+    return RiskTable(
+        rows=rows,
+        row_stride=stride,
+        terms=np.stack((instruments.unit, group, *charges), axis=1),
+        group_terms=np.stack((instruments.unit[slot], slot, *naked), axis=1),
+        coin=coin,
+        coin_value=matrix.coin_value,
+        risk_exponent=matrix.risk_exponent,
+        factors_ppb=np.array(factors, dtype=np.int64),
+    )
+
+
+@_inlined
+def add_charges(
+    sums: Int64Array,
+    terms: Int64Array,
+    group_terms: Int64Array,
+    instrument: Int64Array,
+    lots: Int64Array,
+    begin: int,
+    end: int,
+    unit: int,
+) -> int:
+    """Contingencies of the rows of `unit` from `begin` on; returns the first row after them.
+
+    Sets sums[1] (maintenance) and sums[2] (extra initial), in quanta of the unit.
+    """
+    k = begin
+    charge = 0
+    extra = 0
+    while k < end and terms[instrument[k], UNIT] == unit:
+        i = instrument[k]
+        group = terms[i, GROUP]
+        if group < 0:
+            size = abs(lots[k])
+            charge += size * terms[i, CHARGE]
+            extra += size * terms[i, EXTRA_CHARGE]
+            k += 1
+        else:
+            net = 0
+            while k < end and terms[instrument[k], GROUP] == group:
+                net += lots[k]
+                k += 1
+            naked = max(0, -net)
+            charge += naked * group_terms[group, CHARGE]
+            extra += naked * group_terms[group, EXTRA_CHARGE]
+    sums[1] = charge
+    sums[2] = extra
+    return k
+
+
+@_inlined
+def add_rows(
+    total: Int64Array,
+    rows: Int64Array,
+    stride: int,
+    instrument: Int64Array,
+    lots: Int64Array,
+    begin: int,
+    end: int,
+) -> None:
+    """Add lots x row of positions begin .. end to `total`; four at a time, scenarios innermost."""
+    step = stride - 1
+    k = begin
+    while k + 4 <= end:
+        q0, q1, q2, q3 = lots[k], lots[k + 1], lots[k + 2], lots[k + 3]
+        i0 = instrument[k] * stride + (step if q0 < 0 else 0)
+        i1 = instrument[k + 1] * stride + (step if q1 < 0 else 0)
+        i2 = instrument[k + 2] * stride + (step if q2 < 0 else 0)
+        i3 = instrument[k + 3] * stride + (step if q3 < 0 else 0)
+        if stride == 2:
+            q0, q1, q2, q3 = abs(q0), abs(q1), abs(q2), abs(q3)
+        for s in range(len(total)):
+            total[s] += q0 * rows[i0, s] + q1 * rows[i1, s] + q2 * rows[i2, s] + q3 * rows[i3, s]
+        k += 4
+    while k < end:
+        q0 = lots[k]
+        i0 = instrument[k] * stride + (step if q0 < 0 else 0)
+        if stride == 2:
+            q0 = abs(q0)
+        for s in range(len(total)):
+            total[s] += q0 * rows[i0, s]
+        k += 1
+
+
+@_inlined
+def add_coin(total: Int64Array, column: Int64Array, unit: int, amount_minor: int) -> None:
+    """Add floor(amount x column[unit] / step): exact, rounded against the pool."""
+    steps = amount_minor // COIN_STEP_MINOR
+    rest = amount_minor - steps * COIN_STEP_MINOR
+    for s in range(len(total)):
+        total[s] += steps * column[unit, s] + rest * column[unit, s] // COIN_STEP_MINOR
+
+
+@_inlined
+def largest_loss(total: Int64Array) -> tuple[int, int]:
+    """(loss, scenario) of the lowest entry, the first of equals; (0, -1) if none is negative."""
+    count = len(total)
+    lowest = 0
+    for s in range(count):
+        lowest = min(lowest, total[s])
+    at = count
+    for s in range(count):  # without a branch: this loop vectorises, a search does not
+        at = min(at, s if total[s] == lowest else count)
+    return -lowest, at if lowest < 0 else -1
+
+
+@_inlined
+def carry(sums: Int64Array, exponent: int, whole: Int64Array, fraction: Int64Array) -> None:
+    """Move sums in quanta of 2^-exponent to whole minor units and fractions of 2^-20."""
+    mask = (1 << exponent) - 1
+    for c in range(3):
+        whole[c] += sums[c] >> exponent
+        fraction[c] += (sums[c] & mask) << (MOST_RISK_EXPONENT - exponent)
+
+
+@_inlined
+def rounded_up(whole: int, fraction: int) -> int:
+    """Minor units of a sum kept as whole units and fractions of 2^-20, upward."""
+    return whole + ((fraction + (_FRACTION_ONE - 1)) >> MOST_RISK_EXPONENT)
+
+
+@_inlined
+def margins(
+    whole: Int64Array, fraction: Int64Array, factors_ppb: Int64Array
+) -> tuple[int, int, int]:
+    """(worst, initial, maintenance) in minor units from exact sums of worst, MM, extra IM."""
+    worst = rounded_up(whole[0], fraction[0])
+    charge = rounded_up(whole[1], fraction[1])
+    extra = rounded_up(whole[2], fraction[2])
+    maintenance = mul_div_ceil(worst, factors_ppb[0], RATE_SCALE) + charge
+    initial = mul_div_ceil(worst, factors_ppb[1], RATE_SCALE) + extra + charge
+    return worst, initial, maintenance

@@ -1,0 +1,96 @@
+"""Random instruments, marks and pools from a seed, for the margin tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from margin.invariant import Int64Array
+from margin.portfolio import (
+    INVERSE,
+    LINEAR,
+    LINEAR_CALL,
+    LINEAR_PUT,
+    NEVER_NS,
+    Instruments,
+    Marks,
+    Positions,
+    margin_order,
+)
+from margin.preset import Preset
+from margin.scenarios import ScenarioMatrix, scenario_matrix, scenarios_of
+
+DAY_NS = 86_400 * 10**9
+CLASSES = ("BTC", "ETH", "DOGE")
+INDEX_E8 = (60_000 * 10**8, 3_000 * 10**8, 12_345_678)
+LOT_E8 = (10**4, 10**6, 10**10)
+EXPONENTS = (0, 7, 20)
+
+
+@dataclass(frozen=True)
+class Venue:
+    """Instruments with marks, and their matrix."""
+
+    instruments: Instruments
+    marks: Marks
+    matrix: ScenarioMatrix
+
+
+def column(values: list[int]) -> Int64Array:
+    """A contiguous int64 column."""
+    return np.array(values, dtype=np.int64)
+
+
+def random_venue(preset: Preset, seed: int) -> Venue:
+    """Three units of different size, each with perpetuals, futures and an option chain, shuffled."""
+    random = np.random.default_rng(seed)
+    rows: list[tuple[int, ...]] = []  # kind, unit, expiry, strike, lot, group, mark, volatility
+    group = 0
+    for unit, index in enumerate(INDEX_E8):
+        lot = LOT_E8[unit]
+        near = int(index * random.uniform(0.98, 1.02))
+        rows.append((LINEAR, unit, NEVER_NS, 0, lot, -1, near, 0))
+        rows.append((LINEAR, unit, 40 * DAY_NS, 0, lot, -1, int(index * 1.01), 0))
+        rows.append((INVERSE, unit, NEVER_NS, 0, 10 * 10**8, -1, near, 0))
+        for days in (0, 1, 12, 90):
+            for ratio in (0.7, 0.95, 1.05, 1.5):
+                strike = int(index * ratio)
+                volatility = int(random.uniform(0.2, 1.2) * 1e9)
+                for kind in (LINEAR_CALL, LINEAR_PUT):
+                    premium = max(1, index // 20)
+                    rows.append(
+                        (kind, unit, days * DAY_NS, strike, lot, group, premium, volatility)
+                    )
+                group += 1
+    order = random.permutation(len(rows)).tolist()
+    kind_, unit_, expiry, strike_, lot_, group_, mark, vol = (
+        column([rows[k][c] for k in order]) for c in range(8)
+    )
+    instruments = Instruments(kind_, unit_, expiry, strike_, lot_, group_)
+    index_e8 = column(list(INDEX_E8))
+    rate = random.integers(-(10**7), 8 * 10**7, len(rows)).astype(np.int64)
+    marks = Marks(3 * 3_600 * 10**9, index_e8, mark, index_e8[unit_], vol, rate)
+    instruments.validate(len(CLASSES))
+    marks.validate(instruments)
+    scenarios = [scenarios_of(preset, name) for name in CLASSES]
+    matrix = scenario_matrix(preset, scenarios, instruments, marks, column(list(EXPONENTS)))
+    return Venue(instruments, marks, matrix)
+
+
+def random_positions(venue: Venue, pools: int, seed: int) -> Positions:
+    """Pools of 0 to 12 instruments, some with coin cash of either sign."""
+    random = np.random.default_rng(seed)
+    rank = np.argsort(margin_order(venue.instruments))
+    start, held, lots = [0], [], []
+    for _ in range(pools):
+        size = int(random.integers(0, 13))
+        chosen = random.choice(len(venue.instruments), size, replace=False).tolist()
+        held += sorted(chosen, key=lambda i: int(rank[i]))
+        lots += random.integers(-(10**5), 10**5, size).tolist()
+        start.append(len(held))
+    coin = random.integers(-(10**11), 10**11, (pools, len(CLASSES))).astype(np.int64)
+    coin *= random.integers(0, 2, (pools, len(CLASSES)))
+    positions = Positions(column(start), column(held), column(lots), coin)
+    positions.validate(venue.instruments)
+    return positions
