@@ -47,6 +47,7 @@ __all__ = [
     "RiskTable",
     "equity",
     "pool_requirements",
+    "pool_with_orders",
     "requirement_with_orders",
     "risk_table",
     "warm_up",
@@ -173,6 +174,10 @@ def _add_orders(
         size = lots[k] * side[k] if stride == 1 else lots[k]
         at_once = side[k] * lots[k] * loss_quanta[k]
         paid_coin = mul_div_floor(side[k] * loss_coin_e6[k], lots[k], _LOSS_E6)
+        if paid_coin == 0:
+            for s in range(len(total)):
+                total[s] += min(0, size * rows[row, s] + at_once)
+            continue
         steps = paid_coin // COIN_STEP_MINOR
         rest = paid_coin - steps * COIN_STEP_MINOR
         for s in range(len(total)):
@@ -207,7 +212,7 @@ def _add_order_charges(
 
 
 @njit(cache=True)
-def _one_pool_kernel(
+def pool_with_orders(
     instrument: Int64Array,
     lots: Int64Array,
     coin_minor: Int64Array,
@@ -221,6 +226,11 @@ def _one_pool_kernel(
     risk_exponent: Int64Array,
     factors_ppb: Int64Array,
 ) -> tuple[int, int, int]:
+    """(worst, initial, maintenance) of one pool with orders: `requirement_with_orders`, compiled.
+
+    For kernels that check many pools: a call from Python costs more than the arithmetic.
+    `orders` are the columns of `OpenOrders`, the rest those of `RiskTable`.
+    """
     held = np.zeros(len(terms), np.int64)
     bought = np.zeros(len(terms), np.int64)
     sold = np.zeros(len(terms), np.int64)
@@ -246,7 +256,8 @@ def _one_pool_kernel(
             end += 1
         total[:] = 0
         add_rows(total, rows, stride, instrument, lots, begin, end)
-        add_coin(total, coin, u, coin_minor[u])
+        if coin_minor[u] != 0:
+            add_coin(total, coin, u, coin_minor[u])
         _add_orders(total, u, orders, rows, stride, terms, coin, coin_value)
         sums[0] = largest_loss(total)[0]
         _add_order_charges(sums, u, held, bought, sold, net, terms, group_terms)
@@ -280,7 +291,7 @@ def requirement_with_orders(
     result is that of `pool_requirements`. Whoever liquidates on maintenance margin passes no
     orders: an order is not yet a loss.
     """
-    _, initial, maintenance = _one_pool_kernel(
+    _, initial, maintenance = pool_with_orders(
         instrument, quantity_lots, coin_minor,
         (orders.instrument, orders.side, orders.lots, orders.loss_quanta_per_lot,
          orders.loss_coin_minor_e6_per_lot),

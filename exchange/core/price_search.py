@@ -187,10 +187,9 @@ def _crossing(count, depth, bought, market_sold):  # type: ignore[no-untyped-def
     below = prices[level - 1]
     supply_between = supply - lots[2 * level + 1]
     demand_below = demand + lots[2 * level - 2]
-    if here - below == 1:
+    if here - below == 1 or demand < supply_between:
+        # sell-heavy ticks between trade no more than `here`, and both less than `below`
         return below, demand_below, supply_between, here, demand, supply
-    if demand < supply_between:
-        return below, demand_below, supply_between, below + 1, demand, supply_between
     return here - 1, demand, supply_between, here, demand, supply
 
 

@@ -6,7 +6,7 @@ move in between, so that it always equals what the state implies.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numba import njit
@@ -15,12 +15,20 @@ from exchange.core import limits
 from exchange.core.contracts import value_per_lot_e6
 from exchange.core.ledger import HOUSE_POOLS, House
 from exchange.core.marks import IndexState
+from exchange.core.positions import KEY, LOTS, RANK_MASK
 from exchange.core.state import State
 from exchange.core.venue import USDC, lot_notional_minor
 from margin.fixed_point import PRICE_SCALE, mul_div_floor
 from margin.invariant import BoolArray, Int64Array
 from margin.portfolio import Positions as PositionColumns
-from margin.requirement import RiskTable, equity, pool_requirements, risk_table
+from margin.requirement import (
+    OpenOrders,
+    RiskTable,
+    equity,
+    pool_requirements,
+    requirement_with_orders,
+    risk_table,
+)
 from margin.scenarios import (
     ScenarioMatrix,
     loss_multiple,
@@ -30,6 +38,8 @@ from margin.scenarios import (
 )
 
 PPB = 10**9
+_NONE: Int64Array = np.zeros(0, np.int64)
+NO_ORDERS = OpenOrders(_NONE, _NONE, _NONE, _NONE, _NONE)
 
 
 @njit(cache=True)
@@ -122,16 +132,40 @@ class Risk:
         coins[House.INSURANCE + 1 : HOUSE_POOLS] = 0
         return coins
 
-    def _position_columns(self, pools: slice, coins: Int64Array) -> PositionColumns:
+    def _all_columns(self, coins: Int64Array) -> PositionColumns:
         positions = self.state.positions
-        starts = positions.starts(self.state.accounts.pools)[pools.start : pools.stop + 1]
-        rows = slice(int(starts[0]), int(starts[-1]))
         return PositionColumns(
-            pool_start=starts - starts[0],
-            instrument=np.ascontiguousarray(positions.instrument[rows]),
-            quantity_lots=np.ascontiguousarray(positions.lots[rows]),
-            coin_minor=np.ascontiguousarray(coins[pools]),
+            pool_start=positions.starts(self.state.accounts.pools),
+            instrument=positions.instrument,
+            quantity_lots=positions.lots,
+            coin_minor=coins,
         )
+
+    def columns_of(self, pool: int) -> PositionColumns:
+        """One pool's positions and coin cash as margin reads them."""
+        positions = self.state.positions
+        rows = positions.rows_of(pool)
+        keys = positions.table[KEY, rows]
+        return PositionColumns(
+            pool_start=np.array([0, len(keys)], np.int64),
+            instrument=self.state.contracts.by_rank[keys & RANK_MASK],
+            quantity_lots=positions.table[LOTS, rows],
+            coin_minor=self._coins_of(pool),
+        )
+
+    def _coins_of(self, pool: int) -> Int64Array:
+        venue = self.state.venue
+        coins = np.zeros((1, len(venue.underlyings)), np.int64)
+        if pool >= HOUSE_POOLS or pool == House.INSURANCE:
+            for unit in range(len(venue.underlyings)):
+                currency = venue.coin_of(unit)
+                if currency > 0:
+                    coins[0, unit] = self._cash_of(pool)[currency]
+        return coins
+
+    def _cash_of(self, pool: int) -> Int64Array:
+        cash = self.state.ledger.cash[pool]
+        return cash + self.pending[pool] if pool < len(self.pending) else cash
 
     def option_values(self) -> Int64Array:
         """Value at mark of each pool's options, in the currency they settle in (USDC)."""
@@ -150,9 +184,7 @@ class Risk:
         if pending is not None:
             self.pending = pending
         cash = self.cash()
-        everyone = slice(0, self.state.accounts.pools)
-        columns = self._position_columns(everyone, self._coin_columns(cash))
-        needed = pool_requirements(self.table, columns)
+        needed = pool_requirements(self.table, self._all_columns(self._coin_columns(cash)))
         self.initial, self.maintenance = needed.initial_minor, needed.maintenance_minor
         self.worst_scenario = needed.worst_scenario
         self.equity = equity(cash, self.option_values(), self.index_e8(), self.haircut_ppb)
@@ -167,9 +199,14 @@ class Risk:
     def equity_of(self, pool: int, haircut: bool = True) -> int:
         """Equity of one pool in minor USDC, with or without collateral haircuts."""
         rates = self.haircut_ppb if haircut else self.no_haircut
-        cash = self.cash()[pool : pool + 1]
-        options = self.option_values()[pool : pool + 1]
-        return int(equity(cash, options, self.index_e8(), rates)[0])
+        columns = self.columns_of(pool)
+        options = np.zeros((1, self.state.ledger.currencies), np.int64)
+        here = np.zeros(len(columns.instrument), np.int64)
+        _option_values(
+            here, columns.instrument, columns.quantity_lots, self.state.contracts.is_option,
+            self.value_e6, options[:, USDC],
+        )  # fmt: skip
+        return int(equity(self._cash_of(pool)[None, :], options, self.index_e8(), rates)[0])
 
     def add_pools(self, count: int) -> None:
         """Room for pools opened since the last revaluation; they hold nothing."""
@@ -190,26 +227,28 @@ class Risk:
         needed = pool_requirements(self.table, changed)
         return int(needed.initial_minor[0]), int(needed.maintenance_minor[0])
 
+    def requirements(self, pool: int) -> Callable[[Sequence[int]], tuple[int, int]]:
+        """(initial, maintenance) of a pool as a function of its positions' lots, in row order."""
+        columns = self.columns_of(pool)
+        coins = columns.coin_minor[0]
+        return lambda lots: requirement_with_orders(
+            self.table, columns.instrument, np.array(lots, np.int64), coins, NO_ORDERS
+        )
+
     def maintenance_with(self, pool: int, added: dict[int, int]) -> int:
         """Maintenance margin of a pool if it also held `added` (instrument slot -> signed lots)."""
         columns = self.columns_of(pool)
-        lots = dict(
-            zip(columns.instrument.tolist(), columns.quantity_lots.tolist(), strict=True)
-        )
+        lots = dict(zip(columns.instrument.tolist(), columns.quantity_lots.tolist(), strict=True))
         for slot, quantity in added.items():
             lots[slot] = lots.get(slot, 0) + quantity
         slots = sorted(lots, key=lambda slot: int(self.state.contracts.rank[slot]))
-        changed = PositionColumns(
-            pool_start=np.array([0, len(slots)], np.int64),
-            instrument=np.array(slots, np.int64),
-            quantity_lots=np.array([lots[slot] for slot in slots], np.int64),
-            coin_minor=columns.coin_minor,
-        )
-        return int(pool_requirements(self.table, changed).maintenance_minor[0])
-
-    def columns_of(self, pool: int) -> PositionColumns:
-        """One pool's positions and coin cash as margin reads them."""
-        return self._position_columns(slice(pool, pool + 1), self._coin_columns(self.cash()))
+        return requirement_with_orders(
+            self.table,
+            np.array(slots, np.int64),
+            np.array([lots[slot] for slot in slots], np.int64),
+            columns.coin_minor[0],
+            NO_ORDERS,
+        )[1]
 
     def touches_stale(self, pool: int) -> bool:
         """Whether a pool has a position on an underlying whose index is not fresh."""

@@ -13,20 +13,18 @@ unwound by cancels; it is rebuilt when marks change.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
-from exchange.core.contracts import value_per_lot_e6
 from exchange.core.marks import IndexState
+from exchange.core.order_loss import OrderLoss
 from exchange.core.orders import (
     FLAGS,
+    INSTRUMENT_SHIFT,
     LIQUIDATION,
     MARKET,
     OPEN_LOTS,
     ORDER_ID,
     POOL,
-    PRICE_TICKS,
     REDUCE_ONLY,
     SEQUENCE_MASK,
     SIDE,
@@ -38,30 +36,7 @@ from exchange.core.venue import USDC
 from margin.invariant import Int64Array
 from margin.requirement import OpenOrders, requirement_with_orders
 
-PPB = 10**9
-E6 = 10**6
-INSTRUMENT_SHIFT = SEQUENCE_MASK.bit_length()
-CEILINGS = 4  # roundings up that a bound of one order may save against the exact sum
-
-
-class _Contract(NamedTuple):
-    """What the bound needs of one contract, as plain integers (quanta per lot)."""
-
-    inverse: bool
-    tick_e8: int
-    tick_quanta: int
-    mark_floor: int
-    mark_ceiling: int
-    worst_long: int
-    worst_short: int
-    charge_buy: int
-    charge_sell: int
-    widest_low: int
-    widest_high: int
-    fee_ppb: int
-    index_fee_e6: int
-    coin_high: int
-    coin_low: int
+RESERVES_NOTHING = REDUCE_ONLY | LIQUIDATION  # trimmed to the position at the seal
 
 
 class RiskGate:
@@ -71,31 +46,28 @@ class RiskGate:
         self.state, self.risk = state, risk
         self.reserved: list[int] = []
         self.headroom: list[int] = []
-        self.contracts: list[_Contract] = []
         self.entered_lots: list[int] = []
         self.largest_lots: list[int] = []
+        self.loss: OrderLoss
 
     def rebuild(self) -> None:
         """Read the new requirements and reserve every open order afresh."""
-        self.contracts = [self._contract(slot) for slot in range(len(self.state.contracts))]
-        self.headroom = (self.risk.equity - self.risk.initial).tolist()
-        self.reserved = [0] * len(self.headroom)
-        largest = np.zeros(len(self.contracts), np.int64)
-        np.maximum.at(largest, self.state.positions.instrument, np.abs(self.state.positions.lots))
+        state, slots = self.state, len(self.state.contracts)
+        largest = np.zeros(slots, np.int64)
+        np.maximum.at(largest, state.positions.instrument, np.abs(state.positions.lots))
         self.largest_lots = largest.tolist()
-        self.entered_lots = [0] * len(self.contracts)
-        self._reserve_rows(self.state.orders.resting)
-        self._reserve_rows(self.state.orders.incoming_rows().T)
-
-    def _reserve_rows(self, rows: Int64Array) -> None:
-        if not self.state.venue.risk_gate:
+        rows = np.concatenate((state.orders.resting, state.orders.incoming_rows().T), axis=1)
+        entered = np.zeros(slots, np.int64)
+        np.add.at(entered, rows[ORDER_ID] >> INSTRUMENT_SHIFT, rows[OPEN_LOTS])
+        self.entered_lots = entered.tolist()
+        if not state.venue.risk_gate:
             return
-        slots = (rows[ORDER_ID] >> INSTRUMENT_SHIFT).tolist()
-        columns = (rows[i].tolist() for i in (POOL, SIDE, PRICE_TICKS, OPEN_LOTS, FLAGS))
-        for slot, pool, side, price, lots, flags in zip(slots, *columns, strict=True):
-            self.entered_lots[slot] += lots
-            if not flags & (REDUCE_ONLY | LIQUIDATION):
-                self.reserved[pool] += self.bound_minor(slot, side, price, lots)
+        self.loss = OrderLoss(state, self.risk)
+        self.headroom = (self.risk.equity - self.risk.initial).tolist()
+        reserved = np.zeros(len(self.headroom), np.int64)
+        reserving = rows[:, (rows[FLAGS] & RESERVES_NOTHING) == 0]
+        np.add.at(reserved, reserving[POOL], self.loss.bounds(reserving))
+        self.reserved = reserved.tolist()
 
     def refresh_pool(self, pool: int) -> None:
         """A pool's equity or positions moved between revaluations."""
@@ -105,90 +77,6 @@ class RiskGate:
         """Room for new pools, which have nothing."""
         self.headroom += [0] * count
         self.reserved += [0] * count
-
-    def _contract(self, slot: int) -> _Contract:
-        state, risk = self.state, self.risk
-        spec, fees = state.contracts.specs[slot], state.venue.fees
-        is_option = state.contracts.is_option_slot(slot)
-        matrix, exponent = risk.matrix, risk.exponent
-        unit = spec.underlying
-        low, high = state.collars.widest(slot, state.marks.reference_ticks(slot))
-        mark_e6 = int(risk.value_e6[slot])
-        index_e8 = int(state.marks.index_e8[unit])
-        base = int(matrix.delta_one_mm[slot] + matrix.delta_one_im_extra[slot])
-        naked = int(matrix.naked_mm[slot] + matrix.naked_im_extra[slot])
-        coin = matrix.coin[unit]
-        step = int(matrix.coin_value[unit])
-        inverse = state.marks.is_inverse(slot)
-        return _Contract(
-            inverse=inverse,
-            tick_e8=spec.tick_e8,
-            tick_quanta=int(state.contracts.tick_value[slot]) << exponent,
-            mark_floor=(mark_e6 << exponent) // E6 if not inverse else mark_e6,
-            mark_ceiling=-(-(mark_e6 << exponent) // E6) if not inverse else mark_e6,
-            worst_long=max(0, -int(matrix.long[slot].min())),
-            worst_short=max(0, -int(matrix.short[slot].min())),
-            charge_buy=base,
-            charge_sell=base + naked,
-            widest_low=low,
-            widest_high=min(high, state.contracts.price_max[slot]),
-            fee_ppb=fees.option_cap_ppb if is_option else fees.future_ppb,
-            index_fee_e6=spec.lot_e8 * index_e8 // 10**4 * fees.option_ppb if is_option else 0,
-            coin_high=step + int(coin.max()),
-            coin_low=max(0, step + int(coin.min())),
-        )
-
-    def _effective_price(self, slot: int, side: int, price_ticks: int) -> int:
-        if price_ticks > 0:
-            return price_ticks
-        contract = self.contracts[slot]
-        return contract.widest_high if side > 0 else contract.widest_low
-
-    def _loss_per_lot(self, slot: int, side: int, price: int) -> int:
-        """What an order loses at once per lot against the mark (negative: gains), in quanta."""
-        contract = self.contracts[slot]
-        if not contract.inverse:
-            limit = price * contract.tick_quanta
-            return limit - contract.mark_floor if side > 0 else contract.mark_ceiling - limit
-        limit_e6 = value_per_lot_e6(self.state.contracts.specs[slot], price * contract.tick_e8)
-        loss_e6 = side * (limit_e6 - contract.mark_floor)
-        scale = contract.coin_high if loss_e6 > 0 else contract.coin_low
-        return -(-loss_e6 * scale // (E6 * 10**4))
-
-    def _fee_e6(self, slot: int, price: int) -> int:
-        """Fee of one lot at a price, in 10^-6 minor units of its settlement currency."""
-        contract = self.contracts[slot]
-        if contract.inverse:
-            value_e6 = -value_per_lot_e6(self.state.contracts.specs[slot], price * contract.tick_e8)
-        else:
-            value_e6 = (price * contract.tick_quanta >> self.risk.exponent) * E6
-        fee = value_e6 * contract.fee_ppb
-        if contract.index_fee_e6:
-            fee = min(fee, contract.index_fee_e6)
-        return -(-fee // PPB)
-
-    def fee_minor(self, slot: int, side: int, price_ticks: int, lots: int) -> int:
-        """The fee an order can cost at most, in minor USDC at the index, rounded up."""
-        contract = self.contracts[slot]
-        price = self._effective_price(slot, side, price_ticks)
-        if contract.inverse and side > 0 and price_ticks == 0:
-            price = contract.widest_low  # fewer dollars per coin: more coin per lot
-        fee = self._fee_e6(slot, price) * lots
-        if contract.inverse:
-            unit = self.state.contracts.specs[slot].underlying
-            return -(-fee * int(self.state.marks.index_e8[unit]) // 10**16)
-        return -(-fee // E6)
-
-    def bound_minor(self, slot: int, side: int, price_ticks: int, lots: int) -> int:
-        """An order's own worst loss, contingency and fee: never below what it adds to the rule."""
-        contract = self.contracts[slot]
-        price = self._effective_price(slot, side, price_ticks)
-        worst = contract.worst_long if side > 0 else contract.worst_short
-        loss = max(0, worst + self._loss_per_lot(slot, side, price)) * lots
-        charge = (contract.charge_buy if side > 0 else contract.charge_sell) * lots
-        factor = self.state.venue.preset.factor.initial_ppb
-        quanta = -(-loss * factor // PPB) + charge
-        return (quanta >> self.risk.exponent) + CEILINGS + self.fee_minor(slot, side, price_ticks, lots)
 
     def admit(self, pool: int, slot: int, side: int, price_ticks: int, lots: int,
               reduce_only: bool) -> RejectReason:  # fmt: skip
@@ -202,7 +90,7 @@ class RiskGate:
         if not self.state.venue.risk_gate or reduce_only:
             self.entered_lots[slot] += lots
             return RejectReason.NONE
-        bound = self.bound_minor(slot, side, price_ticks, lots)
+        bound = self.loss.bound(slot, side, price_ticks, lots)
         unit = self.state.contracts.specs[slot].underlying
         stale = self.state.marks.index_state[unit] != IndexState.FRESH
         if stale or self.reserved[pool] + bound > self.headroom[pool]:
@@ -241,40 +129,30 @@ class RiskGate:
 
         Reduce-only and liquidation orders reserve nothing: they are trimmed to the position.
         """
-        rows = rows[:, (rows[FLAGS] & (REDUCE_ONLY | LIQUIDATION)) == 0]
-        slots = (rows[ORDER_ID] >> INSTRUMENT_SHIFT).tolist()
-        sides, prices, lots = (rows[i].tolist() for i in (SIDE, PRICE_TICKS, OPEN_LOTS))
-        gain = np.zeros(len(slots), np.int64)
-        gain_coin = np.zeros(len(slots), np.int64)
-        fees = 0
-        for index, (slot, side, ticks) in enumerate(zip(slots, sides, prices, strict=True)):
-            price = self._effective_price(slot, side, ticks)
-            contract = self.contracts[slot]
-            fees += self.fee_minor(slot, side, ticks, lots[index])
-            if contract.inverse:
-                spec = self.state.contracts.specs[slot]
-                limit_e6 = value_per_lot_e6(spec, price * contract.tick_e8)
-                gain_coin[index] = contract.mark_floor - limit_e6
-            else:
-                gain[index] = -side * self._loss_per_lot(slot, side, price)
+        rows = rows[:, (rows[FLAGS] & RESERVES_NOTHING) == 0]
+        slots, sides = rows[ORDER_ID] >> INSTRUMENT_SHIFT, np.ascontiguousarray(rows[SIDE])
+        prices = self.loss.prices_met(rows)
+        coin = np.zeros(len(slots), np.int64)
+        for at in np.flatnonzero(np.asarray(self.loss.columns.inverse)[slots]).tolist():
+            coin[at] = -self.loss.coin_loss_e6(int(slots[at]), 1, int(prices[at]))
         orders = OpenOrders(
-            instrument=np.array(slots, np.int64),
-            side=np.array(sides, np.int64),
-            lots=np.array(lots, np.int64),
-            loss_quanta_per_lot=gain,
-            loss_coin_minor_e6_per_lot=gain_coin,
+            instrument=slots,
+            side=sides,
+            lots=np.ascontiguousarray(rows[OPEN_LOTS]),
+            loss_quanta_per_lot=-sides * self.loss.losses_at_once(rows),
+            loss_coin_minor_e6_per_lot=coin,
         )
         columns = self.risk.columns_of(pool)
         initial, _ = requirement_with_orders(
             self.risk.table, columns.instrument, columns.quantity_lots, columns.coin_minor[0], orders
         )
-        return initial, fees
+        return initial, self.loss.fees_minor(rows)
 
     def orders_to_drop(self, rows: Int64Array) -> list[int]:
         """Newest risk-adding orders that leave until each pool's equity covers what stays."""
         short = [pool for pool, room in enumerate(self.headroom) if self.reserved[pool] > room]
         drop: list[int] = []
-        mine = np.isin(rows[POOL], short) & ((rows[FLAGS] & (REDUCE_ONLY | LIQUIDATION)) == 0)
+        mine = np.isin(rows[POOL], short) & ((rows[FLAGS] & RESERVES_NOTHING) == 0)
         for pool in np.unique(rows[POOL, mine]).tolist():
             own = rows[:, mine & (rows[POOL] == pool)]
             own = own[:, np.argsort(own[ORDER_ID] & SEQUENCE_MASK, kind="stable")]

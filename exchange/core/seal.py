@@ -15,6 +15,7 @@ from exchange.core.contracts import Life
 from exchange.core.events import BatchSealed, Event, OrdersDone
 from exchange.core.orders import (
     FLAGS,
+    INSTRUMENT_SHIFT,
     LIQUIDATION,
     OPEN_LOTS,
     ORDER_ID,
@@ -52,7 +53,7 @@ def _close_expired(state: State, time_ns: int) -> list[Event]:
     for slot in expired:
         state.contracts.life[slot] = Life.CLOSED
         state.collars.printed(slot)
-    instruments = state.orders.resting[ORDER_ID] >> SEQUENCE_MASK.bit_length()
+    instruments = state.orders.resting[ORDER_ID] >> INSTRUMENT_SHIFT
     return close_rows(state, np.isin(instruments, expired), DoneReason.INSTRUMENT_EXPIRED)
 
 
@@ -66,7 +67,7 @@ def _trim_reduce_only(state: State) -> list[Event]:
     trimmed: list[tuple[int, int]] = []
     for row in rows[np.argsort(table[ORDER_ID, rows] & SEQUENCE_MASK, kind="stable")].tolist():
         pool, side = int(table[POOL, row]), int(table[SIDE, row])
-        slot = int(table[ORDER_ID, row]) >> SEQUENCE_MASK.bit_length()
+        slot = int(table[ORDER_ID, row]) >> INSTRUMENT_SHIFT
         key = (pool, slot, side)
         if key not in room:
             room[key] = max(0, -side * state.positions.lots_of(pool, slot))
@@ -108,7 +109,7 @@ def seal(state: State, gate: RiskGate, batch: int, time_ns: int) -> list[Event]:
     starts = book_starts(table[ORDER_ID], len(state.contracts))
     counts = np.diff(starts)
     shown = np.bincount(
-        (table[ORDER_ID] >> SEQUENCE_MASK.bit_length())[(table[FLAGS] & LIQUIDATION) == 0],
+        (table[ORDER_ID] >> INSTRUMENT_SHIFT)[(table[FLAGS] & LIQUIDATION) == 0],
         minlength=len(counts),
     )
     instruments = np.flatnonzero(counts)

@@ -87,14 +87,13 @@ def _terms(state: State, slots: Int64Array) -> auction.AuctionTerms:
 def _settle(state: State, slots: Int64Array, orders: Int64Array, book: Int64Array,
             fill: Int64Array, prints: auction.Prints) -> list[Event]:  # fmt: skip
     """Positions, premium and fees of all fills, every one against the clearing pool."""
-    price_ticks = prints.price_ticks.tolist()
-    specs = state.contracts.specs
-    values = [value_per_lot_e6(specs[s], p * specs[s].tick_e8)
-              for s, p in zip(slots.tolist(), price_ticks, strict=True)]  # fmt: skip
-    fees = [fee_per_lot_e6(state, s, p) for s, p in zip(slots.tolist(), price_ticks, strict=True)]
-    value, fee = _value_fills(
-        orders[SIDE], fill, book, np.array(values, np.int64), np.array(fees, np.int64)
-    )
+    values, fees = np.zeros((2, len(slots)), np.int64)
+    for at in np.flatnonzero(prints.volume_lots).tolist():
+        slot, ticks = int(slots[at]), int(prints.price_ticks[at])
+        spec = state.contracts.specs[slot]
+        values[at] = value_per_lot_e6(spec, ticks * spec.tick_e8)
+        fees[at] = fee_per_lot_e6(state, slot, ticks)
+    value, fee = _value_fills(orders[SIDE], fill, book, values, fees)
     instrument = slots[book]
     signed = orders[SIDE] * fill
     pool = orders[POOL].copy()

@@ -111,8 +111,10 @@ class Waterfall:
         return risk.equity_of(fund) + cash - maintenance
 
     def _plan(self, pool: int, slices: list[Position], equity: int) -> TakeoverPlan:
+        requirements = self.risk.requirements(pool)
+
         def maintenance_of(lots: Sequence[int]) -> int:
-            return self.risk.requirement_of(pool, lots)[1]
+            return requirements(lots)[1]
 
         def spendable(lots: Sequence[int], cash: int) -> int:
             if pool == House.INSURANCE:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Self, TypeAlias
 
 import msgspec
-from sqlite_utils import Database
 
 from exchange.storage.disk import WriterLock
 from exchange.storage.faults import JournalCorrupt, JournalFailed, JournalRefused, StorageRefused
@@ -24,9 +23,9 @@ from exchange.storage.journal_file import (
     TABLE,
     check_format,
     close_untouched,
-    connect,
     create_file,
     make_durable,
+    opened,
     reading_mode,
     translated,
 )
@@ -60,14 +59,23 @@ def link(previous: bytes, sequence: int, time_ns: int, kind: bytes, payload: byt
 class Journal:
     """An open journal. Exactly one process writes it; calls come from one thread at a time."""
 
-    def __init__(self, path: Path, database: Database, lock: WriterLock | None) -> None:
+    def __init__(self, path: Path, lock: WriterLock | None) -> None:
+        """Open for reading; `open`, `open_locked` and `create` are the ways in."""
         self.path = path
-        self._database = database
-        self._connection = database.conn
         self._lock = lock
+        self._writable = False
         self._stopped: str | None = None
         self._log_rows = 0
-        self._head = self._read_head()
+        self._connection, self._database = opened(path, reading_mode(path))
+        try:
+            check_format(path, self._database)
+            self._head = self._read_head()
+        except sqlite3.Error as error:
+            close_untouched(self._connection)
+            raise translated(path, error) from error
+        except BaseException:
+            close_untouched(self._connection)
+            raise
 
     @classmethod
     def create(cls, path: str | Path) -> Self:
@@ -84,13 +92,15 @@ class Journal:
             if path.exists():
                 raise JournalRefused(f"{path}: {_describe(path)}; a journal is never overwritten")
             create_file(path)
-            return cls._open_for_writing(path, lock)
+            journal = cls(path, lock)
+            journal.start_writing()
         except (OSError, sqlite3.Error) as error:
             lock.release()
             raise JournalFailed(f"{path}: the journal could not be created: {error}") from error
         except BaseException:
             lock.release()
             raise
+        return journal
 
     @classmethod
     def open(cls, path: str | Path, read_only: bool = False) -> Self:
@@ -99,37 +109,49 @@ class Journal:
         The header, schema and last record are checked here; the chain is checked by `records`.
         Raises JournalRefused or JournalCorrupt.
         """
-        path = Path(path)
-        if not path.is_file():
-            what = "a directory or device" if path.exists() else "there is no such file"
-            raise JournalRefused(f"{path}: {what}")
+        path = _existing(path)
         if read_only:
-            return cls._attach(path, connect(path, reading_mode(path)), None)
+            return cls(path, None)
+        journal = cls.open_locked(path)
+        try:
+            journal.start_writing()
+        except BaseException:
+            journal.abandon()
+            raise
+        return journal
+
+    @classmethod
+    def open_locked(cls, path: str | Path) -> Self:
+        """Keep other writers out, but read only until `start_writing`.
+
+        For whoever checks before writing: a connection that may write deletes, when it closes, a
+        log in which it found nothing valid, and with it what could have been rescued.
+        """
+        path = _existing(path)
         lock = WriterLock(path)
         try:
-            return cls._open_for_writing(path, lock)
+            return cls(path, lock)
         except BaseException:
             lock.release()
             raise
 
-    @classmethod
-    def _open_for_writing(cls, path: Path, lock: WriterLock) -> Self:
-        return cls._attach(path, connect(path, "mode=rw"), lock)
+    def start_writing(self) -> None:
+        """Let `append` and `checkpoint` work from here on.
 
-    @classmethod
-    def _attach(cls, path: Path, connection: sqlite3.Connection, lock: WriterLock | None) -> Self:
+        Raises JournalRefused, or JournalCorrupt if the head is not the one that was read before.
+        """
+        self._require_running()
+        if self._lock is None:
+            raise JournalRefused(f"{self.path}: opened for reading only")
+        close_untouched(self._connection)
+        self._connection, self._database = opened(self.path, "mode=rw")
         try:
-            database = Database(connection, recursive_triggers=False, execute_plugins=False)
-            check_format(path, database)
-            if lock is not None:
-                make_durable(path, connection)
-            return cls(path, database, lock)
+            make_durable(self.path, self._connection)
+            if self._read_head() != self._head:
+                raise JournalCorrupt(self._head.sequence, "the head changed since it was read")
         except sqlite3.Error as error:
-            close_untouched(connection)
-            raise translated(path, error) from error
-        except BaseException:
-            close_untouched(connection)
-            raise
+            raise translated(self.path, error) from error
+        self._writable = True
 
     @property
     def head(self) -> Mark:
@@ -143,9 +165,7 @@ class Journal:
         On return they are on the disk. A row of wrong type or range raises TypeError or ValueError
         and nothing is written. Any other error raises JournalFailed and stops the journal for good.
         """
-        self._require_running()
-        if self._lock is None:
-            raise JournalRefused(f"{self.path}: opened for reading only")
+        self._require_writable()
         if not rows:
             return self._head.sequence
         linked, head = _linked(self._head, rows)
@@ -171,7 +191,7 @@ class Journal:
         return self._checkpoint("PASSIVE")
 
     def _checkpoint(self, mode: str) -> bool:
-        self._require_running()
+        self._require_writable()
         try:
             busy, pages, folded = self._connection.execute(
                 f"PRAGMA wal_checkpoint({mode})"
@@ -240,7 +260,7 @@ class Journal:
         """
         try:
             if self._stopped is None:
-                if self._lock is not None:
+                if self._writable:
                     self._checkpoint("TRUNCATE")
                 self._connection.close()
                 self._stopped = "the journal is closed"
@@ -264,6 +284,11 @@ class Journal:
     def _require_running(self) -> None:
         if self._stopped is not None:
             raise JournalFailed(f"{self.path}: refused, because {self._stopped}")
+
+    def _require_writable(self) -> None:
+        self._require_running()
+        if not self._writable:
+            raise JournalRefused(f"{self.path}: opened for reading only")
 
     def _stop(self, doing: str, error: BaseException) -> None:
         """Refuse everything from now on. The lock stays, so that nobody writes behind us."""
@@ -343,6 +368,14 @@ def _chain_of(stored: object, sequence: int) -> bytes:
     if type(stored) is not bytes or len(stored) != 32:
         raise JournalCorrupt(sequence, "its chain is not 32 bytes")
     return stored
+
+
+def _existing(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        what = "a directory or device" if path.exists() else "there is no such file"
+        raise JournalRefused(f"{path}: {what}")
+    return path
 
 
 def _describe(path: Path) -> str:

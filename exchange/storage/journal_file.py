@@ -21,15 +21,22 @@ _DECLARED = ["INTEGER", "INTEGER", "TEXT", "BLOB", "BLOB"]
 _READER_WAIT_SECONDS = 1.0  # how long the last fold at closing waits for a reader
 
 
-def connect(path: Path, mode: str) -> sqlite3.Connection:
-    """A plain connection; `mode` is the query part of SQLite's file address."""
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?{mode}",
-        uri=True,
-        isolation_level=None,  # transactions are begun and ended here, by name
-        check_same_thread=False,  # appends may run in a worker thread, one at a time
-        timeout=_READER_WAIT_SECONDS,
-    )
+def opened(path: Path, mode: str) -> tuple[sqlite3.Connection, Database]:
+    """A connection and its wrapper; `mode` is the query part of SQLite's file address.
+
+    Raises JournalRefused if SQLite cannot open the file.
+    """
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?{mode}",
+            uri=True,
+            isolation_level=None,  # transactions are begun and ended here, by name
+            check_same_thread=False,  # appends may run in a worker thread, one at a time
+            timeout=_READER_WAIT_SECONDS,
+        )
+    except sqlite3.Error as error:
+        raise translated(path, error) from error
+    return connection, Database(connection, recursive_triggers=False, execute_plugins=False)
 
 
 def reading_mode(path: Path) -> str:
@@ -58,9 +65,8 @@ def create_file(path: Path) -> None:
     building = path.with_name(path.name + ".new")
     for suffix in ("", "-wal", "-shm", "-journal"):
         building.with_name(building.name + suffix).unlink(missing_ok=True)
-    connection = connect(building, "mode=rwc")
+    connection, database = opened(building, "mode=rwc")
     try:
-        database = Database(connection, recursive_triggers=False, execute_plugins=False)
         with database.atomic():
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")

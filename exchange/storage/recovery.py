@@ -108,7 +108,7 @@ def recover(
     says where, and no file has changed.
     """
     path, decode = Path(path), decode or _core_decoder()
-    journal = Journal.open(path)
+    journal = Journal.open_locked(path)
     try:
         mark = held_mark(journal, allow_missing_watermark)
         refused: list[str] = []
@@ -116,6 +116,7 @@ def recover(
         for record in journal.records(after=0 if whole_chain else start):
             if record.sequence > start:
                 replay_record(engine, record, decode)
+        journal.start_writing()
         journal.checkpoint()
         watermark = _watermark_at_head(journal, mark)
     except BaseException:

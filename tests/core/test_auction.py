@@ -30,7 +30,7 @@ def sell(limit_ticks: int | None, quantity_lots: int, batch: int = 0, account: i
 
 
 def one_book(*orders: Order) -> auction.SealedBooks:
-    """A book of these orders; each without an account of its own gets its row's number as one."""
+    """A book of these orders; accounts and sequences left out are numbered by row."""
     return auction.SealedBooks(
         book_start=column(0, len(orders)),
         side=column(*(o.side for o in orders)),
@@ -39,7 +39,7 @@ def one_book(*orders: Order) -> auction.SealedBooks:
         quantity_lots=column(*(o.quantity_lots for o in orders)),
         batch=column(*(o.batch for o in orders)),
         account=column(*(o.account or 1000 + row for row, o in enumerate(orders))),
-        sequence=column(*range(len(orders))),
+        sequence=column(*(o.sequence or row for row, o in enumerate(orders))),
     )
 
 
@@ -266,6 +266,24 @@ def test_equal_remainders_are_drawn_by_the_smaller_lottery_number() -> None:
     assert set(winners) == {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize(
+    ("winner", "loser"),
+    [
+        ((5920, 3), (53402, 2)),  # the smaller account, although its sequence is larger
+        ((7, 8126078124034), (7, 179997784408065)),  # one account: its smaller sequence
+    ],
+)
+@pytest.mark.parametrize("winner_first", [True, False])
+def test_equal_lottery_numbers_go_by_account_then_by_sequence(
+    winner: tuple[int, int], loser: tuple[int, int], winner_first: bool
+) -> None:
+    assert auction.lottery(1, *winner) == auction.lottery(1, *loser)
+    buyers = [winner, loser] if winner_first else [loser, winner]
+    orders = [Order(+1, 100, 5, 0, account, sequence) for account, sequence in buyers]
+    book = Cleared(*orders, sell(100, 1), reference=100, seed=1)
+    assert book.fills == [int(winner_first), int(not winner_first), 1]
+
+
 def test_quantities_near_the_limit_are_shared_exactly() -> None:
     big = 2**31
     book = Cleared(*[buy(100, big)] * 9, buy(100, big - 1), *[sell(100, big)] * 7, reference=100)
@@ -273,9 +291,6 @@ def test_quantities_near_the_limit_are_shared_exactly() -> None:
     floors = [quantity * volume // total for quantity in [big] * 9 + [big - 1]]
     assert sum(book.fills[:10]) == volume
     assert all(0 <= fill - floor <= 1 for fill, floor in zip(book.fills, floors, strict=False))
-
-
-# --- lottery, curve, checks --------------------------------------------------------------------
 
 
 def test_the_lottery_is_the_documented_chain_of_murmur_finalisers() -> None:
@@ -295,7 +310,7 @@ def test_batch_seeds_differ_by_batch_and_by_genesis_and_fit_int64() -> None:
     seeds = {auction.batch_seed(genesis, batch) for genesis in range(20) for batch in range(20)}
     assert len(seeds) == 400
     assert all(0 <= seed < 2**62 for seed in seeds)
-    # printf 'uncross/batch-seed/v1' and 40 zero bytes | sha256sum, first 16 digits, two bits off
+    # sha256sum of 'uncross/batch-seed/v1' and 40 zero bytes: first 16 digits, two bits off
     assert auction.batch_seed(0, 0) == 1540362460390316158
 
 
@@ -315,7 +330,6 @@ def test_the_unexecuted_curve_is_summed_by_price_best_first() -> None:
     "order",
     [
         Order(0, 100, 5),
-        Order(2, 100, 5),
         buy(100, 0),
         buy(100, 2**31 + 1),
         buy(2**31, 5),
@@ -338,8 +352,6 @@ def test_columns_of_wrong_type_or_length_stop_the_auction() -> None:
     with pytest.raises(InvariantBroken, match="low end must not be above"):
         auction.clear(books, terms(100, low=5, high=4), 1)
 
-
-# --- one result on every machine ---------------------------------------------------------------
 
 FINGERPRINT = """
 import hashlib

@@ -38,11 +38,14 @@ class Wreck:
         """
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
-        for name, data in {**self.files, **changed}.items():
+        laid_out = {**self.files, **changed}
+        for name, data in laid_out.items():
             (self.folder / name).write_bytes(data)
         try:
             found = recover(self.folder / "journal", ToyEngine, decode_toy)
         except StorageRefused:
+            left = {name: (self.folder / name).read_bytes() for name in laid_out}
+            assert left == laid_out, "what is refused stays as it is: it is evidence"
             return -1
         head = found.journal.head.sequence
         found.journal.abandon()

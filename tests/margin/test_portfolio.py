@@ -88,7 +88,7 @@ def test_instruments_that_cannot_be_listed_break(
 )
 def test_marks_that_cannot_be_used_break(name: str, values: list[int], message: str) -> None:
     with pytest.raises(InvariantBroken, match=message):
-        replace(MARKS, **{name: column(values)}).validate(INSTRUMENTS)
+        replace(MARKS, **{name: column(values)}).validate(INSTRUMENTS)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

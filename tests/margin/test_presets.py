@@ -60,11 +60,11 @@ def test_the_order_of_names_in_the_file_does_not_matter() -> None:
 )
 def test_a_faulty_file_is_refused_and_the_key_named(old: str, new: str, message: str) -> None:
     assert old in PS_1
-    with pytest.raises(PresetError, match="^x.toml: ") as refusal:
+    with pytest.raises(PresetError, match=r"^x\.toml: ") as refusal:
         parse_preset(PS_1.replace(old, new), source="x.toml")
     assert message in str(refusal.value)
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(PresetError, match="no preset 'ps-9'; there are .*ps-1"):
+    with pytest.raises(PresetError, match=r"no preset 'ps-9'; there are .*ps-1"):
         load_preset("ps-9")

@@ -43,7 +43,7 @@ def column(values: list[int]) -> Int64Array:
 
 
 def random_venue(preset: Preset, seed: int) -> Venue:
-    """Three units of different size, each with perpetuals, futures and an option chain, shuffled."""
+    """Three units of different size, each with futures and an option chain, slots shuffled."""
     random = np.random.default_rng(seed)
     rows: list[tuple[int, ...]] = []  # kind, unit, expiry, strike, lot, group, mark, volatility
     group = 0

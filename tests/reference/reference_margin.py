@@ -37,7 +37,7 @@ def shocked_volatility(preset: Preset, volatility: float, tau: float, side: int)
     shock = preset.volatility
     days = tau * 365
     power = shock.short_power_e9 if days <= shock.reference_days else shock.long_power_e9
-    size = (shock.reference_days / max(days, shock.floor_days)) ** (power / 1e9)
+    size = math.pow(shock.reference_days / max(days, shock.floor_days), power / 1e9)
     if side < 0:
         return volatility * max(0.0, 1 - shock.down_e9 / 1e9 * size)
     if side > 0:

@@ -343,23 +343,25 @@ def test_the_twin_splits_pro_rata_by_largest_remainder_then_ticket() -> None:
 def test_the_twin_reduces_first_ages_by_batch_and_drops_what_takers_leave() -> None:
     flow = build_flow(
         messages_of(
-            (0, 1, 1, 30, 10_000, -1),  # batch 0: three sellers, one of whom leaves at once
-            (1, 1, 2, 10, 10_000, -1),
+            (0, 1, 1, 30, 10_000, -1),  # batch 0: one of three sellers leaves, one has 10 left
+            (1, 1, 2, 14, 10_000, -1),
             (2, 1, 3, 99, 10_000, -1),
             (3, 3, 3, 99, 10_000, -1),
+            (3, 2, 2, 4, 10_000, -1),
             (10, 1, 4, 10, 10_000, -1),  # batch 1: a younger seller, and takers of 20 and 40
             (11, 4, 8, 20, 10_000, -1),
             (20, 2, 1, 25, 10_000, -1),  # batch 2: only 15 of the first seller are left
             (21, 4, 8, 40, 10_000, -1),
-            (30, 3, 4, 10, 10_000, -1),  # batch 3: both are gone
+            (30, 3, 4, 10, 10_000, -1),  # batch 3: both are gone, and so is the last taker
             (31, 2, 1, 5, 10_000, -1),
+            (32, 1, 5, 50, 10_000, -1),
         ),
         10,
     )
     result = twin.replay(events_of(flow))
     assert [(fill.batch, fill.event, fill.quantity_lots) for fill in result.fills] == [
-        *[(1, 5, 20), (1, 0, 15), (1, 1, 5)],
-        *[(2, 7, 15), (2, 1, 5), (2, 4, 10)],
+        *[(1, 6, 20), (1, 0, 15), (1, 1, 5)],
+        *[(2, 8, 15), (2, 1, 5), (2, 5, 10)],
     ]
     assert (result.auction_volume, result.late_cancels, result.batches) == (35, 2, 4)
 

@@ -1,0 +1,111 @@
+"""A client's own picture of the market and of its account, folded from channels and answers."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from clients.records import (
+    ZERO,
+    AccountSummary,
+    IndexPrice,
+    MarginCallNotice,
+    Order,
+    Position,
+    Ticker,
+    UserTrade,
+    record_of,
+    records_of,
+)
+
+DONE_ORDERS_REMEMBERED = 4096
+INDEX_CHANNEL = "deribit_price_index."
+
+
+class LocalState:
+    """The latest known of everything that was subscribed to or asked for."""
+
+    def __init__(self) -> None:
+        self.tickers: dict[str, Ticker] = {}
+        self.index_prices: dict[str, Decimal] = {}
+        self.positions: dict[str, Decimal] = {}
+        self.open_orders: dict[str, Order] = {}
+        self.summaries: dict[str, AccountSummary] = {}
+        self.margin_call: MarginCallNotice | None = None
+        self.last_margin_notice: MarginCallNotice | None = None
+        self.margin_notices = 0
+        self.trades = 0
+        self._done: dict[str, None] = {}
+
+    def take(self, channel: str, data: object) -> None:
+        """Fold one notification in. Channels that carry no state are ignored."""
+        if channel.startswith("ticker."):
+            ticker = record_of(Ticker, data)
+            self.tickers[ticker.instrument_name] = ticker
+        elif channel.startswith("user.orders."):
+            for order in records_of(Order, data):
+                self.take_order(order)
+        elif channel.startswith("user.trades."):
+            for trade in records_of(UserTrade, data):
+                self._take_trade(trade)
+        elif channel.startswith("user.portfolio."):
+            for summary in records_of(AccountSummary, data):
+                self.summaries[summary.currency] = summary
+        elif channel == "user.margin_calls":
+            for notice in records_of(MarginCallNotice, data):
+                self.take_margin_notice(notice)
+        elif channel.startswith(INDEX_CHANNEL):
+            index = record_of(IndexPrice, data)
+            self.index_prices[index.index_name] = index.price
+
+    def take_order(self, order: Order) -> None:
+        """The latest word on an order. What is done stays done, however late an answer comes."""
+        if order.is_open:
+            if order.order_id not in self._done:
+                self.open_orders[order.order_id] = order
+            return
+        self.open_orders.pop(order.order_id, None)
+        self._done[order.order_id] = None
+        if len(self._done) > DONE_ORDERS_REMEMBERED:
+            del self._done[next(iter(self._done))]
+
+    def _take_trade(self, trade: UserTrade) -> None:
+        self.trades += 1
+        name = trade.instrument_name
+        amount = self.positions.get(name, ZERO) + trade.signed_amount
+        if amount:
+            self.positions[name] = amount
+        else:
+            self.positions.pop(name, None)
+
+    def take_margin_notice(self, notice: MarginCallNotice) -> None:
+        """A margin call was issued or refreshed, or is over."""
+        self.margin_notices += 1
+        self.last_margin_notice = notice
+        self.margin_call = notice if notice.stands else None
+
+    def set_positions(self, positions: list[Position]) -> None:
+        """Replace all holdings by what the venue says they are."""
+        self.positions = {
+            position.instrument_name: position.amount for position in positions if position.amount
+        }
+
+    def set_open_orders(self, orders: list[Order]) -> None:
+        """Replace all open orders by what the venue says they are."""
+        self.open_orders = {order.order_id: order for order in orders if order.is_open}
+
+    @property
+    def equity(self) -> Decimal | None:
+        """Equity of the whole account in USD(C), or None before the first summary."""
+        return self._total("total_equity_usd", "equity")
+
+    @property
+    def initial_margin(self) -> Decimal | None:
+        """Initial margin of the whole account in USD(C), or None before the first summary."""
+        return self._total("total_initial_margin_usd", "initial_margin")
+
+    def _total(self, total: str, of_currency: str) -> Decimal | None:
+        summary = self.summaries.get("USDC") or next(iter(self.summaries.values()), None)
+        if summary is None:
+            return None
+        value = getattr(summary, total)
+        return value if value is not None else getattr(summary, of_currency)

@@ -1,0 +1,211 @@
+"""What one order can lose at most, per contract, at the last marks.
+
+Amounts are quanta of 2^-exponent minor USDC per lot. `Terms` holds the columns once a revaluation;
+`bound` prices one order in plain integers, `bounds` a table of orders in arrays, to the same figure.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from exchange.core.contracts import value_per_lot_e6
+from exchange.core.orders import INSTRUMENT_SHIFT, OPEN_LOTS, ORDER_ID, PRICE_TICKS, SIDE
+from exchange.core.risk import Risk
+from exchange.core.state import State
+from margin.invariant import Int64Array
+from margin.portfolio import INVERSE
+
+PPB = 10**9
+E6 = 10**6
+COIN_STEP_E6 = 10**4 * E6
+# The bound of an order is a sum of figures rounded in its favour by less than this many minor units.
+ROUNDING_MINOR = 4
+
+
+class Terms(NamedTuple):
+    """One contract in plain integers, or all contracts in columns."""
+
+    inverse: int
+    mark_floor: int  # value of a lot at the mark, rounded down; inverse: 10^-6 minor coin
+    mark_ceiling: int
+    tick: int  # value of a tick
+    worst_buy: int  # worst scenario of one long lot
+    worst_sell: int
+    charge_buy: int  # contingencies
+    charge_sell: int
+    widest_low: int  # lowest and highest price (ticks) that a market order can meet
+    widest_high: int
+    fee_ppb: int
+    fee_cap: int  # no fee of a lot is above this
+    coin_high: int  # most and least that 10^4 minor units of coin can be worth in a scenario
+    coin_low: int
+
+
+def _columns(state: State, risk: Risk) -> list[Int64Array]:
+    contracts, matrix, exponent = state.contracts, risk.matrix, risk.exponent
+    inverse = contracts.columns.kind == INVERSE
+    option = contracts.is_option == 1
+    unit = contracts.columns.unit
+    widest = [
+        state.collars.widest(slot, state.marks.reference_ticks(slot))
+        for slot in range(len(contracts))
+    ]
+    low, high = np.array(widest, np.int64).reshape(-1, 2).T
+    mark_whole, mark_rest = np.divmod(risk.value_e6, E6)
+    mark = (mark_whole << exponent) + ((mark_rest << exponent) // E6)
+    base = matrix.delta_one_mm + matrix.delta_one_im_extra
+    naked = matrix.naked_mm + matrix.naked_im_extra
+    index_value = contracts.columns.lot_e8 // 10**2 * (state.marks.index_e8[unit] // 10**2) // 10**6
+    fees = state.venue.fees
+    option_cap = ((index_value << exponent) // PPB * fees.option_ppb
+                  + (index_value << exponent) % PPB * fees.option_ppb // PPB) + 2  # fmt: skip
+    coin = matrix.coin_value[:, None] + matrix.coin
+    return [
+        inverse.astype(np.int64),
+        np.where(inverse, risk.value_e6, mark),
+        np.where(inverse, risk.value_e6, mark + 1),
+        contracts.tick_value << exponent,
+        np.maximum(0, -matrix.long.min(axis=1)),
+        np.maximum(0, -matrix.short.min(axis=1)),
+        base,
+        base + naked,
+        low,
+        np.minimum(high, np.array(contracts.price_max, np.int64)),
+        np.where(option, fees.option_cap_ppb, fees.future_ppb),
+        np.where(option, option_cap, 2**60),
+        coin.max(axis=1)[unit],
+        np.maximum(0, coin.min(axis=1))[unit],
+    ]
+
+
+class OrderLoss:
+    """Bounds on what orders can lose, at one set of marks."""
+
+    def __init__(self, state: State, risk: Risk) -> None:
+        self.state = state
+        self.exponent = risk.exponent
+        self.factor_ppb = state.venue.preset.factor.initial_ppb
+        columns = _columns(state, risk)
+        self.columns = Terms(*columns)  # type: ignore[arg-type]
+        self.rows = [Terms(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
+
+    def price_met(self, slot: int, side: int, price_ticks: int) -> int:
+        """The worst price an order can trade at: its limit, or the collar's for a market order."""
+        if price_ticks > 0:
+            return price_ticks
+        return self.rows[slot].widest_high if side > 0 else self.rows[slot].widest_low
+
+    def coin_loss_e6(self, slot: int, side: int, price: int) -> int:
+        """Coin that one inverse lot loses at once against the mark, in 10^-6 minor units."""
+        spec = self.state.contracts.specs[slot]
+        limit_e6 = value_per_lot_e6(spec, price * spec.tick_e8)
+        return side * (limit_e6 - self.rows[slot].mark_floor)
+
+    def at_once(self, slot: int, side: int, price: int) -> int:
+        """Quanta that one lot traded at `price` loses at once against the mark; gains negative."""
+        terms = self.rows[slot]
+        if terms.inverse:
+            loss_e6 = self.coin_loss_e6(slot, side, price)
+            worth = terms.coin_high if loss_e6 > 0 else terms.coin_low
+            return -(-loss_e6 * worth // COIN_STEP_E6)
+        limit = price * terms.tick
+        return limit - terms.mark_floor if side > 0 else terms.mark_ceiling - limit
+
+    def fee(self, slot: int, side: int, price: int, market: bool) -> int:
+        """Quanta that one lot can cost in fees, rounded up."""
+        terms = self.rows[slot]
+        if terms.inverse:
+            spec = self.state.contracts.specs[slot]
+            if market:
+                price = terms.widest_low  # fewer dollars per coin: more coin per lot
+            coin_e6 = -value_per_lot_e6(spec, price * spec.tick_e8)
+            value = coin_e6 * terms.coin_high // COIN_STEP_E6
+        else:
+            value = price * terms.tick
+        return min(value * terms.fee_ppb // PPB + 2, terms.fee_cap)
+
+    def bound(self, slot: int, side: int, price_ticks: int, lots: int) -> int:
+        """Minor USDC that an order adds at most to requirement and fees of its pool."""
+        terms = self.rows[slot]
+        price = self.price_met(slot, side, price_ticks)
+        worst = terms.worst_buy if side > 0 else terms.worst_sell
+        loss = worst + self.at_once(slot, side, price)
+        per_lot = (loss * self.factor_ppb // PPB + 1 if loss > 0 else 0) + (
+            terms.charge_buy if side > 0 else terms.charge_sell
+        )
+        per_lot += self.fee(slot, side, price, price_ticks == 0)
+        return (per_lot * lots >> self.exponent) + ROUNDING_MINOR
+
+    def fee_minor(self, slot: int, side: int, price_ticks: int, lots: int) -> int:
+        """Minor USDC that an order can cost in fees, rounded up."""
+        price = self.price_met(slot, side, price_ticks)
+        quanta = self.fee(slot, side, price, price_ticks == 0) * lots
+        return -(-quanta >> self.exponent)
+
+    def _inverse_at_once(self, slots: Int64Array, side: Int64Array, price: Int64Array) -> Int64Array:
+        found = [
+            self.at_once(*row) for row in zip(slots.tolist(), side.tolist(), price.tolist(), strict=True)
+        ]
+        return np.array(found, np.int64)
+
+    def prices_met(self, rows: Int64Array) -> Int64Array:
+        """`price_met` of a table of orders (columns x n)."""
+        slot, side = rows[ORDER_ID] >> INSTRUMENT_SHIFT, rows[SIDE]
+        terms = self.columns
+        market = np.where(
+            side > 0, np.asarray(terms.widest_high)[slot], np.asarray(terms.widest_low)[slot]
+        )
+        return np.where(rows[PRICE_TICKS] > 0, rows[PRICE_TICKS], market)
+
+    def losses_at_once(self, rows: Int64Array) -> Int64Array:
+        """`at_once` of a table of orders, zero for inverse ones."""
+        slot, side = rows[ORDER_ID] >> INSTRUMENT_SHIFT, rows[SIDE]
+        terms = self.columns
+        limit = self.prices_met(rows) * np.asarray(terms.tick)[slot]
+        loss = np.where(
+            side > 0,
+            limit - np.asarray(terms.mark_floor)[slot],
+            np.asarray(terms.mark_ceiling)[slot] - limit,
+        )
+        return np.where(np.asarray(terms.inverse)[slot] == 1, 0, loss)
+
+    def fees(self, rows: Int64Array) -> Int64Array:
+        """`fee` of a table of orders, quanta per lot."""
+        slot = rows[ORDER_ID] >> INSTRUMENT_SHIFT
+        terms = self.columns
+        value = self.prices_met(rows) * np.asarray(terms.tick)[slot]
+        rate = np.asarray(terms.fee_ppb)[slot]
+        fee = value // PPB * rate + value % PPB * rate // PPB + 2
+        fee = np.minimum(fee, np.asarray(terms.fee_cap)[slot])
+        for at in np.flatnonzero(np.asarray(terms.inverse)[slot]).tolist():
+            ticks = int(rows[PRICE_TICKS, at])
+            side = int(rows[SIDE, at])
+            price = self.price_met(int(slot[at]), side, ticks)
+            fee[at] = self.fee(int(slot[at]), side, price, ticks == 0)
+        return fee
+
+    def fees_minor(self, rows: Int64Array) -> int:
+        """Minor USDC that a table of orders can cost in fees, each rounded up."""
+        return int((-(-(self.fees(rows) * rows[OPEN_LOTS]) >> self.exponent)).sum())
+
+    def bounds(self, rows: Int64Array) -> Int64Array:
+        """`bound` of a table of orders (columns x n), minor USDC each."""
+        slot, side = rows[ORDER_ID] >> INSTRUMENT_SHIFT, rows[SIDE]
+        terms = self.columns
+        at_once = self.losses_at_once(rows)
+        inverse = np.flatnonzero(np.asarray(terms.inverse)[slot])
+        if len(inverse):
+            price = self.prices_met(rows)[inverse]
+            at_once[inverse] = self._inverse_at_once(slot[inverse], side[inverse], price)
+        buys = side > 0
+        loss = at_once + np.where(
+            buys, np.asarray(terms.worst_buy)[slot], np.asarray(terms.worst_sell)[slot]
+        )
+        scaled = loss // PPB * self.factor_ppb + loss % PPB * self.factor_ppb // PPB + 1
+        per_lot = np.where(loss > 0, scaled, 0) + np.where(
+            buys, np.asarray(terms.charge_buy)[slot], np.asarray(terms.charge_sell)[slot]
+        )
+        per_lot += self.fees(rows)
+        return (per_lot * rows[OPEN_LOTS] >> self.exponent) + ROUNDING_MINOR
