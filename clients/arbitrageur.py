@@ -76,7 +76,7 @@ class Arbitrageur(Bot):
         return ticker.mark_price
 
     async def _trade(self, row: Instrument, basis: Decimal, fair: Decimal) -> None:
-        """Open against a wide basis, no worse than where it is still worth it; close a narrow one."""
+        """Open against a wide basis while it is worth it; close a narrow one."""
         exposure, index = self.exposure(row.instrument_name), self.index(row.instrument_name)
         if index is None:
             return
@@ -112,5 +112,3 @@ class Arbitrageur(Bot):
         if amount and abs(missing) > self.step / 20:
             slack = 5 * BASIS_POINT
             await self.take(row, amount if missing > 0 else -amount, slack)
-
-

@@ -15,7 +15,7 @@ from clients.transport import Transport
 from clients.venue import IMMEDIATE_OR_CANCEL, Venue
 
 Answer = TypeVar("Answer")
-FATAL_CODES = frozenset({10000, 13004, 13009})  # not logged in: no order will ever pass
+FATAL_CODES = frozenset({10000, 13004, 13007, 13009})  # not logged in: no order will ever pass
 RESYNC_BATCHES = 20
 BASIS_POINT = Decimal("0.0001")
 RUIN = Decimal("0.01")  # share of the starting money below which a bot gives up
@@ -65,6 +65,7 @@ class Bot(ABC):
         if not self.venue.state.equity:
             await self.venue.deposit("USDC", self.money)
             self.deposited += self.money
+            await self.venue.get_account_summaries()
         await self.choose()
         await self.venue.register()
 
@@ -75,7 +76,7 @@ class Bot(ABC):
                 if last_batch is not None and notice.batch > last_batch:
                     return
                 await self.turn(notice)
-                await self.venue.ready()
+                await self.venue.ready(notice.batch)
         finally:
             await self.venue.close()
 
@@ -116,7 +117,10 @@ class Bot(ABC):
         for row in self.universe.values():
             then, now = self._chosen_at.get(row.base_currency), self.index(row.instrument_name)
             if row.is_option and now is not None:
-                return then is None or abs(now - then) > then * INDEX_DRIFT
+                if then is None:  # no index yet when the strikes were chosen
+                    return True
+                if abs(now - then) > then * INDEX_DRIFT:
+                    return True
         return False
 
     async def _keep_up(self, notice: BatchNotice) -> None:

@@ -96,16 +96,18 @@ class LocalState:
     @property
     def equity(self) -> Decimal | None:
         """Equity of the whole account in USD(C), or None before the first summary."""
-        return self._total("total_equity_usd", "equity")
+        summary = self._summary()
+        if summary is None or summary.total_equity_usd is None:
+            return None if summary is None else summary.equity
+        return summary.total_equity_usd
 
     @property
     def initial_margin(self) -> Decimal | None:
         """Initial margin of the whole account in USD(C), or None before the first summary."""
-        return self._total("total_initial_margin_usd", "initial_margin")
+        summary = self._summary()
+        if summary is None or summary.total_initial_margin_usd is None:
+            return None if summary is None else summary.initial_margin
+        return summary.total_initial_margin_usd
 
-    def _total(self, total: str, of_currency: str) -> Decimal | None:
-        summary = self.summaries.get("USDC") or next(iter(self.summaries.values()), None)
-        if summary is None:
-            return None
-        value = getattr(summary, total)
-        return value if value is not None else getattr(summary, of_currency)
+    def _summary(self) -> AccountSummary | None:
+        return self.summaries.get("USDC") or next(iter(self.summaries.values()), None)

@@ -1,4 +1,4 @@
-"""A trend follower: leveraged, adds when right, holds when wrong, and its nerves decide the rest."""
+"""A trend follower: leveraged, adds when right, holds when wrong, each with its own nerves."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TrendFollower(Bot):
         self.bias = bias or drawn_bias
         self.temperament = temperament or drawn_temperament
         self.deposits_left = drawn_deposits if deposits_max is None else deposits_max
-        self.threshold, self.steps = threshold, steps
+        self.window, self.threshold, self.steps = window, threshold, steps
         self._index: deque[Decimal] = deque(maxlen=window + 1)
         self._entry: Decimal | None = None
         self._call_answered = -1
@@ -78,7 +78,10 @@ class TrendFollower(Bot):
     async def _answer_call(self) -> None:
         """Once for each word of the venue about the call; whoever cuts does so in every batch."""
         state = self.venue.state
-        fresh, self._call_answered = state.margin_notices != self._call_answered, state.margin_notices
+        fresh, self._call_answered = (
+            state.margin_notices != self._call_answered,
+            state.margin_notices,
+        )
         if self.temperament == "cuts":
             await self.cut(Decimal("0.35"))
         elif self.temperament == "deposits" and fresh and self.deposits_left > 0:
@@ -93,7 +96,7 @@ class TrendFollower(Bot):
         """1 long, -1 short, 0 no opinion."""
         if self.bias != "momentum":
             return 1 if self.bias == "long" else -1
-        if len(self._index) < self._index.maxlen:  # type: ignore[operator]
+        if len(self._index) <= self.window:
             return 0
         move = self._index[-1] / self._index[0] - 1
         if abs(move) < self.threshold:

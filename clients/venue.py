@@ -118,9 +118,11 @@ class Venue:
         await self.transport.request("batch/register", {})
         self._take_batch(await self.get_batch())
 
-    async def ready(self) -> None:
-        """Say that everything for the running batch was sent."""
-        await self.transport.request("batch/ready", {})
+    async def ready(self, batch: int | None = None) -> None:
+        """Say that everything for `batch` (the latest that `batches` gave) was sent."""
+        if batch is None and self._batch is not None:
+            batch = self._batch.batch
+        await self.transport.request("batch/ready", {} if batch is None else {"batch": batch})
 
     async def batches(self) -> AsyncIterator[BatchNotice]:
         """Each batch as it begins to collect; a late reader gets only the newest.

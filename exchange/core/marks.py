@@ -96,11 +96,17 @@ class MarkBoard:
         self.observations[unit].extend(mark.observations)
 
     def forget_observations(self) -> None:
-        """Keep only observations that a later settlement window can need."""
-        horizon = self.time_ns - self.venue.index.settlement_window_ns
+        """Keep only the observations that the next settlement window of an underlying needs."""
+        window = self.venue.index.settlement_window_ns
+        columns = self.contracts.columns
+        settled = np.array(self.contracts.life, np.int64) == Life.SETTLED
         for unit, seen in enumerate(self.observations):
+            if len(seen) < 2:
+                continue
+            expiries = columns.expiry_ns[(columns.unit == unit) & ~settled]
+            start = int(expiries.min(initial=NEVER_NS)) - window
             first = 0
-            while first + 1 < len(seen) and seen[first + 1][0] <= horizon:
+            while first + 1 < len(seen) and seen[first + 1][0] <= start:
                 first += 1
             self.observations[unit] = seen[first:]
 

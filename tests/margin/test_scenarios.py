@@ -152,7 +152,8 @@ def test_no_lot_loses_more_than_the_loss_multiple_of_its_notional() -> None:
 
 
 @pytest.mark.parametrize(
-    ("notional_minor", "count", "multiple"), [(10**14, 500, 3), (10**12, 200, 12), (10**6, 1, 1)]
+    ("notional_minor", "count", "multiple"),
+    [(10**14, 500, 3), (10**12, 200, 12), (10**6, 1, 1), ((2**62 - 1) // 6 >> 5, 1, 1)],
 )
 def test_the_risk_exponent_is_the_finest_that_fits(
     notional_minor: int, count: int, multiple: int

@@ -1,0 +1,317 @@
+"""An account's money, positions and margin calls as Deribit's clients read them.
+
+Every account is one cross margin pool. Equity and requirements are the pool's, in USDC; a
+summary in another currency shows them converted at its index, as Deribit does for accounts with
+cross collateral, while `balance` and `equity` are that currency's own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from exchange.core.engine import Engine
+from exchange.core.events import CallChanged, Deleveraged, Event, LayerPaid, LiquidationStep
+from exchange.core.positions import ENTRY_MINOR, LOTS, REALISED_MINOR
+from exchange.core.reject_reason import RejectReason
+from exchange.core.state import State
+from exchange.core.venue import USDC, InstrumentSpec
+from exchange.gateway.errors import refused
+from exchange.gateway.instrument_view import greeks_of
+from exchange.gateway.units import (
+    E8,
+    amount_number,
+    kind_name,
+    milliseconds,
+    money,
+    settlement_name,
+)
+from margin.fixed_point import mul_div_floor
+from margin.margin_call import CallOutcome
+from margin.portfolio import INVERSE
+from margin.portfolio import Positions as PositionColumns
+from margin.requirement import pool_requirements
+
+USDC_MINOR = 10**6
+
+
+def currency_of(state: State, name: str) -> int:
+    """The number of a currency by name (any case); 11029 where there is none."""
+    names = state.venue.currencies()
+    if name.upper() not in names:
+        known = ", ".join(names)
+        raise refused(
+            RejectReason.CURRENCY_UNKNOWN, f"no currency {name!r}; there are {known}", "currency"
+        )
+    return names.index(name.upper())
+
+
+def entry_price(spec: InstrumentSpec, lots: int, entry_minor: int) -> float:
+    """Average price of a position, from what its lots were worth when they were traded."""
+    if lots == 0 or entry_minor == 0:
+        return 0.0
+    if spec.kind == INVERSE:
+        return -lots * spec.lot_e8 / entry_minor
+    return entry_minor * E8 / (lots * spec.lot_e8 * USDC_MINOR)
+
+
+class AccountView:
+    """Answers about accounts, from the engine's state and risk."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def _own_margins(self, slot: int, lots: int) -> tuple[int, int]:
+        """What a position would need on its own, in minor USDC."""
+        risk = self.engine.risk
+        alone = PositionColumns(
+            pool_start=np.array([0, 1], np.int64),
+            instrument=np.array([slot], np.int64),
+            quantity_lots=np.array([lots], np.int64),
+            coin_minor=np.zeros((1, len(self.engine.state.venue.underlyings)), np.int64),
+        )
+        needed = pool_requirements(risk.table, alone)
+        return int(needed.initial_minor[0]), int(needed.maintenance_minor[0])
+
+    def _rows(self, account: int) -> list[tuple[int, int, int, int]]:
+        """An account's positions as (slot, lots, entry_minor, realised_minor)."""
+        state = self.engine.state
+        rows = state.positions.rows_of(state.accounts.pool_of[account])
+        table = state.positions.table[:, rows]
+        columns = (state.positions.instrument[rows], table[LOTS], table[ENTRY_MINOR],
+                   table[REALISED_MINOR])  # fmt: skip
+        return list(zip(*(column.tolist() for column in columns), strict=True))
+
+    def _floating(self, slot: int, lots: int, entry_minor: int) -> int:
+        value = mul_div_floor(int(self.engine.risk.value_e6[slot]), lots, 10**6)
+        return int(value) - entry_minor
+
+    def _position(
+        self, slot: int, lots: int, entry_minor: int, realised_minor: int
+    ) -> dict[str, object]:
+        state = self.engine.state
+        spec, marks = state.contracts.specs[slot], state.marks
+        currency = state.contracts.currency[slot]
+        mark = int(marks.mark_e8[slot]) / E8
+        size = amount_number(spec, lots)
+        coin = size / mark if spec.kind == INVERSE and mark else size
+        index = int(marks.index_e8[spec.underlying])
+        floating = self._floating(slot, lots, entry_minor)
+        initial, maintenance = self._own_margins(slot, lots) if lots else (0, 0)
+        in_currency = 1.0 if currency == USDC else E8 / index
+        greeks = greeks_of(state, slot)
+        row: dict[str, object] = {
+            "instrument_name": spec.name,
+            "kind": kind_name(spec),
+            "direction": "buy" if lots > 0 else "sell" if lots < 0 else "zero",
+            "size": size,
+            "size_currency": coin,
+            "average_price": entry_price(spec, lots, entry_minor),
+            "mark_price": mark,
+            "index_price": index / E8,
+            "settlement_price": mark,
+            "initial_margin": initial / USDC_MINOR * in_currency,
+            "maintenance_margin": maintenance / USDC_MINOR * in_currency,
+            "floating_profit_loss": money(currency, floating),
+            "realized_profit_loss": money(currency, realised_minor),
+            "total_profit_loss": money(currency, floating + realised_minor),
+            "delta": round(coin * greeks.delta, 8),
+            "open_orders_margin": 0.0,
+            "leverage": 50,
+            "estimated_liquidation_price": None,
+        }
+        if kind_name(spec) == "option":
+            row |= {
+                "gamma": round(size * greeks.gamma, 8),
+                "vega": round(size * greeks.vega, 5),
+                "theta": round(size * greeks.theta, 5),
+            }
+        return row
+
+    def positions(
+        self, account: int, currency: str = "any", kind: str = "any"
+    ) -> list[dict[str, object]]:
+        """Positions that are not flat, those filed under a currency and of a kind."""
+        state = self.engine.state
+        found = []
+        for slot, lots, entry, realised in self._rows(account):
+            spec = state.contracts.specs[slot]
+            filed = currency in ("any", settlement_name(state.venue, spec))
+            if lots and filed and kind in ("any", kind_name(spec)):
+                found.append(self._position(slot, lots, entry, realised))
+        return found
+
+    def position(self, account: int, slot: int) -> dict[str, object]:
+        """The position in one contract, of direction `zero` where there is none."""
+        for row in self._rows(account):
+            if row[0] == slot:
+                return self._position(*row)
+        return self._position(slot, 0, 0, 0)
+
+    def _pool_figures(self, account: int) -> tuple[int, int, int, int]:
+        """The pool's equity (no haircut), equity, initial margin with orders, maintenance."""
+        engine, state = self.engine, self.engine.state
+        pool = state.accounts.pool_of[account]
+        if not state.marks.is_open:
+            cash = state.ledger.balance(pool, USDC)
+            return cash, cash, 0, 0
+        risk = engine.risk
+        initial = int(risk.initial[pool])
+        orders = state.orders.of_pool(pool)
+        if orders.shape[1] and state.venue.risk_gate:
+            initial = engine.gate.requirement(pool, orders)[0]
+        whole = risk.equity_of(pool, haircut=False)
+        return whole, int(risk.equity[pool]), initial, int(risk.maintenance[pool])
+
+    def _profits(self, account: int, currency: int) -> dict[str, float]:
+        """Profit, loss and Greeks of the positions that settle in a currency."""
+        state = self.engine.state
+        futures = options = realised_futures = realised_options = 0
+        delta = options_delta = gamma = vega = theta = 0.0
+        for slot, lots, entry, realised in self._rows(account):
+            if state.contracts.currency[slot] != currency:
+                continue
+            spec, floating = state.contracts.specs[slot], self._floating(slot, lots, entry)
+            size, greeks = amount_number(spec, lots), greeks_of(state, slot)
+            if not state.contracts.is_option_slot(slot):
+                futures += floating
+                realised_futures += realised
+                mark = int(state.marks.mark_e8[slot]) / E8
+                delta += size / mark if spec.kind == INVERSE and mark else size
+                continue
+            options += floating
+            realised_options += realised
+            options_delta += size * greeks.delta
+            gamma += size * greeks.gamma
+            vega += size * greeks.vega
+            theta += size * greeks.theta
+        realised = realised_futures + realised_options
+        return {
+            "futures_pl": money(currency, futures + realised_futures),
+            "futures_session_upl": money(currency, futures),
+            "futures_session_rpl": money(currency, realised_futures),
+            "options_pl": money(currency, options + realised_options),
+            "options_session_upl": money(currency, options),
+            "options_session_rpl": money(currency, realised_options),
+            "session_upl": money(currency, futures + options),
+            "session_rpl": money(currency, realised),
+            "total_pl": money(currency, futures + options + realised),
+            "options_delta": round(options_delta, 8),
+            "options_gamma": round(gamma, 8),
+            "options_vega": round(vega, 5),
+            "options_theta": round(theta, 5),
+            "delta_total": round(delta + options_delta, 8),
+            "projected_delta_total": round(delta + options_delta, 8),
+        }
+
+    def summary(
+        self, account: int, currency: int, extended: bool = False
+    ) -> dict[str, object]:
+        """Money of one currency, and the pool's margins converted into it."""
+        engine, state = self.engine, self.engine.state
+        pool = state.accounts.pool_of[account]
+        whole, equity, initial, maintenance = self._pool_figures(account)
+        is_open = state.marks.is_open
+        cash = state.ledger.balance(pool, currency)
+        value = int(engine.risk.option_values()[pool, currency]) if is_open else 0
+        price_e8 = int(engine.risk.index_e8()[currency]) if is_open else E8
+        rate = E8 / (price_e8 or E8) / USDC_MINOR  # minor USDC into units of the currency
+        available = max(0, equity - initial)
+        withdrawable = max(0.0, min(money(currency, cash), available * rate))
+        name = state.venue.currencies()[currency]
+        row: dict[str, object] = {
+            "currency": name,
+            "balance": money(currency, cash),
+            "equity": money(currency, cash + value),
+            "margin_balance": equity * rate,
+            "available_funds": available * rate,
+            "available_withdrawal_funds": withdrawable,
+            "initial_margin": initial * rate,
+            "maintenance_margin": maintenance * rate,
+            "projected_initial_margin": initial * rate,
+            "projected_maintenance_margin": maintenance * rate,
+            "options_value": money(currency, value),
+            "total_equity_usd": whole / USDC_MINOR,
+            "total_margin_balance_usd": equity / USDC_MINOR,
+            "total_initial_margin_usd": initial / USDC_MINOR,
+            "total_maintenance_margin_usd": maintenance / USDC_MINOR,
+            "margin_model": "cross_pm",
+            "cross_collateral_enabled": True,
+            "portfolio_margining_enabled": True,
+            "fee_balance": 0.0,
+            "spot_reserve": 0.0,
+            "additional_reserve": 0.0,
+            "estimated_liquidation_ratio": maintenance / equity if equity > 0 else 0.0,
+        }
+        if is_open:
+            row |= self._profits(account, currency)
+        if extended:
+            fees = state.venue.fees
+            row |= {
+                "id": account,
+                "username": state.accounts.names[account],
+                "system_name": state.accounts.names[account],
+                "email": "",
+                "type": "main",
+                "fees": [
+                    {"instrument_type": kind, "maker_fee": ppb / 10**9, "taker_fee": ppb / 10**9}
+                    for kind, ppb in (("future", fees.future_ppb), ("option", fees.option_ppb))
+                ],
+            }
+        return row
+
+    def summaries(self, account: int, extended: bool = False) -> dict[str, object]:
+        """All currencies' summaries."""
+        state = self.engine.state
+        count = state.ledger.currencies
+        return {
+            "id": account,
+            "username": state.accounts.names[account],
+            "summaries": [self.summary(account, number, extended) for number in range(count)],
+        }
+
+    def margin_calls(self, account: int) -> list[dict[str, object]]:
+        """The call that stands, and the liquidation that is open (at most one in all)."""
+        state = self.engine.state
+        pool = state.accounts.pool_of[account]
+        time_ns = state.marks.time_ns
+        call, case = state.accounts.calls.get(pool), state.accounts.cases.get(pool)
+        if case is not None:
+            return [call_notice("liquidation", 0, None, time_ns)]
+        if call is not None:
+            return [call_notice("standing", call.amount_minor, call.deadline_cycle, time_ns)]
+        return []
+
+
+def call_notice(
+    outcome: str, amount_minor: int, deadline: int | None, time_ns: int
+) -> dict[str, object]:
+    """A margin call's news; `deadline` is the cycle in which it expires."""
+    return {
+        "outcome": outcome,
+        "amount": amount_minor / USDC_MINOR,
+        "currency": "USDC",
+        "deadline": deadline,
+        "timestamp": milliseconds(time_ns),
+    }
+
+
+def default_notice(state: State, event: Event, time_ns: int) -> tuple[int, dict[str, object]] | None:
+    """The pool that an event of margin or default is about, and what its owner is told."""
+    if isinstance(event, CallChanged):
+        outcome = CallOutcome(event.outcome).name.lower()
+        return event.pool, call_notice(outcome, event.amount_minor, event.deadline_cycle, time_ns)
+    if isinstance(event, (LiquidationStep, Deleveraged)):
+        step = event.step if isinstance(event, LiquidationStep) else "deleveraged"
+        row = call_notice("liquidation", getattr(event, "amount_minor", 0), None, time_ns)
+        row["step"] = step
+        if event.instrument >= 0:
+            spec = state.contracts.specs[event.instrument]
+            row["instrument_name"] = spec.name
+            row["size"] = amount_number(spec, event.quantity_lots)
+        return event.pool, row
+    if isinstance(event, LayerPaid):
+        row = call_notice("liquidation", event.amount_minor, None, time_ns)
+        row["step"] = event.layer
+        return event.pool, row
+    return None
+

@@ -1,0 +1,205 @@
+"""What each method takes: typed, and strict about names it does not know.
+
+Amounts and prices are `Decimal`s read from the digits of the JSON number. A few parameters that
+common clients always send are known though the market has no use for them; their text says so.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+import msgspec
+
+from exchange.core import limits
+
+ChannelName = Annotated[str, msgspec.Meta(max_length=128)]
+Name = Annotated[str, msgspec.Meta(max_length=64)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=1000)]
+Kind = Literal["future", "option", "spot", "future_combo", "option_combo", "combo", "any"]
+Label = Annotated[str, msgspec.Meta(max_length=limits.LABEL_LENGTH_MAX)]
+ClientOrderId = Annotated[str, msgspec.Meta(max_length=limits.CLIENT_ORDER_ID_LENGTH_MAX)]
+CHANNELS_MAX = 1000
+
+
+class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """Parameters of one method; unknown names are refused."""
+
+
+class NoParameters(Parameters, frozen=True):
+    """A method without parameters."""
+
+
+class TestParameters(Parameters, frozen=True):
+    """`expected_result` "exception" asks for an error answer."""
+
+    __test__ = False  # no test class, whatever its name
+
+    expected_result: Literal["exception"] | None = None
+
+
+class InstrumentsParameters(Parameters, frozen=True):
+    """Which contracts: those filed under a currency, of a kind, running or expired."""
+
+    currency: Name = "any"
+    kind: Kind = "any"
+    expired: bool = False
+
+
+class OfInstrument(Parameters, frozen=True):
+    """One contract by name."""
+
+    instrument_name: Name
+
+
+class OrderBookParameters(Parameters, frozen=True):
+    """One contract and how many price levels a side."""
+
+    instrument_name: Name
+    depth: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 5
+
+
+class TradesParameters(Parameters, frozen=True):
+    """Trades of one contract: the newest `count` within the given bounds (inclusive).
+
+    `sorting` asc gives the oldest first. `include_old` and `historical` change nothing.
+    """
+
+    instrument_name: Name
+    count: Count = 10
+    start_seq: int | None = None
+    end_seq: int | None = None
+    start_timestamp: int | None = None
+    end_timestamp: int | None = None
+    sorting: Literal["asc", "desc", "default"] = "default"
+    include_old: bool = True
+    historical: bool = False
+
+
+class IndexParameters(Parameters, frozen=True):
+    """An index such as btc_usdc (or btc_usd, which is the same)."""
+
+    index_name: Name
+
+
+class BatchParameters(Parameters, frozen=True):
+    """One contract, or all."""
+
+    instrument_name: Name = "any"
+
+
+class OrderParameters(Parameters, frozen=True):
+    """An order. `price` is required for limit orders and refused for market orders.
+
+    `client_order_id` makes sending again safe: the venue answers an id that it knows with the
+    order that had it first. `label` is echoed and identifies nothing. `post_only` and
+    `reject_post_only` are known only to be refused when true: in an auction nobody is a taker.
+    """
+
+    instrument_name: Name
+    amount: Decimal
+    type: Literal["limit", "market"] = "limit"
+    price: Decimal | None = None
+    time_in_force: Literal["good_til_cancelled", "immediate_or_cancel"] = "good_til_cancelled"
+    reduce_only: bool = False
+    label: Label = ""
+    client_order_id: ClientOrderId = ""
+    post_only: bool = False
+    reject_post_only: bool = False
+
+
+class EditParameters(Parameters, frozen=True):
+    """New terms of an open limit order; what is left out stays. `amount` counts the filled part."""
+
+    order_id: Name
+    amount: Decimal | None = None
+    price: Decimal | None = None
+
+
+class OfOrder(Parameters, frozen=True):
+    """One order of this account."""
+
+    order_id: Name
+
+
+class OfClientOrder(Parameters, frozen=True):
+    """One order of this account by the id that the client gave it."""
+
+    client_order_id: ClientOrderId
+
+
+class CancelAllParameters(Parameters, frozen=True):
+    """`detailed` answers with the cancelled orders instead of their number."""
+
+    detailed: bool = False
+
+
+class CancelInstrumentParameters(Parameters, frozen=True):
+    """All orders in one contract. `type`: all orders of the venue are limit or market orders."""
+
+    instrument_name: Name
+    type: Literal["all", "limit"] = "all"
+    detailed: bool = False
+
+
+class OpenOrdersParameters(Parameters, frozen=True):
+    """Open orders, of one kind of contract or type if given."""
+
+    kind: Kind = "any"
+    type: Literal["all", "limit"] = "all"
+
+
+class OpenInstrumentParameters(Parameters, frozen=True):
+    """Open orders in one contract."""
+
+    instrument_name: Name
+    type: Literal["all", "limit"] = "all"
+
+
+class HistoryParameters(Parameters, frozen=True):
+    """Orders that are done, newest first. `include_old` changes nothing."""
+
+    instrument_name: Name
+    count: Count = 20
+    offset: Annotated[int, msgspec.Meta(ge=0)] = 0
+    include_old: bool = True
+    include_unfilled: bool = True
+
+
+class PositionsParameters(Parameters, frozen=True):
+    """Positions filed under a currency, of a kind."""
+
+    currency: Name = "any"
+    kind: Kind = "any"
+
+
+class SummaryParameters(Parameters, frozen=True):
+    """Money of one currency; `extended` adds who the account is and what it pays."""
+
+    currency: Name
+    extended: bool = False
+
+
+class SummariesParameters(Parameters, frozen=True):
+    """Money of all currencies."""
+
+    extended: bool = False
+
+
+class MoneyParameters(Parameters, frozen=True):
+    """An amount of one currency."""
+
+    currency: Name
+    amount: Decimal
+
+
+class ChannelsParameters(Parameters, frozen=True):
+    """Channels by name."""
+
+    channels: Annotated[list[ChannelName], msgspec.Meta(max_length=CHANNELS_MAX)]
+
+
+class ReadyParameters(Parameters, frozen=True):
+    """`batch`: the batch that was meant; a word for another batch does not count."""
+
+    batch: int | None = None
