@@ -9,7 +9,7 @@ from decimal import Decimal
 from random import Random
 from typing import ClassVar, TypeVar
 
-from clients.errors import VenueRefused
+from clients.errors import ConnectionLost, VenueRefused
 from clients.records import ZERO, BatchNotice, Instrument, Order, Ticker
 from clients.transport import Transport
 from clients.venue import IMMEDIATE_OR_CANCEL, Venue
@@ -49,6 +49,7 @@ class Bot(ABC):
         self.random = chances(seed, name)
         self.refusals: Counter[int] = Counter()
         self.turns = 0
+        self.interrupted = False
         self.universe: dict[str, Instrument] = {}
         self.deposited = ZERO
         self._expires_ms: int | None = None
@@ -70,13 +71,18 @@ class Bot(ABC):
         await self.venue.register()
 
     async def trade(self, last_batch: int | None = None) -> None:
-        """Act in each batch until the connection ends, or `last_batch` has been played."""
+        """Act in each batch until the connection ends, or `last_batch` has been played.
+
+        A market that closes in the middle of a turn sets `interrupted`; that is no error.
+        """
         try:
             async for notice in self.venue.batches():
                 if last_batch is not None and notice.batch > last_batch:
                     return
                 await self.turn(notice)
                 await self.venue.ready(notice.batch)
+        except ConnectionLost:
+            self.interrupted = True
         finally:
             await self.venue.close()
 

@@ -51,12 +51,13 @@ class Crowd:
 
 @dataclass(frozen=True)
 class CrowdReport:
-    """What a crowd did, by bot name."""
+    """What a crowd did, by bot name; `interrupted` lost the connection within a turn."""
 
     turns: dict[str, int] = field(default_factory=dict)
     trades: dict[str, int] = field(default_factory=dict)
     deposited: dict[str, Decimal] = field(default_factory=dict)
     refusals: Counter[int] = field(default_factory=Counter)
+    interrupted: list[str] = field(default_factory=list)
 
 
 def build_crowd(
@@ -115,4 +116,6 @@ async def run(crowd: Crowd, connect: Connect, last_batch: int | None = None) -> 
         report.trades[bot.name] = bot.venue.state.trades
         report.deposited[bot.name] = bot.deposited
         report.refusals.update(bot.refusals)
+        if bot.interrupted:
+            report.interrupted.append(bot.name)
     return report

@@ -58,7 +58,12 @@ class LocalState:
             self.index_prices[index.index_name] = index.price
 
     def take_order(self, order: Order) -> None:
-        """The latest word on an order. What is done stays done, however late an answer comes."""
+        """The latest word on an order. What is done stays done, however late an answer comes.
+
+        Orders that the venue sends to liquidate the account are not this client's to manage.
+        """
+        if order.is_liquidation:
+            return
         if order.is_open:
             if order.order_id not in self._done:
                 self.open_orders[order.order_id] = order
@@ -91,7 +96,9 @@ class LocalState:
 
     def set_open_orders(self, orders: list[Order]) -> None:
         """Replace all open orders by what the venue says they are."""
-        self.open_orders = {order.order_id: order for order in orders if order.is_open}
+        self.open_orders = {
+            order.order_id: order for order in orders if order.is_open and not order.is_liquidation
+        }
 
     @property
     def equity(self) -> Decimal | None:

@@ -161,6 +161,7 @@ class Order(WireRecord, frozen=True, kw_only=True):
     average_price: Decimal | None = None
     time_in_force: str = ""
     reduce_only: bool = False
+    is_liquidation: bool = False
     label: str = ""
     client_order_id: str | None = None
     cancel_reason: str | None = None
@@ -260,21 +261,34 @@ class IndexPrice(WireRecord, frozen=True, kw_only=True):
 
 
 class BatchNotice(WireRecord, frozen=True, kw_only=True):
-    """The batch that collects orders now, and when it began."""
+    """A batch, its phase, and the time of the last marks."""
 
     batch: int
     timestamp: int
-    phase: str = ""
+    phase: str = "collecting"
+
+    @property
+    def collects(self) -> bool:
+        """Whether orders still reach this batch."""
+        return self.phase == "collecting"
 
 
 class MarginCallNotice(WireRecord, frozen=True, kw_only=True):
-    """A margin call's latest news: issued, standing, cured, expired or breached."""
+    """News of a margin call (issued, standing, cured, expired, breached) or of what follows it.
+
+    Outcome `liquidation` is a step of an open liquidation, or a deleveraging of this account:
+    `step` names it, `instrument_name` and `size` say what it was about. `deadline` is the cycle in
+    which a call expires.
+    """
 
     outcome: str
     amount: Decimal = ZERO
     deadline: int | None = None
     currency: str = "USDC"
     timestamp: int = 0
+    step: str = ""
+    instrument_name: str | None = None
+    size: Decimal = ZERO
 
     @property
     def stands(self) -> bool:

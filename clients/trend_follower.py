@@ -12,6 +12,7 @@ from clients.records import ZERO, BatchNotice, Instrument, multiple_above
 TEMPERAMENTS = ("deposits", "cuts", "freezes")
 BIASES = ("long", "long", "long", "short", "momentum", "momentum")
 CENT = Decimal("0.01")
+MARGIN_USED_MAX = Decimal("0.8")  # of equity; beyond this it adds nothing
 
 
 class TrendFollower(Bot):
@@ -45,7 +46,6 @@ class TrendFollower(Bot):
         self.window, self.threshold, self.steps = window, threshold, steps
         self._index: deque[Decimal] = deque(maxlen=window + 1)
         self._entry: Decimal | None = None
-        self._call_answered = -1
 
     def wanted(self) -> list[Instrument]:
         """One linear perpetual: the currency's that was given, or one drawn once and kept."""
@@ -76,21 +76,23 @@ class TrendFollower(Bot):
         await self._build(row, index)
 
     async def _answer_call(self) -> None:
-        """Once for each word of the venue about the call; whoever cuts does so in every batch."""
-        state = self.venue.state
-        fresh, self._call_answered = (
-            state.margin_notices != self._call_answered,
-            state.margin_notices,
-        )
+        """By temperament, once a batch as long as the call stands."""
         if self.temperament == "cuts":
             await self.cut(Decimal("0.35"))
-        elif self.temperament == "deposits" and fresh and self.deposits_left > 0:
-            call = state.margin_call
-            amount = multiple_above(call.amount * Decimal("1.2"), CENT) if call else ZERO
-            if amount > 0:
-                self.deposits_left -= 1
-                self.deposited += amount
-                await self.attempt(self.venue.deposit("USDC", amount))
+        elif self.temperament == "deposits" and self.deposits_left > 0:
+            await self._deposit()
+
+    async def _deposit(self) -> None:
+        """Pay half as much again as is missing at the latest marks, but no trifle."""
+        await self.venue.get_margin_calls()
+        call = self.venue.state.margin_call
+        if call is None:
+            return
+        amount = max(call.amount * Decimal("1.5"), self.money / 10)
+        amount = multiple_above(amount, CENT)
+        self.deposits_left -= 1
+        if await self.attempt(self.venue.deposit("USDC", amount)):
+            self.deposited += amount
 
     def _belief(self) -> int:
         """1 long, -1 short, 0 no opinion."""
@@ -125,7 +127,12 @@ class TrendFollower(Bot):
         target = equity * self.leverage * belief
         missing = target - exposure
         adds = missing * belief > 0
-        if not belief or not adds or gain < -self.threshold * 10 or margin > equity * 9 / 10:
+        if (
+            not belief
+            or not adds
+            or gain < -self.threshold * 10
+            or margin > equity * MARGIN_USED_MAX
+        ):
             return
         step = min(abs(missing), equity * self.leverage / self.steps)
         await self.take(row, belief * row.amount_worth(step, index), Decimal("0.003"))

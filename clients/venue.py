@@ -107,6 +107,8 @@ class Venue:
             self._wake.set()
 
     def _take_batch(self, notice: BatchNotice) -> None:
+        if not notice.collects:
+            return  # an auction is on its way; the next batch is announced after it
         if self._batch is None or notice.batch > self._batch.batch:
             self._batch, self._batch_waiting = notice, True
             self._wake.set()
@@ -335,13 +337,15 @@ class Venue:
                 del self.state.open_orders[order.order_id]
         return cancelled
 
-    async def deposit(self, currency: str, amount: Decimal) -> None:
-        """Bring money in from outside."""
+    async def deposit(self, currency: str, amount: Decimal) -> Decimal:
+        """Bring money in from outside; returns `amount`."""
         await self.transport.request("private/deposit", {"currency": currency, "amount": amount})
+        return amount
 
-    async def withdraw(self, currency: str, amount: Decimal) -> None:
-        """Take money out."""
+    async def withdraw(self, currency: str, amount: Decimal) -> Decimal:
+        """Take money out; returns `amount`."""
         await self.transport.request("private/withdraw", {"currency": currency, "amount": amount})
+        return amount
 
     async def _of(self, method: str, instrument_name: str, **more: object) -> object:
         return await self.transport.request(method, {"instrument_name": instrument_name, **more})

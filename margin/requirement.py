@@ -35,6 +35,7 @@ from margin.risk_table import (
     add_coin,
     add_rows,
     carry,
+    inlined,
     largest_loss,
     margins,
     risk_table,
@@ -54,6 +55,9 @@ __all__ = [
 ]
 
 _POOLS_PER_CHUNK: Final = 256
+# Below this many pools one thread is done before a second has woken.
+PARALLEL_POOLS: Final = 8192
+WORST, INITIAL, MAINTENANCE = range(3)
 _LOSS_E6: Final = 1_000_000
 _USDC: Final = 0
 _USDC_INDEX_E8: Final = PRICE_SCALE
@@ -91,8 +95,9 @@ class OpenOrders:
     loss_coin_minor_e6_per_lot: Int64Array
 
 
-@njit(cache=True, parallel=True)
-def _pools_kernel(
+@inlined
+def _margin_chunk(
+    chunk: int,
     pool_start: Int64Array,
     instrument: Int64Array,
     lots: Int64Array,
@@ -104,35 +109,45 @@ def _pools_kernel(
     coin: Int64Array,
     risk_exponent: Int64Array,
     factors_ppb: Int64Array,
-    worst_minor: Int64Array,
-    initial_minor: Int64Array,
-    maintenance_minor: Int64Array,
+    margin_minor: Int64Array,
     worst_scenario: Int64Array,
 ) -> None:
-    pools = len(pool_start) - 1
-    for chunk in prange((pools + _POOLS_PER_CHUNK - 1) // _POOLS_PER_CHUNK):
-        total = np.empty(rows.shape[1], np.int64)
-        sums, whole, fraction = np.empty(3, np.int64), np.empty(3, np.int64), np.empty(3, np.int64)
-        for p in range(chunk * _POOLS_PER_CHUNK, min(pools, (chunk + 1) * _POOLS_PER_CHUNK)):
-            whole[:] = 0
-            fraction[:] = 0
-            k = pool_start[p]
-            end = pool_start[p + 1]
-            for u in range(len(risk_exponent)):
-                begin = k
-                k = add_charges(sums, terms, group_terms, instrument, lots, begin, end, u)
-                worst_scenario[p, u] = -1
-                if begin == k and coin_minor[p, u] == 0:
-                    continue
-                total[:] = 0
-                add_rows(total, rows, stride, instrument, lots, begin, k)
-                if coin_minor[p, u] != 0:
-                    add_coin(total, coin, u, coin_minor[p, u])
-                sums[0], worst_scenario[p, u] = largest_loss(total)
-                carry(sums, risk_exponent[u], whole, fraction)
-            worst_minor[p], initial_minor[p], maintenance_minor[p] = margins(
-                whole, fraction, factors_ppb
-            )
+    """Margins of one chunk of pools; scratch is taken once for all of them."""
+    total = np.empty(rows.shape[1], np.int64)
+    sums, whole, fraction = np.empty(3, np.int64), np.empty(3, np.int64), np.empty(3, np.int64)
+    last = min(len(pool_start) - 1, (chunk + 1) * _POOLS_PER_CHUNK)
+    for p in range(chunk * _POOLS_PER_CHUNK, last):
+        whole[:] = 0
+        fraction[:] = 0
+        k = pool_start[p]
+        end = pool_start[p + 1]
+        for u in range(len(risk_exponent)):
+            begin = k
+            k = add_charges(sums, terms, group_terms, instrument, lots, begin, end, u)
+            worst_scenario[p, u] = -1
+            if begin == k and coin_minor[p, u] == 0:
+                continue
+            total[:] = 0
+            add_rows(total, rows, stride, instrument, lots, begin, k)
+            if coin_minor[p, u] != 0:
+                add_coin(total, coin, u, coin_minor[p, u])
+            sums[0], worst_scenario[p, u] = largest_loss(total)
+            carry(sums, risk_exponent[u], whole, fraction)
+        margin_minor[WORST, p], margin_minor[INITIAL, p], margin_minor[MAINTENANCE, p] = margins(
+            whole, fraction, factors_ppb
+        )
+
+
+@njit(cache=True)
+def _margins_serial(chunks, *columns):  # type: ignore[no-untyped-def]
+    for chunk in range(chunks):
+        _margin_chunk(chunk, *columns)
+
+
+@njit(cache=True, parallel=True)
+def _margins_parallel(chunks, *columns):  # type: ignore[no-untyped-def]
+    for chunk in prange(chunks):
+        _margin_chunk(chunk, *columns)
 
 
 def pool_requirements(table: RiskTable, positions: Positions) -> Requirements:
@@ -143,14 +158,18 @@ def pool_requirements(table: RiskTable, positions: Positions) -> Requirements:
     """
     pools, units = positions.coin_minor.shape
     check(units == table.risk_exponent.shape[0], "requirements: coin cash of other risk units")
-    worst, initial, maintenance = (np.zeros(pools, dtype=np.int64) for _ in range(3))
+    margin_minor = np.zeros((3, pools), dtype=np.int64)
     scenario = np.zeros((pools, units), dtype=np.int64)
-    _pools_kernel(
+    kernel = _margins_serial if pools < PARALLEL_POOLS else _margins_parallel
+    kernel(
+        (pools + _POOLS_PER_CHUNK - 1) // _POOLS_PER_CHUNK,
         positions.pool_start, positions.instrument, positions.quantity_lots, positions.coin_minor,
         table.rows, table.row_stride, table.terms, table.group_terms, table.coin,
-        table.risk_exponent, table.factors_ppb, worst, initial, maintenance, scenario,
+        table.risk_exponent, table.factors_ppb, margin_minor, scenario,
     )  # fmt: skip
-    return Requirements(worst, initial, maintenance, scenario)
+    return Requirements(
+        margin_minor[WORST], margin_minor[INITIAL], margin_minor[MAINTENANCE], scenario
+    )
 
 
 @njit(cache=True)
@@ -301,30 +320,42 @@ def requirement_with_orders(
     return int(initial), int(maintenance)
 
 
-@njit(cache=True, parallel=True)
-def _equity_kernel(
+@inlined
+def _equity_of(
+    p: int,
     cash_minor: Int64Array,
     option_value_minor: Int64Array,
     index_e8: Int64Array,
     haircut_ppb: Int64Array,
     equity_minor: Int64Array,
 ) -> None:
-    for p in prange(cash_minor.shape[0]):
-        total = 0
-        for c in range(cash_minor.shape[1]):
-            amount = cash_minor[p, c] + option_value_minor[p, c]
-            # floor(amount x index / 10^10) from halves of five digits: no product overflows
-            price = index_e8[c] * (COIN_SCALE // USDC_SCALE if c == _USDC else 1)
-            price_high = price // _SPLIT
-            price_low = price - price_high * _SPLIT
-            high = amount // _SPLIT
-            low = amount - high * _SPLIT
-            middle = high * price_low + low * price_high + low * price_low // _SPLIT
-            value = high * price_high + middle // _SPLIT
-            if value > 0:
-                value = mul_div_floor(value, RATE_SCALE - haircut_ppb[c], RATE_SCALE)
-            total += value
-        equity_minor[p] = total
+    total = 0
+    for c in range(cash_minor.shape[1]):
+        amount = cash_minor[p, c] + option_value_minor[p, c]
+        # floor(amount x index / 10^10) from halves of five digits: no product overflows
+        price = index_e8[c] * (COIN_SCALE // USDC_SCALE if c == _USDC else 1)
+        price_high = price // _SPLIT
+        price_low = price - price_high * _SPLIT
+        high = amount // _SPLIT
+        low = amount - high * _SPLIT
+        middle = high * price_low + low * price_high + low * price_low // _SPLIT
+        value = high * price_high + middle // _SPLIT
+        if value > 0:
+            value = mul_div_floor(value, RATE_SCALE - haircut_ppb[c], RATE_SCALE)
+        total += value
+    equity_minor[p] = total
+
+
+@njit(cache=True)
+def _equity_serial(pools, *columns):  # type: ignore[no-untyped-def]
+    for p in range(pools):
+        _equity_of(p, *columns)
+
+
+@njit(cache=True, parallel=True)
+def _equity_parallel(pools, *columns):  # type: ignore[no-untyped-def]
+    for p in prange(pools):
+        _equity_of(p, *columns)
 
 
 def equity(
@@ -345,8 +376,10 @@ def equity(
     currencies = cash_minor.shape[1:]
     check(index_e8.shape == haircut_ppb.shape == currencies, "equity: one index per currency")
     check(index_e8[_USDC] == _USDC_INDEX_E8, "equity: currency 0 is not worth one USDC")
-    result = np.zeros(cash_minor.shape[0], dtype=np.int64)
-    _equity_kernel(cash_minor, option_value_minor, index_e8, haircut_ppb, result)
+    pools = cash_minor.shape[0]
+    result = np.zeros(pools, dtype=np.int64)
+    kernel = _equity_serial if pools < PARALLEL_POOLS else _equity_parallel
+    kernel(pools, cash_minor, option_value_minor, index_e8, haircut_ppb, result)
     return result
 
 
@@ -357,6 +390,10 @@ def warm_up() -> None:
     factors = np.zeros(2, dtype=np.int64)
     table = RiskTable(grid, 1, terms, terms[:0], grid, one, one, factors)
     pool_requirements(table, Positions(np.array([0, 1], dtype=np.int64), one, one, grid))
+    many = np.zeros(PARALLEL_POOLS + 1, dtype=np.int64)
+    flat = np.zeros((PARALLEL_POOLS, 1), dtype=np.int64)
+    pool_requirements(table, Positions(many, one[:0], one[:0], flat))
+    equity(flat, flat, np.array([_USDC_INDEX_E8], dtype=np.int64), one)
     orders = OpenOrders(one, one, one, one, one)
     requirement_with_orders(table, one, one, one, orders)
     equity(grid, grid, np.array([_USDC_INDEX_E8], dtype=np.int64), one)

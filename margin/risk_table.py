@@ -31,7 +31,7 @@ _FRACTION_ONE: Final = 1 << MOST_RISK_EXPONENT
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 
-def _inlined(function: Kernel) -> Kernel:
+def inlined(function: Kernel) -> Kernel:
     """Inline into every caller: the steps are short and hand arrays on."""
     return cast(Kernel, njit(cache=True, forceinline=True)(function))
 
@@ -58,8 +58,34 @@ class RiskTable:
     factors_ppb: Int64Array
 
 
-def risk_table(preset: Preset, instruments: Instruments, matrix: ScenarioMatrix) -> RiskTable:
+@dataclass(frozen=True, slots=True)
+class RiskLayout:
+    """What a risk table takes from the listing alone: strike groups and one slot of each."""
+
+    group: Int64Array
+    slot: Int64Array
+
+
+def risk_layout(instruments: Instruments) -> RiskLayout:
+    """Number the strike groups from 0; once a listing."""
+    option = np.flatnonzero(instruments.strike_group != NO_STRIKE_GROUP)
+    _, first, number = np.unique(
+        instruments.strike_group[option], return_index=True, return_inverse=True
+    )
+    group = np.full(len(instruments), NO_STRIKE_GROUP, dtype=np.int64)
+    group[option] = number.reshape(-1)
+    return RiskLayout(group, option[first].astype(np.int64))
+
+
+def risk_table(
+    preset: Preset,
+    instruments: Instruments,
+    matrix: ScenarioMatrix,
+    layout: RiskLayout | None = None,
+) -> RiskTable:
     """Lay out a scenario matrix for the kernels: once a revaluation, not once a pool."""
+    layout = layout or risk_layout(instruments)
+    group, slot = layout.group, layout.slot
     count, scenarios = matrix.long.shape
     columns = -(-scenarios // _COLUMN_BLOCK) * _COLUMN_BLOCK
     stride = 1 if np.array_equal(matrix.short, -matrix.long) else 2
@@ -69,21 +95,19 @@ def risk_table(preset: Preset, instruments: Instruments, matrix: ScenarioMatrix)
         rows[1::2, :scenarios] = matrix.short
     coin = np.zeros((matrix.coin.shape[0], columns), dtype=np.int64)
     coin[:, :scenarios] = matrix.coin
-    option = np.flatnonzero(instruments.strike_group != NO_STRIKE_GROUP)
-    _, first, number = np.unique(
-        instruments.strike_group[option], return_index=True, return_inverse=True
-    )
-    group = np.full(count, NO_STRIKE_GROUP, dtype=np.int64)
-    group[option] = number.reshape(-1)
-    slot = option[first].astype(np.int64)
-    charges = (matrix.delta_one_mm, matrix.delta_one_im_extra)
-    naked = (matrix.naked_mm[slot], matrix.naked_im_extra[slot])
+    terms = np.empty((count, 4), dtype=np.int64)
+    terms[:, UNIT], terms[:, GROUP] = instruments.unit, group
+    terms[:, CHARGE], terms[:, EXTRA_CHARGE] = matrix.delta_one_mm, matrix.delta_one_im_extra
+    of_groups = np.empty((len(slot), 4), dtype=np.int64)
+    of_groups[:, UNIT], of_groups[:, GROUP] = instruments.unit[slot], slot
+    of_groups[:, CHARGE] = matrix.naked_mm[slot]
+    of_groups[:, EXTRA_CHARGE] = matrix.naked_im_extra[slot]
     factors = (preset.factor.maintenance_ppb, preset.factor.initial_ppb)
     return RiskTable(
         rows=rows,
         row_stride=stride,
-        terms=np.stack((instruments.unit, group, *charges), axis=1),
-        group_terms=np.stack((instruments.unit[slot], slot, *naked), axis=1),
+        terms=terms,
+        group_terms=of_groups,
         coin=coin,
         coin_value=matrix.coin_value,
         risk_exponent=matrix.risk_exponent,
@@ -91,7 +115,7 @@ def risk_table(preset: Preset, instruments: Instruments, matrix: ScenarioMatrix)
     )
 
 
-@_inlined
+@inlined
 def add_charges(
     sums: Int64Array,
     terms: Int64Array,
@@ -130,7 +154,7 @@ def add_charges(
     return k
 
 
-@_inlined
+@inlined
 def add_rows(
     total: Int64Array,
     rows: Int64Array,
@@ -164,7 +188,7 @@ def add_rows(
         k += 1
 
 
-@_inlined
+@inlined
 def add_coin(total: Int64Array, column: Int64Array, unit: int, amount_minor: int) -> None:
     """Add floor(amount x column[unit] / step): exact, rounded against the pool."""
     steps = amount_minor // COIN_STEP_MINOR
@@ -173,7 +197,7 @@ def add_coin(total: Int64Array, column: Int64Array, unit: int, amount_minor: int
         total[s] += steps * column[unit, s] + rest * column[unit, s] // COIN_STEP_MINOR
 
 
-@_inlined
+@inlined
 def largest_loss(total: Int64Array) -> tuple[int, int]:
     """(loss, scenario) of the lowest entry, the first of equals; (0, -1) if none is negative."""
     count = len(total)
@@ -186,7 +210,7 @@ def largest_loss(total: Int64Array) -> tuple[int, int]:
     return -lowest, at if lowest < 0 else -1
 
 
-@_inlined
+@inlined
 def carry(sums: Int64Array, exponent: int, whole: Int64Array, fraction: Int64Array) -> None:
     """Move sums in quanta of 2^-exponent to whole minor units and fractions of 2^-20."""
     mask = (1 << exponent) - 1
@@ -195,13 +219,13 @@ def carry(sums: Int64Array, exponent: int, whole: Int64Array, fraction: Int64Arr
         fraction[c] += (sums[c] & mask) << (MOST_RISK_EXPONENT - exponent)
 
 
-@_inlined
+@inlined
 def rounded_up(whole: int, fraction: int) -> int:
     """Minor units of a sum kept as whole units and fractions of 2^-20, upward."""
     return whole + ((fraction + (_FRACTION_ONE - 1)) >> MOST_RISK_EXPONENT)
 
 
-@_inlined
+@inlined
 def margins(
     whole: Int64Array, fraction: Int64Array, factors_ppb: Int64Array
 ) -> tuple[int, int, int]:

@@ -219,7 +219,7 @@ def _instrument_kernel(
                 long[i, s] = quantise(exposure * moves[0][u, s] * moves[2][u, s])
         first = 2 if kind[i] >= LINEAR_CALL else 0
         for column in range(first, first + 2):
-            contingency[i, column] = quantise(coins * index * rates[column] * quanta[u])
+            contingency[column, i] = quantise(coins * index * rates[column] * quanta[u])
 
 
 @njit(cache=True, error_model="numpy")
@@ -265,17 +265,49 @@ def _contingency_rates(preset: Preset) -> Float64Array:
     )
 
 
-def scenario_matrix(
-    preset: Preset,
-    scenarios: Sequence[Scenarios],
-    instruments: Instruments,
-    marks: Marks,
-    risk_exponent: Int64Array,
-) -> ScenarioMatrix:
+@dataclass(frozen=True, slots=True)
+class ScenarioGrid:
+    """Scenarios and constants as the kernels read them: they change with the model, not the marks.
+
+    `moves[U,S]`, `sides[U,S]`, `weights[U,S]`, `quanta[U]` per USDC, `risk_exponent[U]`.
+    """
+
+    moves: Float64Array
+    sides: Int64Array
+    weights: Float64Array
+    shock: Float64Array
+    contingency: Float64Array
+    quanta: Float64Array
+    risk_exponent: Int64Array
+
+
+def scenario_grid(
+    preset: Preset, scenarios: Sequence[Scenarios], risk_exponent: Int64Array
+) -> ScenarioGrid:
+    """The grid of risk units with these scenarios, all of one length S, and `risk_exponent[U]`."""
+    units = int(risk_exponent.shape[0])
+    check(len(scenarios) == units, "scenarios: one per risk unit")
+    count = len(scenarios[0]) if units else 0
+    check(all(len(unit) == count for unit in scenarios), "scenarios: units differ in number")
+    inside = (risk_exponent >= 0) & (risk_exponent <= MOST_RISK_EXPONENT)
+    check(inside.all(), "risk exponent: out of range")
+    shape = (units, count)
+    quanta: Float64Array = (np.int64(1) << risk_exponent).astype(np.float64) * _MINOR_PER_USDC
+    return ScenarioGrid(
+        moves=np.array([u.spot_move_e9 for u in scenarios], np.int64).reshape(shape) / _E9,
+        sides=np.array([u.volatility_side for u in scenarios], np.int64).reshape(shape),
+        weights=np.array([u.weight_e9 for u in scenarios], np.int64).reshape(shape) / _E9,
+        shock=_shock_numbers(preset.volatility),
+        contingency=_contingency_rates(preset),
+        quanta=quanta,
+        risk_exponent=risk_exponent.copy(),
+    )
+
+
+def lot_matrix(grid: ScenarioGrid, instruments: Instruments, marks: Marks) -> ScenarioMatrix:
     """Revalue one lot of every instrument, and one step of every coin, in every scenario.
 
-    `scenarios[u]` are those of risk unit u, all of one length S; `risk_exponent[U]`. Both must
-    cover `marks.index_e8[U]`. With m the spot move, w the weight, S the index, F the mark:
+    The grid must cover `marks.index_e8[U]`. With m the spot move, w the weight, S the index, F the mark:
     linear: lot x F m w; inverse: lot_usd x (1/F - 1/F') x S (1 + m) w, F' = F (1 + m);
     option: (B76(F (1 + m), K, iv') - B76(F, K, iv)) x lot w, discounted by exp(-max(r, 0) tau);
     coin cash: S m w. Volatility shock: Derive PMRM 2, see `margin.preset.VolatilityShock`.
@@ -283,34 +315,32 @@ def scenario_matrix(
     model depends on the sign of a position. `InvariantBroken` if a value does not fit.
     """
     units = int(marks.index_e8.shape[0])
-    check(len(scenarios) == units == risk_exponent.shape[0], "scenarios: one per risk unit")
-    count = len(scenarios[0]) if units else 0
-    check(all(len(unit) == count for unit in scenarios), "scenarios: units differ in number")
-    inside = (risk_exponent >= 0) & (risk_exponent <= MOST_RISK_EXPONENT)
-    check(inside.all(), "risk exponent: out of range")
-    shape = (units, count)
-    moves = np.array([unit.spot_move_e9 for unit in scenarios], np.int64).reshape(shape) / _E9
-    sides = np.array([unit.volatility_side for unit in scenarios], np.int64).reshape(shape)
-    weights = np.array([unit.weight_e9 for unit in scenarios], np.int64).reshape(shape) / _E9
-    quanta: Float64Array = (np.int64(1) << risk_exponent).astype(np.float64) * _MINOR_PER_USDC
-    long = np.zeros((len(instruments), count), dtype=np.int64)
-    contingency = np.zeros((len(instruments), 4), dtype=np.int64)
-    coin = np.zeros(shape, dtype=np.int64)
+    check(units == grid.moves.shape[0], "scenarios: one per risk unit")
+    long = np.zeros((len(instruments), grid.moves.shape[1]), dtype=np.int64)
+    contingency = np.zeros((4, len(instruments)), dtype=np.int64)
+    coin = np.zeros(grid.moves.shape, dtype=np.int64)
     coin_value = np.zeros(units, dtype=np.int64)
     _instrument_kernel(
         (instruments.kind, instruments.unit, instruments.expiry_ns, instruments.strike_e8,
          instruments.lot_e8),
         marks.now_ns,
         (marks.index_e8, marks.mark_e8, marks.forward_e8, marks.volatility_e9, marks.rate_e9),
-        (moves, sides, weights), _shock_numbers(preset.volatility), _contingency_rates(preset),
-        quanta, long, contingency,
+        (grid.moves, grid.sides, grid.weights), grid.shock, grid.contingency, grid.quanta, long,
+        contingency,
     )  # fmt: skip
-    _coin_kernel(marks.index_e8, moves, weights, quanta, coin, coin_value)
-    charges = np.ascontiguousarray(contingency.T)
-    return ScenarioMatrix(
-        long, -long, coin, coin_value, charges[0], charges[1], charges[2], charges[3],
-        risk_exponent.copy(),
-    )  # fmt: skip
+    _coin_kernel(marks.index_e8, grid.moves, grid.weights, grid.quanta, coin, coin_value)
+    return ScenarioMatrix(long, -long, coin, coin_value, *contingency, grid.risk_exponent)
+
+
+def scenario_matrix(
+    preset: Preset,
+    scenarios: Sequence[Scenarios],
+    instruments: Instruments,
+    marks: Marks,
+    risk_exponent: Int64Array,
+) -> ScenarioMatrix:
+    """`lot_matrix` of a grid made for this one call."""
+    return lot_matrix(scenario_grid(preset, scenarios, risk_exponent), instruments, marks)
 
 
 def warm_up() -> None:
@@ -320,6 +350,6 @@ def warm_up() -> None:
     _instrument_kernel(
         (one * LINEAR, one * 0, one * NEVER_NS, one * 0, one), 0, (one, one, one, one, one),
         moves, np.ones(7), np.zeros(4), np.ones(1), np.zeros((1, 1), dtype=np.int64),
-        np.zeros((1, 4), dtype=np.int64),
+        np.zeros((4, 1), dtype=np.int64),
     )  # fmt: skip
     _coin_kernel(one, moves[0], moves[2], np.ones(1), np.zeros((1, 1), dtype=np.int64), one.copy())

@@ -17,6 +17,7 @@ from margin.invariant import Int64Array, check
 from margin.margin_call import MarginCall
 
 NO_OWNER = -1
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class LiquidationOrder(msgspec.Struct):
@@ -46,10 +47,12 @@ class Accounts:
         self.number_of: dict[str, int] = {}
         self.pool_of: list[int] = []
         self.owner_of: list[int] = [NO_OWNER] * HOUSE_POOLS
+        self._owners: Int64Array = np.zeros(0, np.int64)
         self.own_sequence: Int64Array = np.zeros(0, np.int64)
         self.calls: dict[int, MarginCall] = {}
         self.cases: dict[int, LiquidationCase] = {}
         self.withdrawals_frozen = False
+        self._naming: bytes | None = None
 
     @property
     def pools(self) -> int:
@@ -65,10 +68,17 @@ class Accounts:
         self.number_of[name] = account
         self.pool_of.append(pool)
         self.owner_of.append(account)
+        self._naming = None
         if account >= len(self.own_sequence):
             room = np.zeros(max(16, len(self.own_sequence)), np.int64)
             self.own_sequence = np.concatenate((self.own_sequence, room))
         return account, pool
+
+    def owner_column(self) -> Int64Array:
+        """Owner account of each pool; NO_OWNER for the house's."""
+        if len(self._owners) != len(self.owner_of):
+            self._owners = np.array(self.owner_of, np.int64)
+        return self._owners
 
     def next_own_sequence(self, account: int) -> int:
         """Count up the account's own order sequence (its only claim inside a batch)."""
@@ -82,24 +92,26 @@ class Accounts:
 
     def parts(self) -> Iterator[tuple[str, bytes]]:
         """Canonical bytes: dictionaries in order of pool number."""
-        encode = msgspec.msgpack.encode
-        yield "accounts.names", encode(self.names)
-        yield "accounts.pools", encode((self.pool_of, self.owner_of))
-        yield "accounts.sequence", self.own_sequence[: len(self.names)].tobytes()
-        yield "accounts.calls", encode(sorted(self.calls.items(), key=lambda item: item[0]))
-        yield "accounts.cases", encode([self.cases[pool] for pool in sorted(self.cases)])
-        yield "accounts.frozen", bytes([self.withdrawals_frozen])
+        if self._naming is None:
+            self._naming = _encode((self.names, self.pool_of, self.owner_of))
+        calls = [(pool, self.calls[pool]) for pool in sorted(self.calls)]
+        cases = [self.cases[pool] for pool in sorted(self.cases)]
+        sequence = self.own_sequence[: len(self.names)].tobytes()
+        standing = (sequence, calls, cases, self.withdrawals_frozen)
+        yield "accounts.naming", self._naming
+        yield "accounts.standing", _encode(standing)
 
     def load(self, parts: dict[str, bytes]) -> None:
         """Restore what `parts` gave."""
-        decode = msgspec.msgpack.decode
-        for name in decode(parts["accounts.names"], type=list[str]):
+        naming = tuple[list[str], list[int], list[int]]
+        names, pool_of, owner_of = msgspec.msgpack.decode(parts["accounts.naming"], type=naming)
+        for name in names:
             self.open(name)
-        pools = decode(parts["accounts.pools"], type=tuple[list[int], list[int]])
-        self.pool_of, self.owner_of = pools
-        sequence = np.frombuffer(parts["accounts.sequence"], np.int64)
+        self.pool_of, self.owner_of = pool_of, owner_of
+        standing = tuple[bytes, list[tuple[int, MarginCall]], list[LiquidationCase], bool]
+        data = msgspec.msgpack.decode(parts["accounts.standing"], type=standing)
+        sequence = np.frombuffer(data[0], np.int64)
         self.own_sequence[: len(sequence)] = sequence
-        self.calls = dict(decode(parts["accounts.calls"], type=list[tuple[int, MarginCall]]))
-        cases = decode(parts["accounts.cases"], type=list[LiquidationCase])
-        self.cases = {case.pool: case for case in cases}
-        self.withdrawals_frozen = bool(parts["accounts.frozen"][0])
+        self.calls = dict(data[1])
+        self.cases = {case.pool: case for case in data[2]}
+        self.withdrawals_frozen = data[3]

@@ -129,6 +129,11 @@ class UnexecutedCurve(NamedTuple):
     market_ask_lots: int
 
 
+def _check_column(name: str, column: Int64Array, length: int) -> None:
+    if column.dtype != np.int64 or not column.flags.c_contiguous or column.shape != (length,):
+        check(False, f"{name} must be {length} contiguous int64 values")
+
+
 def _check_columns(books: SealedBooks, terms: AuctionTerms) -> None:
     starts = books.book_start
     check(starts.ndim == 1 and len(starts) > 0, "book_start needs one entry more than books")
@@ -137,13 +142,10 @@ def _check_columns(books: SealedBooks, terms: AuctionTerms) -> None:
         starts[0] == 0 and starts[-1] == rows, "book_start must run from 0 to the number of orders"
     )
     check(bool((starts[1:] >= starts[:-1]).all()), "book_start must not fall")
-    for name, column in {**vars(books), **vars(terms)}.items():
-        check(column.dtype == np.int64, f"{name} must be int64")
-        check(column.flags.c_contiguous, f"{name} must be contiguous")
     for name, column in vars(books).items():
-        check(name == "book_start" or column.shape == (rows,), f"{name} must hold one row an order")
+        _check_column(name, column, len(starts) if name == "book_start" else rows)
     for name, column in vars(terms).items():
-        check(column.shape == (len(starts) - 1,), f"{name} must hold one row a book")
+        _check_column(name, column, len(starts) - 1)
     band_is_sound = (terms.band_low_ticks <= terms.band_high_ticks).all()
     check(bool(band_is_sound), "a band's low end must not be above its high end")
 
@@ -199,8 +201,9 @@ def _chunks(book_start: Int64Array) -> Int64Array:
 
 
 def _check_sound(state: Int64Array) -> None:
-    invalid = np.flatnonzero(state == INVALID)
-    check(len(invalid) == 0, f"order columns out of range in book {invalid[:1].tolist()}")
+    if (state == INVALID).any():
+        book = int(np.flatnonzero(state == INVALID)[0])
+        check(False, f"order columns out of range in book {book}")
 
 
 def unexecuted_levels(

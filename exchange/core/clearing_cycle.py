@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from exchange.core.commands import Revalue, Seal, Uncross
 from exchange.core.events import CycleClosed, Event, PositionsRevalued
-from exchange.core.ledger import House
+from exchange.core.ledger import HOUSE_POOLS, House
 from exchange.core.liquidation import advance_cases, margin_calls, unwind_fund
 from exchange.core.revalue import release_gains, take_marks
 from exchange.core.risk import Risk
@@ -63,8 +63,7 @@ def run_revalue(state: State, risk: Risk, gate: RiskGate, command: Revalue) -> l
     events += Waterfall(state, risk, gains).run(to_waterfall) if to_waterfall else []
     events += unwind_fund(state, risk)
     events += release_gains(state, gains)
-    gains.pending[:] = 0
-    risk.revalue()
+    gains.pending[:] = 0  # now cash: equity is what it was
     events.append(
         PositionsRevalued(
             command.cycle, risk.equity.copy(), risk.initial.copy(), risk.maintenance.copy()
@@ -77,8 +76,7 @@ def run_revalue(state: State, risk: Risk, gate: RiskGate, command: Revalue) -> l
 def _close(state: State, risk: Risk, gate: RiskGate, command: Revalue) -> list[Event]:
     """Step 10: the books balance, the laws hold, the state has a hash."""
     state.validate()
-    short = risk.users() & (risk.equity < 0)
-    state.accounts.withdrawals_frozen = bool(short.any())
+    state.accounts.withdrawals_frozen = bool((risk.equity[HOUSE_POOLS:] < 0).any())
     for house in (House.VENUE_CAPITAL, House.DEFAULT_FUND, House.BONDS, House.FEES):
         check(state.ledger.balance(house, USDC) >= 0, f"{house.name} is never below zero")
     state.client_orders.close_cycle()

@@ -97,6 +97,7 @@ class Contracts:
         self.tick_value = column([tick_value_minor(s) for s in specs])
         self.currency_column = column(self.currency)
         self.is_option = column([int(s.kind in OPTION_KINDS) for s in specs])
+        self._specs_bytes = msgspec.msgpack.encode(specs)
 
     def reindex(self) -> None:
         """Rebuild the columns after listing."""
@@ -118,9 +119,20 @@ class Contracts:
             if self.life[slot] == Life.LISTED and spec.expiry_ns <= time_ns < NEVER_NS
         ]
 
+    def next_expiry_ns(self, unit: int) -> int:
+        """The earliest expiry of an underlying's contracts that are not settled; NEVER_NS if none."""
+        return min(
+            (
+                spec.expiry_ns
+                for spec, life in zip(self.specs, self.life, strict=True)
+                if spec.underlying == unit and life != Life.SETTLED
+            ),
+            default=NEVER_NS,
+        )
+
     def parts(self) -> Iterator[tuple[str, bytes]]:
         """Canonical bytes: terms, then life and halts."""
-        yield "contracts.specs", msgspec.msgpack.encode(self.specs)
+        yield "contracts.specs", self._specs_bytes
         yield "contracts.life", bytes(self.life)
         yield "contracts.halted", bytes(self.halted)
 

@@ -89,14 +89,13 @@ class Ledger:
 
     def parts(self) -> Iterator[tuple[str, bytes]]:
         """Canonical bytes of the balances."""
-        yield "ledger.cash", self.cash.tobytes()
-        yield "ledger.cycle", b"%d" % self.cycle
+        yield "ledger", self.cycle.to_bytes(8) + self.cash.tobytes()
 
     def load(self, parts: dict[str, bytes]) -> None:
         """Restore what `parts` gave."""
-        flat = np.frombuffer(parts["ledger.cash"], np.int64)
+        self.cycle = int.from_bytes(parts["ledger"][:8])
+        flat = np.frombuffer(parts["ledger"][8:], np.int64)
         self.cash = flat.reshape(-1, self.currencies).copy()
-        self.cycle = int(parts["ledger.cycle"])
 
 
 def warm_up() -> None:

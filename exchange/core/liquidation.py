@@ -7,6 +7,8 @@ cycle. What cannot wait any more goes to the default waterfall (step 9).
 
 from __future__ import annotations
 
+import numpy as np
+
 from exchange.core.accounts import LiquidationCase, LiquidationOrder
 from exchange.core.book_of_pool import slices_of, terms_of
 from exchange.core.events import CallChanged, Event, LiquidationStep
@@ -28,8 +30,8 @@ def margin_calls(state: State, risk: Risk) -> list[Event]:
     """Step 7: issue, refresh, cure and expire margin calls; open a case where one ran out."""
     events: list[Event] = []
     calls, cases = state.accounts.calls, state.accounts.cases
-    short = risk.users() & (risk.equity < risk.initial)
-    pools = sorted({*short.nonzero()[0].tolist(), *calls})
+    short = np.flatnonzero(risk.equity[HOUSE_POOLS:] < risk.initial[HOUSE_POOLS:]) + HOUSE_POOLS
+    pools = sorted({*short.tolist(), *calls})
     for pool in pools:
         if pool in cases:
             calls.pop(pool, None)
@@ -52,8 +54,8 @@ def margin_calls(state: State, risk: Risk) -> list[Event]:
             expired = outcome == CallOutcome.EXPIRED
             cases[pool] = LiquidationCase(pool, state.ledger.cycle, expired)
             events.append(LiquidationStep(pool, "opened"))
-    bankrupt = (risk.users() & (risk.equity < 0)).nonzero()[0].tolist()
-    for pool in bankrupt:  # a loss at expiry can leave a pool without a requirement, yet owing
+    bankrupt = np.flatnonzero(risk.equity[HOUSE_POOLS:] < 0) + HOUSE_POOLS
+    for pool in bankrupt.tolist():  # a loss at expiry can leave a pool without a requirement, yet owing
         if pool not in cases and not risk.touches_stale(pool):
             cases[pool] = LiquidationCase(pool, state.ledger.cycle, False)
             events.append(LiquidationStep(pool, "opened"))
@@ -167,7 +169,8 @@ def unwind_fund(state: State, risk: Risk) -> list[Event]:
     """The insurance fund offers part of its inventory to the next public batch."""
     rules = state.venue.default
     fund = int(House.INSURANCE)
-    if risk.touches_stale(fund):
+    held_rows = state.positions.rows_of(fund)
+    if held_rows.start == held_rows.stop or risk.touches_stale(fund):
         return []
     events: list[Event] = []
     for held in slices_of(state, fund):
@@ -180,12 +183,6 @@ def unwind_fund(state: State, risk: Risk) -> list[Event]:
         place_house_order(state, fund, held.instrument, trade, ticks)
         events.append(LiquidationStep(fund, "unwinding", held.instrument, trade, max(1, ticks)))
     return events
-
-
-def open_lots_of_house(state: State) -> int:
-    """Lots that liquidation orders still offer (for the invariant that none survives a batch)."""
-    table = state.orders.resting
-    return int(table[OPEN_LOTS, (table[FLAGS] & LIQUIDATION) != 0].sum())
 
 
 def is_user(pool: int) -> bool:

@@ -19,6 +19,8 @@ from margin.invariant import Int64Array, check
 from margin.portfolio import INVERSE, NEVER_NS, Marks
 from margin.valuation import option_marks
 
+_encode = msgspec.msgpack.Encoder().encode
+
 
 class IndexState(IntEnum):
     """What may happen on an underlying, by the age of its index."""
@@ -98,17 +100,15 @@ class MarkBoard:
     def forget_observations(self) -> None:
         """Keep only the observations that the next settlement window of an underlying needs."""
         window = self.venue.index.settlement_window_ns
-        columns = self.contracts.columns
-        settled = np.array(self.contracts.life, np.int64) == Life.SETTLED
         for unit, seen in enumerate(self.observations):
             if len(seen) < 2:
                 continue
-            expiries = columns.expiry_ns[(columns.unit == unit) & ~settled]
-            start = int(expiries.min(initial=NEVER_NS)) - window
+            start = self.contracts.next_expiry_ns(unit) - window
             first = 0
             while first + 1 < len(seen) and seen[first + 1][0] <= start:
                 first += 1
-            self.observations[unit] = seen[first:]
+            if first:
+                self.observations[unit] = seen[first:]
 
     def _take_expiry(self, expiry: ExpiryMark) -> None:
         columns = self.contracts.columns
@@ -209,35 +209,31 @@ class MarkBoard:
 
     def parts(self) -> Iterator[tuple[str, bytes]]:
         """Canonical bytes of the marks."""
-        encode = msgspec.msgpack.encode
-        yield "marks.time", encode((self.time_ns, self.cycle))
-        yield "marks.index", self.index_e8.tobytes() + bytes(self.index_state)
-        yield "marks.confidence", encode(self.confidence_ppb)
-        yield "marks.observations", encode(self.observations)
-        yield "marks.columns", b"".join(
-            column.tobytes()
-            for column in (self.mark_e8, self.forward_e8, self.volatility_e9, self.rate_e9)
-        )
-        yield "marks.marker", self.marker_state
-        funding = sorted(self.funding_e12.items()), sorted(self.funding_rate_e9.items())
-        yield "marks.funding", encode((*funding, self.funding_payments))
+        columns = (self.index_e8, self.mark_e8, self.forward_e8, self.volatility_e9, self.rate_e9)
+        yield "marks", _encode((
+            self.time_ns,
+            self.cycle,
+            [column.tobytes() for column in columns],
+            [int(state) for state in self.index_state],
+            self.confidence_ppb,
+            self.observations,
+            self.marker_state,
+            sorted(self.funding_e12.items()),
+            sorted(self.funding_rate_e9.items()),
+            self.funding_payments,
+        ))  # fmt: skip
 
     def load(self, parts: dict[str, bytes]) -> None:
         """Restore what `parts` gave."""
-        decode = msgspec.msgpack.decode
-        self.time_ns, self.cycle = decode(parts["marks.time"], type=tuple[int, int])
-        units = len(self.venue.underlyings)
-        raw = parts["marks.index"]
-        self.index_e8 = np.frombuffer(raw[: 8 * units], np.int64).copy()
-        self.index_state = [IndexState(x) for x in raw[8 * units :]]
-        self.confidence_ppb = decode(parts["marks.confidence"], type=list[int])
-        seen = decode(parts["marks.observations"], type=list[list[tuple[int, int]]])
-        self.observations = seen
-        four = np.frombuffer(parts["marks.columns"], np.int64).reshape(4, -1).copy()
-        self.mark_e8, self.forward_e8, self.volatility_e9, self.rate_e9 = four
-        self.marker_state = parts["marks.marker"]
         pairs = list[tuple[int, int]]
-        funding = decode(parts["marks.funding"], type=tuple[pairs, pairs, int])
-        self.funding_e12, self.funding_rate_e9 = dict(funding[0]), dict(funding[1])
-        self.funding_payments = funding[2]
+        layout = tuple[int, int, list[bytes], list[int], list[int], list[pairs], bytes, pairs,
+                       pairs, int]  # fmt: skip
+        data = msgspec.msgpack.decode(parts["marks"], type=layout)
+        self.time_ns, self.cycle = data[0], data[1]
+        columns = [np.frombuffer(column, np.int64).copy() for column in data[2]]
+        self.index_e8, self.mark_e8, self.forward_e8, self.volatility_e9, self.rate_e9 = columns
+        self.index_state = [IndexState(state) for state in data[3]]
+        self.confidence_ppb, self.observations, self.marker_state = data[4], data[5], data[6]
+        self.funding_e12, self.funding_rate_e9 = dict(data[7]), dict(data[8])
+        self.funding_payments = data[9]
         check(len(self.mark_e8) == len(self.contracts), "a mark per contract")

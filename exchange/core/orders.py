@@ -11,6 +11,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 from numba import njit
 
@@ -20,6 +21,7 @@ from margin.invariant import BoolArray, Int64Array, check
 # Columns of one order.
 ORDER_ID, POOL, SIDE, PRICE_TICKS, OPEN_LOTS, FLAGS, AGE_BATCH, OWN_SEQUENCE = range(8)
 COLUMNS = 8
+_encode = msgspec.msgpack.Encoder().encode
 
 # Flags of one order.
 MARKET, IMMEDIATE, REDUCE_ONLY, LIQUIDATION = 1, 2, 4, 8
@@ -156,7 +158,8 @@ class OrderTable:
 
     def keep(self, kept: BoolArray) -> None:
         """Drop the resting rows that are not `kept`."""
-        self.resting = np.ascontiguousarray(self.resting[:, kept])
+        if not kept.all():
+            self.resting = self.resting.compress(kept, axis=1)
 
     def validate(self) -> None:
         """Raise where the table contradicts itself."""
@@ -167,18 +170,17 @@ class OrderTable:
 
     def parts(self) -> Iterator[tuple[str, bytes]]:
         """Canonical bytes of the table (see `state_hash`)."""
-        yield "orders.resting", self.resting.tobytes()
-        yield "orders.incoming", self.incoming.tobytes()
-        yield "orders.next", b"%d,%d" % (self.next_sequence, self.first_incoming)
+        sequences = (self.next_sequence, self.first_incoming)
+        yield "orders", _encode((self.resting.tobytes(), self.incoming.tobytes(), sequences))
 
     def load(self, parts: dict[str, bytes]) -> None:
         """Restore what `parts` gave."""
-        flat = np.frombuffer(parts["orders.resting"], np.int64)
-        self.resting = flat.reshape(COLUMNS, -1).copy()
+        layout = tuple[bytes, bytes, tuple[int, int]]
+        resting, incoming, sequences = msgspec.msgpack.decode(parts["orders"], type=layout)
+        self.resting = np.frombuffer(resting, np.int64).reshape(COLUMNS, -1).copy()
         self.incoming = array("q")
-        self.incoming.frombytes(parts["orders.incoming"])
-        following, first = parts["orders.next"].split(b",")
-        self.next_sequence, self.first_incoming = int(following), int(first)
+        self.incoming.frombytes(incoming)
+        self.next_sequence, self.first_incoming = sequences
 
 
 def warm_up() -> None:

@@ -70,6 +70,14 @@ def _apply(table: Int64Array, fill_key: Int64Array, fill_lots: Int64Array,
             table[SETTLED_MINOR, row] += value
 
 
+@njit(cache=True)
+def _sums(table: Int64Array, by_rank: Int64Array) -> Int64Array:
+    total = np.zeros(len(by_rank), np.int64)
+    for row in range(table.shape[1]):
+        total[by_rank[table[KEY, row] & RANK_MASK]] += table[LOTS, row]
+    return total
+
+
 class Positions:
     """All positions of all pools."""
 
@@ -132,9 +140,9 @@ class Positions:
     def drop_flat(self) -> None:
         """Remove positions of zero lots that owe nothing and carry nothing."""
         table = self.table
-        kept = (table[LOTS] != 0) | (table[SETTLED_MINOR] != 0) | (table[CARRIED_LOTS] != 0)
+        kept = (table[LOTS] | table[SETTLED_MINOR] | table[CARRIED_LOTS]) != 0
         if not kept.all():
-            self.table = np.ascontiguousarray(table[:, kept])
+            self.table = table.compress(kept, axis=1)
 
     def rekey(self, ranks_before: Int64Array) -> None:
         """Sort anew after listing changed the margin order (`ranks_before`: old rank -> slot)."""
@@ -153,9 +161,7 @@ class Positions:
 
     def sums(self) -> Int64Array:
         """Sum of positions per instrument slot: zeros, always."""
-        total = np.zeros(len(self.contracts), np.int64)
-        np.add.at(total, self.instrument, self.lots)
-        return total
+        return _sums(self.table, self.contracts.by_rank)
 
     def validate(self) -> None:
         """Raise unless sorted and netting to zero per instrument."""
@@ -179,3 +185,4 @@ def warm_up() -> None:
     none = np.empty(0, np.int64)
     _missing(table[KEY], none)
     _apply(table, none, none, none, none)
+    _sums(table, np.zeros(1, np.int64))

@@ -71,10 +71,14 @@ def _funding_steps(state: State, elapsed_ns: int, crossed: int) -> tuple[Int64Ar
 
 
 @njit(cache=True)
-def _revalue_rows(table: Int64Array, instrument: Int64Array, value_e6: Int64Array,
-                  paid_at_fill: Int64Array, final: Int64Array, step_e12: Int64Array,
-                  step_per_minor: Int64Array) -> tuple[Int64Array, Int64Array, Int64Array]:  # fmt: skip
-    """Variation margin, funding and exercise value of each position; updates what it is paid to."""
+def _revalue_rows(table: Int64Array, pool: Int64Array, instrument: Int64Array,
+                  value_e6: Int64Array, paid_at_fill: Int64Array, final: Int64Array,
+                  step_e12: Int64Array, step_per_minor: Int64Array, currency: Int64Array,
+                  net: Int64Array) -> tuple[Int64Array, Int64Array, Int64Array]:  # fmt: skip
+    """Variation margin, funding and exercise value of each position; updates what it is paid to.
+
+    The first two are added up in `net[pool, currency]`.
+    """
     rows = table.shape[1]
     margin = np.zeros(rows, np.int64)
     funding = np.zeros(rows, np.int64)
@@ -96,6 +100,7 @@ def _revalue_rows(table: Int64Array, instrument: Int64Array, value_e6: Int64Arra
             table[LOTS, row] = 0
             table[SETTLED_MINOR, row] = 0
         table[CARRIED_LOTS, row] = table[LOTS, row]
+        net[pool[row], currency[slot]] += margin[row] + funding[row]
     return margin, funding, exercise
 
 
@@ -113,7 +118,6 @@ def _prices(state: State) -> tuple[Int64Array, Int64Array, list[Event]]:
     value = np.zeros(len(state.contracts), np.int64)
     final = np.zeros(len(state.contracts), np.int64)
     events: list[Event] = []
-    positions = np.bincount(state.positions.instrument, minlength=len(state.contracts))
     for slot in state.contracts.listed():
         spec = state.contracts.specs[slot]
         price_e8 = int(state.marks.mark_e8[slot])
@@ -123,30 +127,28 @@ def _prices(state: State) -> tuple[Int64Array, Int64Array, list[Event]]:
             price_e8 = _settlement_price(state, slot, settlement)
             final[slot] = 1
             state.contracts.life[slot] = Life.SETTLED
-            events.append(InstrumentSettled(slot, settlement, int(positions[slot])))
+            held = int((state.positions.instrument == slot).sum())
+            events.append(InstrumentSettled(slot, settlement, held))
         value[slot] = value_per_lot_e6(spec, price_e8) if price_e8 > 0 else 0
     return value, final, events
 
 
-def _post_rows(state: State, cause: PostingCause, counter: House, amount: Int64Array) -> list[Event]:
+def _post_rows(state: State, cause: PostingCause, counter: House, pool: Int64Array,
+               instrument: Int64Array, amount: Int64Array) -> list[Event]:  # fmt: skip
     """Post one amount per position row against a house pool, rows of zero left out."""
-    hit = np.flatnonzero(amount)
+    hit = amount.nonzero()[0]
     if not len(hit):
         return []
-    instrument = state.positions.instrument[hit]
+    slots = instrument[hit]
     against = np.full(len(hit), int(counter), np.int64)
-    currency = state.contracts.currency_column[instrument]
-    pool = state.positions.pool[hit]
-    return [state.ledger.post(cause, pool, against, currency, instrument, amount[hit])]
+    currency = state.contracts.currency_column[slots]
+    return [state.ledger.post(cause, pool[hit], against, currency, slots, amount[hit])]
 
 
-def _hold_gains(state: State, flow: Int64Array) -> tuple[Gains, list[Event]]:
-    """Net the flows per pool and currency; hold the winners' until the cycle closes."""
-    net = np.zeros((state.accounts.pools, state.ledger.currencies), np.int64)
-    currency = state.contracts.currency_column[state.positions.instrument]
-    np.add.at(net, (state.positions.pool, currency), flow)
+def _hold_gains(state: State, net: Int64Array) -> tuple[Gains, list[Event]]:
+    """Hold the winners' net gains until the cycle closes."""
     pending = np.maximum(net, 0)
-    pool, money = np.nonzero(pending)
+    pool, money = pending.nonzero()
     if not len(pool):
         return Gains(pending), []
     held = np.full(len(pool), int(House.VM_PENDING), np.int64)
@@ -161,43 +163,47 @@ def take_marks(state: State, elapsed_ns: int, crossed: int) -> tuple[Gains, list
     """Pay everything up to the marks just taken; returns the gains still to be released."""
     steps, events = _funding_steps(state, elapsed_ns, crossed)
     value, final, settled = _prices(state)
-    scale = np.where(
-        state.contracts.currency_column == USDC, USDC_STEP_PER_MINOR, COIN_STEP_PER_MINOR
-    )
+    positions, currency = state.positions, state.contracts.currency_column
+    pool, instrument = positions.pool, positions.instrument
+    scale = np.where(currency == USDC, USDC_STEP_PER_MINOR, COIN_STEP_PER_MINOR)
+    net = np.zeros((state.accounts.pools, state.ledger.currencies), np.int64)
     margin, funding, exercise = _revalue_rows(
-        state.positions.table, state.positions.instrument, value, state.contracts.is_option,
-        final, steps, scale,
+        positions.table, pool, instrument, value, state.contracts.is_option, final, steps, scale,
+        currency, net,
     )  # fmt: skip
     events += settled
-    events += _post_rows(state, PostingCause.VARIATION_MARGIN, House.VM_PENDING, margin)
-    events += _post_rows(state, PostingCause.FUNDING, House.VM_PENDING, funding)
-    events += _post_rows(state, PostingCause.EXERCISE, House.CLEARING, exercise)
-    gains, held = _hold_gains(state, margin + funding)
-    state.positions.drop_flat()
+    at = (pool, instrument)
+    events += _post_rows(state, PostingCause.VARIATION_MARGIN, House.VM_PENDING, *at, margin)
+    if steps.any():
+        events += _post_rows(state, PostingCause.FUNDING, House.VM_PENDING, *at, funding)
+    if settled:
+        events += _post_rows(state, PostingCause.EXERCISE, House.CLEARING, *at, exercise)
+    gains, held = _hold_gains(state, net)
+    positions.drop_flat()
     return gains, events + held
 
 
 def release_gains(state: State, gains: Gains) -> list[Event]:
     """Step 10: pay the winners; what rounding left in the house's books goes to `rounding`."""
     events: list[Event] = []
-    pool, money = np.nonzero(gains.pending)
+    pool, money = gains.pending.nonzero()
     if len(pool):
         held = np.full(len(pool), int(House.VM_PENDING), np.int64)
         nothing = np.full(len(pool), -1, np.int64)
         amount = gains.pending[pool, money]
         cause = PostingCause.GAINS_RELEASED
         events.append(state.ledger.post(cause, pool, held, money, nothing, amount))
-    for house in (House.VM_PENDING, House.CLEARING):
-        for currency in range(state.ledger.currencies):
-            residue = state.ledger.balance(house, currency)
-            if residue:
-                events.append(state.ledger.transfer(
-                    PostingCause.ROUNDING, house, House.ROUNDING, currency, residue
-                ))  # fmt: skip
+    mirrors = (House.CLEARING, House.VM_PENDING)
+    left = state.ledger.cash[mirrors, :]
+    for row, currency in zip(*left.nonzero(), strict=True):
+        events.append(state.ledger.transfer(
+            PostingCause.ROUNDING, mirrors[row], House.ROUNDING, int(currency),
+            int(left[row, currency]),
+        ))  # fmt: skip
     return events
 
 
 def warm_up() -> None:
     """Compile the kernels of this module."""
     none = np.empty(0, np.int64)
-    _revalue_rows(np.empty((6, 0), np.int64), none, none, none, none, none, none)
+    _revalue_rows(np.empty((6, 0), np.int64), *(none,) * 8, np.empty((0, 1), np.int64))

@@ -29,11 +29,13 @@ from margin.requirement import (
     requirement_with_orders,
     risk_table,
 )
+from margin.risk_table import RiskLayout, risk_layout
 from margin.scenarios import (
     ScenarioMatrix,
     loss_multiple,
+    lot_matrix,
     risk_exponent,
-    scenario_matrix,
+    scenario_grid,
     scenarios_of,
 )
 
@@ -63,7 +65,10 @@ class Risk:
             limits.POSITION_NOTIONAL_MINOR_MAX, limits.INSTRUMENTS_PER_UNIT_MAX, multiple
         )
         self.exponent = exponent
-        self.exponents = np.full(len(venue.underlyings), exponent, np.int64)
+        exponents = np.full(len(venue.underlyings), exponent, np.int64)
+        self.grid = scenario_grid(venue.preset, self.scenarios, exponents)
+        self.layout: RiskLayout
+        self._listed = -1
         self.haircut_ppb = np.array(
             [venue.preset.haircut_ppb(name) for name in venue.currencies()], np.int64
         )
@@ -79,11 +84,15 @@ class Risk:
         """New scenario matrix and unit values at the marks; call when marks or listings change."""
         state = self.state
         contracts, marks = state.contracts, state.marks
-        self.matrix = scenario_matrix(
-            state.venue.preset, self.scenarios, contracts.columns, marks.columns(), self.exponents
+        if self._listed != len(contracts):
+            self.layout = risk_layout(contracts.columns)
+            self._listed = len(contracts)
+        self.matrix = lot_matrix(self.grid, contracts.columns, marks.columns())
+        if any(state != IndexState.FRESH for state in marks.index_state):
+            self._widen_stale()
+        self.table = risk_table(
+            state.venue.preset, contracts.columns, self.matrix, self.layout
         )
-        self._widen_stale()
-        self.table = risk_table(state.venue.preset, contracts.columns, self.matrix)
         values = np.zeros(len(contracts), np.int64)
         for slot in contracts.listed():
             if marks.mark_e8[slot] > 0:
@@ -258,12 +267,6 @@ class Risk:
         rows = self.state.positions.rows_of(pool)
         units = self.state.contracts.columns.unit[self.state.positions.instrument[rows]]
         return any(states[unit] != IndexState.FRESH for unit in units.tolist())
-
-    def users(self) -> BoolArray:
-        """Which pools belong to accounts."""
-        mask = np.ones(self.state.accounts.pools, np.bool_)
-        mask[:HOUSE_POOLS] = False
-        return mask
 
 
 def warm_up() -> None:

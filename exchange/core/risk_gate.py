@@ -52,22 +52,31 @@ class RiskGate:
 
     def rebuild(self) -> None:
         """Read the new requirements and reserve every open order afresh."""
-        state, slots = self.state, len(self.state.contracts)
-        largest = np.zeros(slots, np.int64)
-        np.maximum.at(largest, state.positions.instrument, np.abs(state.positions.lots))
-        self.largest_lots = largest.tolist()
-        rows = np.concatenate((state.orders.resting, state.orders.incoming_rows().T), axis=1)
-        entered = np.zeros(slots, np.int64)
-        np.add.at(entered, rows[ORDER_ID] >> INSTRUMENT_SHIFT, rows[OPEN_LOTS])
-        self.entered_lots = entered.tolist()
-        if not state.venue.risk_gate:
+        self.entered_lots = []
+        if not self.state.venue.risk_gate:
             return
-        self.loss = OrderLoss(state, self.risk)
+        rows = self._open_rows()
+        self.loss = OrderLoss(self.state, self.risk)
         self.headroom = (self.risk.equity - self.risk.initial).tolist()
         reserved = np.zeros(len(self.headroom), np.int64)
         reserving = rows[:, (rows[FLAGS] & RESERVES_NOTHING) == 0]
         np.add.at(reserved, reserving[POOL], self.loss.bounds(reserving))
         self.reserved = reserved.tolist()
+
+    def _open_rows(self) -> Int64Array:
+        orders = self.state.orders
+        return np.concatenate((orders.resting, orders.incoming_rows().T), axis=1)
+
+    def _count_lots(self) -> None:
+        """Largest position and all open lots per contract: a bound on what one pool can hold."""
+        state, slots = self.state, len(self.state.contracts)
+        largest = np.zeros(slots, np.int64)
+        np.maximum.at(largest, state.positions.instrument, np.abs(state.positions.lots))
+        self.largest_lots = largest.tolist()
+        rows = self._open_rows()
+        entered = np.zeros(slots, np.int64)
+        np.add.at(entered, rows[ORDER_ID] >> INSTRUMENT_SHIFT, rows[OPEN_LOTS])
+        self.entered_lots = entered.tolist()
 
     def refresh_pool(self, pool: int) -> None:
         """A pool's equity or positions moved between revaluations."""
@@ -81,6 +90,8 @@ class RiskGate:
     def admit(self, pool: int, slot: int, side: int, price_ticks: int, lots: int,
               reduce_only: bool) -> RejectReason:  # fmt: skip
         """NONE if the order may rest (its margin is then reserved), else why not."""
+        if not self.entered_lots:
+            self._count_lots()
         if (
             self.largest_lots[slot] + self.entered_lots[slot] + lots
             > self.state.contracts.lots_max[slot]

@@ -50,10 +50,11 @@ class State:
         self.marks = MarkBoard(venue, self.contracts)
         self.client_orders = ClientOrders(venue.client_order_id_cycles)
         self.last_hash = bytes(32)
+        self._venue_bytes = msgspec.msgpack.encode((venue, seed))
 
     def parts(self) -> Iterator[tuple[str, bytes]]:
         """Canonical bytes of everything, in a fixed order."""
-        yield "venue", msgspec.msgpack.encode((self.venue, self.seed))
+        yield "venue", self._venue_bytes
         yield "clock", b"%d,%d,%d,%d" % (self.phase, self.batch, self.cycle, self.time_ns)
         yield "last_hash", self.last_hash
         yield from self.contracts.parts()
@@ -66,12 +67,12 @@ class State:
         yield from self.client_orders.parts()
 
     def digest(self) -> bytes:
-        """SHA-256 over the name, length and bytes of every part."""
-        digest = hashlib.sha256()
-        for name, data in self.parts():
-            digest.update(b"%s:%d:" % (name.encode(), len(data)))
-            digest.update(data)
-        return digest.digest()
+        """SHA-256 over the bytes of every part, each behind its length."""
+        pieces = []
+        for _, data in self.parts():
+            pieces.append(len(data).to_bytes(8))
+            pieces.append(data)
+        return hashlib.sha256(b"".join(pieces)).digest()
 
     def snapshot(self) -> bytes:
         """Canonical bytes from which `restore` makes an equal state."""

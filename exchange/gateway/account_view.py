@@ -7,6 +7,8 @@ cross collateral, while `balance` and `equity` are that currency's own.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from exchange.core.engine import Engine
@@ -29,7 +31,7 @@ from margin.fixed_point import mul_div_floor
 from margin.margin_call import CallOutcome
 from margin.portfolio import INVERSE
 from margin.portfolio import Positions as PositionColumns
-from margin.requirement import pool_requirements
+from margin.requirement import equity, pool_requirements
 
 USDC_MINOR = 10**6
 
@@ -54,11 +56,32 @@ def entry_price(spec: InstrumentSpec, lots: int, entry_minor: int) -> float:
     return entry_minor * E8 / (lots * spec.lot_e8 * USDC_MINOR)
 
 
+class PoolFigures(NamedTuple):
+    """A pool's money in minor USDC; `option_minor` by currency in its own minor units.
+
+    `whole_minor` is equity before collateral haircuts; `initial_minor` counts open orders.
+    """
+
+    whole_minor: int
+    equity_minor: int
+    initial_minor: int
+    maintenance_minor: int
+    option_minor: list[int]
+
+
 class AccountView:
     """Answers about accounts, from the engine's state and risk."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._known: dict[int, PoolFigures] = {}
+
+    def changed(self, account: int | None = None) -> None:
+        """An account's money or orders changed; without a number, everybody's."""
+        if account is None:
+            self._known.clear()
+        else:
+            self._known.pop(account, None)
 
     def _own_margins(self, slot: int, lots: int) -> tuple[int, int]:
         """What a position would need on its own, in minor USDC."""
@@ -97,7 +120,7 @@ class AccountView:
         index = int(marks.index_e8[spec.underlying])
         floating = self._floating(slot, lots, entry_minor)
         initial, maintenance = self._own_margins(slot, lots) if lots else (0, 0)
-        in_currency = 1.0 if currency == USDC else E8 / index
+        scale = USDC_MINOR * (E8 if currency == USDC else index)  # USDC, or the coin at its index
         greeks = greeks_of(state, slot)
         row: dict[str, object] = {
             "instrument_name": spec.name,
@@ -109,8 +132,8 @@ class AccountView:
             "mark_price": mark,
             "index_price": index / E8,
             "settlement_price": mark,
-            "initial_margin": initial / USDC_MINOR * in_currency,
-            "maintenance_margin": maintenance / USDC_MINOR * in_currency,
+            "initial_margin": initial * E8 / scale,
+            "maintenance_margin": maintenance * E8 / scale,
             "floating_profit_loss": money(currency, floating),
             "realized_profit_loss": money(currency, realised_minor),
             "total_profit_loss": money(currency, floating + realised_minor),
@@ -147,20 +170,35 @@ class AccountView:
                 return self._position(*row)
         return self._position(slot, 0, 0, 0)
 
-    def _pool_figures(self, account: int) -> tuple[int, int, int, int]:
-        """The pool's equity (no haircut), equity, initial margin with orders, maintenance."""
+    def _figures(self, account: int) -> PoolFigures:
+        """Equity and requirements of an account's pool at the last marks."""
+        known = self._known.get(account)
+        if known is None:
+            known = self._known[account] = self._count_figures(account)
+        return known
+
+    def _count_figures(self, account: int) -> PoolFigures:
         engine, state = self.engine, self.engine.state
         pool = state.accounts.pool_of[account]
+        options = np.zeros((1, state.ledger.currencies), np.int64)
         if not state.marks.is_open:
             cash = state.ledger.balance(pool, USDC)
-            return cash, cash, 0, 0
+            return PoolFigures(cash, cash, 0, 0, options[0].tolist())
         risk = engine.risk
+        for slot, lots, _, _ in self._rows(account):
+            if state.contracts.is_option_slot(slot):
+                currency = state.contracts.currency[slot]
+                options[0, currency] += mul_div_floor(int(risk.value_e6[slot]), lots, 10**6)
         initial = int(risk.initial[pool])
         orders = state.orders.of_pool(pool)
         if orders.shape[1] and state.venue.risk_gate:
             initial = engine.gate.requirement(pool, orders)[0]
-        whole = risk.equity_of(pool, haircut=False)
-        return whole, int(risk.equity[pool]), initial, int(risk.maintenance[pool])
+        cash_row = np.ascontiguousarray(risk.cash()[pool : pool + 1])
+        whole = int(equity(cash_row, options, risk.index_e8(), risk.no_haircut)[0])
+        return PoolFigures(
+            whole, int(risk.equity[pool]), initial, int(risk.maintenance[pool]),
+            options[0].tolist(),
+        )  # fmt: skip
 
     def _profits(self, account: int, currency: int) -> dict[str, float]:
         """Profit, loss and Greeks of the positions that settle in a currency."""
@@ -203,44 +241,47 @@ class AccountView:
             "projected_delta_total": round(delta + options_delta, 8),
         }
 
-    def summary(
-        self, account: int, currency: int, extended: bool = False
-    ) -> dict[str, object]:
+    def summary(self, account: int, currency: int, extended: bool = False) -> dict[str, object]:
         """Money of one currency, and the pool's margins converted into it."""
         engine, state = self.engine, self.engine.state
-        pool = state.accounts.pool_of[account]
-        whole, equity, initial, maintenance = self._pool_figures(account)
+        cash = state.ledger.balance(state.accounts.pool_of[account], currency)
+        pool = self._figures(account)
         is_open = state.marks.is_open
-        cash = state.ledger.balance(pool, currency)
-        value = int(engine.risk.option_values()[pool, currency]) if is_open else 0
         price_e8 = int(engine.risk.index_e8()[currency]) if is_open else E8
-        rate = E8 / (price_e8 or E8) / USDC_MINOR  # minor USDC into units of the currency
-        available = max(0, equity - initial)
-        withdrawable = max(0.0, min(money(currency, cash), available * rate))
+        available = max(0, pool.equity_minor - pool.initial_minor)
+        value = pool.option_minor[currency]
+
+        def converted(amount_minor: int) -> float:
+            return amount_minor * E8 / (USDC_MINOR * price_e8)
+
         name = state.venue.currencies()[currency]
         row: dict[str, object] = {
             "currency": name,
             "balance": money(currency, cash),
             "equity": money(currency, cash + value),
-            "margin_balance": equity * rate,
-            "available_funds": available * rate,
-            "available_withdrawal_funds": withdrawable,
-            "initial_margin": initial * rate,
-            "maintenance_margin": maintenance * rate,
-            "projected_initial_margin": initial * rate,
-            "projected_maintenance_margin": maintenance * rate,
+            "margin_balance": converted(pool.equity_minor),
+            "available_funds": converted(available),
+            "available_withdrawal_funds": max(
+                0.0, min(money(currency, cash), converted(available))
+            ),
+            "initial_margin": converted(pool.initial_minor),
+            "maintenance_margin": converted(pool.maintenance_minor),
+            "projected_initial_margin": converted(pool.initial_minor),
+            "projected_maintenance_margin": converted(pool.maintenance_minor),
             "options_value": money(currency, value),
-            "total_equity_usd": whole / USDC_MINOR,
-            "total_margin_balance_usd": equity / USDC_MINOR,
-            "total_initial_margin_usd": initial / USDC_MINOR,
-            "total_maintenance_margin_usd": maintenance / USDC_MINOR,
+            "total_equity_usd": pool.whole_minor / USDC_MINOR,
+            "total_margin_balance_usd": pool.equity_minor / USDC_MINOR,
+            "total_initial_margin_usd": pool.initial_minor / USDC_MINOR,
+            "total_maintenance_margin_usd": pool.maintenance_minor / USDC_MINOR,
             "margin_model": "cross_pm",
             "cross_collateral_enabled": True,
             "portfolio_margining_enabled": True,
             "fee_balance": 0.0,
             "spot_reserve": 0.0,
             "additional_reserve": 0.0,
-            "estimated_liquidation_ratio": maintenance / equity if equity > 0 else 0.0,
+            "estimated_liquidation_ratio": pool.maintenance_minor / pool.equity_minor
+            if pool.equity_minor > 0
+            else 0.0,
         }
         if is_open:
             row |= self._profits(account, currency)
@@ -295,7 +336,9 @@ def call_notice(
     }
 
 
-def default_notice(state: State, event: Event, time_ns: int) -> tuple[int, dict[str, object]] | None:
+def default_notice(
+    state: State, event: Event, time_ns: int
+) -> tuple[int, dict[str, object]] | None:
     """The pool that an event of margin or default is about, and what its owner is told."""
     if isinstance(event, CallChanged):
         outcome = CallOutcome(event.outcome).name.lower()
@@ -314,4 +357,3 @@ def default_notice(state: State, event: Event, time_ns: int) -> tuple[int, dict[
         row["step"] = event.layer
         return event.pool, row
     return None
-

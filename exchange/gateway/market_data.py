@@ -239,7 +239,7 @@ class MarketData:
         stands; so it does for a halted book.
         """
         fresh = disclosed_levels(state.orders.resting)
-        rests = set((state.orders.resting[ORDER_ID] >> _BITS).tolist())
+        rests = set(np.unique(state.orders.resting[ORDER_ID] >> _BITS).tolist())
         empty: tuple[tuple[Level, ...], tuple[Level, ...]] = ((), ())
         for slot in sorted({*self.curves, *rests}):
             outcome = self.new_prints.get(slot)

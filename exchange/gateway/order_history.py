@@ -39,7 +39,7 @@ from exchange.core.reject_reason import DoneReason
 from exchange.core.state import State
 from exchange.gateway.market_data import PublicTrade
 from exchange.gateway.order_record import OrderRecord, UserTrade, fee_currency_of
-from exchange.gateway.units import amount_number, money, order_id_text, price_number
+from exchange.gateway.units import amount_number, money, order_id_text
 
 DONE_KEPT = 10_000
 TRADES_KEPT = 10_000
@@ -91,20 +91,19 @@ class OrderHistory:
         """
         self.touched = {}
         for event in events:
-            kind = type(event)
-            if kind is OrderAccepted:
-                self._accepted(command, event)  # type: ignore[arg-type]
-            elif kind is OrderDone:
-                self._done(state, event.order_id, event.open_lots, event.reason,  # type: ignore[attr-defined]
-                           command.time_ns)  # fmt: skip
-            elif kind is OrderEdited:
-                self._edited(event, command.time_ns)  # type: ignore[arg-type]
-            elif kind is Filled:
-                self._filled(state, event, command.time_ns, trades)  # type: ignore[arg-type]
-            elif kind is OrdersDone:
-                self._orders_done(state, event, command.time_ns)  # type: ignore[arg-type]
-            elif kind is LiquidationStep and event.step == "offered":  # type: ignore[attr-defined]
-                self._liquidations(state, event.pool, command.time_ns)  # type: ignore[attr-defined]
+            if isinstance(event, OrderAccepted):
+                assert isinstance(command, PlaceOrder)
+                self._accepted(command, event)
+            elif isinstance(event, OrderDone):
+                self._done(event.order_id, event.open_lots, event.reason, command.time_ns)
+            elif isinstance(event, OrderEdited):
+                self._edited(event, command.time_ns)
+            elif isinstance(event, Filled):
+                self._filled(state, event, command.time_ns, trades)
+            elif isinstance(event, OrdersDone):
+                self._orders_done(event, command.time_ns)
+            elif isinstance(event, LiquidationStep) and event.step == "offered":
+                self._liquidations(state, event.pool, command.time_ns)
         self.labels.pop(id(command), None)
 
     def _touch(self, record: OrderRecord) -> Touched:
@@ -153,12 +152,12 @@ class OrderHistory:
             self.of(record.account).trades.append(trade)
             self._touch(record).trades.append(trade)
 
-    def _orders_done(self, state: State, event: OrdersDone, time_ns: int) -> None:
+    def _orders_done(self, event: OrdersDone, time_ns: int) -> None:
         columns = (event.order_id, event.open_lots, event.reason)
         for order_id, lots, reason in zip(*(c.tolist() for c in columns), strict=True):
-            self._done(state, order_id, lots, DoneReason(reason), time_ns)
+            self._done(order_id, lots, DoneReason(reason), time_ns)
 
-    def _done(self, state: State, order_id: int, lots: int, reason: DoneReason,
+    def _done(self, order_id: int, lots: int, reason: DoneReason,
               time_ns: int) -> None:  # fmt: skip
         record = self.orders.get(order_id)
         if record is None or record.done:

@@ -25,8 +25,11 @@ from margin.portfolio import INVERSE, LINEAR_CALL, NEVER_NS
 
 E8 = 10**8
 NS_PER_MS = 10**6
-TOO_LARGE = 2**40  # above every bound of the engine, which then names the bound
+TOO_LARGE = 2**40  # above every bound on prices and sizes, which the engine then names
+MONEY_TOO_LARGE = 2**62
 _DIGITS_MAX = 18
+_MINOR_PER_USDC: int = 10**MINOR_DECIMALS_USDC
+_MINOR_PER_COIN: int = 10**MINOR_DECIMALS_COIN
 _SCALE_E8 = Decimal(E8)
 _EXACT = Context(prec=80, traps=[Inexact, InvalidOperation, Overflow])
 
@@ -34,11 +37,11 @@ _EXACT = Context(prec=80, traps=[Inexact, InvalidOperation, Overflow])
 def multiple_of(value: Decimal, unit_e8: int) -> int | None:
     """How many units of `unit_e8` x 10^-8 a number is, or None where that is not whole.
 
-    Numbers beyond 10^19 are `TOO_LARGE` (of their sign), so that nobody can send a small text
+    Numbers beyond 10^19 are `MONEY_TOO_LARGE` (of their sign), so that nobody can send a small text
     that becomes a huge integer.
     """
     if value.adjusted() > _DIGITS_MAX:
-        return TOO_LARGE if value > 0 else -TOO_LARGE
+        return MONEY_TOO_LARGE if value > 0 else -MONEY_TOO_LARGE
     try:
         scaled = _EXACT.multiply(value, _SCALE_E8)
     except Inexact:
@@ -101,19 +104,19 @@ def minor_of(currency: int, amount: Decimal) -> int:
             11029, "invalid_arguments", {"reason": f"amount is finer than 10^-{digits}",
                                          "param": "amount"}
         )  # fmt: skip
-    # Far above a transfer's bound, and still no number that the journal could not hold.
-    return max(-(2**62), min(minor if abs(minor) != TOO_LARGE else 2**62, 2**62))
+    # Above a transfer's bound, which then refuses it, and still within 64 bits.
+    return max(-MONEY_TOO_LARGE, min(minor, MONEY_TOO_LARGE))
 
 
 def decimal_text(value_e8: int) -> str:
     """A number of 10^-8 as plain digits, without trailing zeros."""
     whole, part = divmod(value_e8, E8)
-    return str(whole) if part == 0 else f"{whole}.{part:08d}".rstrip("0")
+    return f"{whole}.{part:08d}".rstrip("0").rstrip(".")
 
 
 def minor_per_unit(currency: int) -> int:
     """Minor units of one unit of a currency: 10^6 for USDC, 10^8 for coins."""
-    return 10 ** (MINOR_DECIMALS_USDC if currency == USDC else MINOR_DECIMALS_COIN)
+    return _MINOR_PER_USDC if currency == USDC else _MINOR_PER_COIN
 
 
 def money(currency: int, amount_minor: int) -> float:
@@ -138,7 +141,7 @@ def order_id_text(order_id: int) -> str:
 
 def order_id_of(text: str) -> int:
     """The identifier that a text names; 10004 where no order could have it."""
-    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else 0
+    number: int = int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else 0
     if not 0 < number < limits.SAFE or str(number) != text:
         raise refused(RejectReason.ORDER_UNKNOWN)
     return number

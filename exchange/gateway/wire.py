@@ -40,14 +40,14 @@ class ErrorObject(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A successful answer; times are microseconds of the venue's clock."""
+    """A successful answer; times are microseconds of the venue's clock, spelled as Deribit does."""
 
     jsonrpc: str = "2.0"
     id: msgspec.Raw
     result: object
-    usIn: int  # noqa: N815 - Deribit's spelling
-    usOut: int  # noqa: N815
-    usDiff: int  # noqa: N815
+    usIn: int
+    usOut: int
+    usDiff: int
     testnet: bool = True
 
 
@@ -57,9 +57,9 @@ class Refusal(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     jsonrpc: str = "2.0"
     id: msgspec.Raw
     error: ErrorObject
-    usIn: int  # noqa: N815
-    usOut: int  # noqa: N815
-    usDiff: int  # noqa: N815
+    usIn: int
+    usOut: int
+    usDiff: int
     testnet: bool = True
 
 
@@ -83,7 +83,7 @@ def _checked(frame: bytes | str) -> Request:
         return decode_request(frame)
     except msgspec.ValidationError as error:
         raise WireError(INVALID_REQUEST, "Invalid Request", {"reason": str(error)}) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(PARSE_ERROR, "Parse error", {"reason": str(error)}) from None
 
 

@@ -124,6 +124,8 @@ class FakeVenue:
 
     def next_batch(self) -> None:
         """Publish tickers and money, then the notice of the next batch."""
+        self.publish("batch.any", {**self.public_get_batch(), "phase": "sealed"})
+        self.publish("batch.any", {**self.public_get_batch(), "phase": "printed"})
         self.batch, self.timestamp = self.batch + 1, self.timestamp + 5000
         for channel in self.channels:
             if channel.startswith("ticker."):
@@ -136,7 +138,7 @@ class FakeVenue:
         """News of a margin call."""
         self.call = {"outcome": outcome, "amount": Decimal(amount), "deadline": self.batch + 3,
                      "currency": "USDC", "timestamp": self.timestamp}  # fmt: skip
-        self.publish("user.margin_calls", self.call)
+        self.publish("user.margin_calls", dict(self.call))
 
     def sent(self, *methods: str) -> list[dict[str, Any]]:
         """Parameters of the requests of these methods, in order."""
@@ -185,8 +187,11 @@ class FakeVenue:
         return answer
 
     def public_get_order_book(self, instrument_name: str, depth: int) -> object:
-        return {"instrument_name": instrument_name, "timestamp": self.timestamp, "state": "open",
-                "bids": [[Decimal("99999.5"), Decimal("0.2")]], "asks": [], "change_id": 7}  # fmt: skip
+        bids = [[Decimal("99999.5"), Decimal("0.2")]]
+        return {
+            "instrument_name": instrument_name, "timestamp": self.timestamp, "state": "open",
+            "bids": bids, "asks": [], "change_id": 7,
+        }  # fmt: skip
 
     def public_get_index_price(self, index_name: str) -> object:
         return {"index_price": self.index[index_name.split("_")[0].upper()],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 
@@ -94,7 +95,7 @@ async def test_it_sends_only_a_handful_of_requests_a_batch(make: Callable[[int],
         wander(fake)
 
     await play(make(2), fake, 20, story)
-    assert max(b - a for a, b in zip(turns, turns[1:], strict=False)) <= 18
+    assert max(b - a for a, b in pairwise(turns)) <= 18
 
 
 @BOTS

@@ -16,12 +16,12 @@ class Pipe:
     """Frames under test control; an Exception in `inbox` is raised to the reader."""
 
     def __init__(self) -> None:
-        self.sent: list[bytes] = []
+        self.outbox: asyncio.Queue[bytes] = asyncio.Queue()
         self.inbox: asyncio.Queue[bytes | Exception] = asyncio.Queue()
         self.closed = 0
 
     async def send(self, frame: bytes) -> None:
-        self.sent.append(frame)
+        self.outbox.put_nowait(frame)
 
     async def receive(self) -> bytes:
         frame = await self.inbox.get()
@@ -43,8 +43,8 @@ class Pipe:
 
 async def started(transport: FrameTransport, pipe: Pipe, *methods: str) -> list[asyncio.Task]:
     tasks = [asyncio.create_task(transport.request(method, {})) for method in methods]
-    while len(pipe.sent) < len(methods):
-        await asyncio.sleep(0)
+    for _ in methods:
+        await pipe.outbox.get()
     return tasks
 
 

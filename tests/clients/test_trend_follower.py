@@ -50,7 +50,7 @@ async def test_momentum_follows_the_move_of_the_index(drift: str, sign: int) -> 
 
 async def test_it_does_not_add_when_margin_uses_up_its_equity() -> None:
     fake = FakeVenue()
-    fake.initial_margin = Decimal(23_000)
+    fake.initial_margin = Decimal(20_001)
     await play(follower(), fake, 5, fill_all)
     assert orders_of(fake) == []
 
@@ -85,7 +85,7 @@ async def test_it_takes_part_of_a_large_profit_reduce_only() -> None:
     assert sold[0]["amount"] == Decimal("0.498")  # half of 6 x 0.166, to the lot
 
 
-async def called(temperament: str, **terms: Any) -> FakeVenue:
+async def called(temperament: str, amount: str = "500", **terms: Any) -> FakeVenue:
     """A long position; a call in batches 4 to 9, refreshed each batch."""
     fake = FakeVenue()
 
@@ -93,7 +93,7 @@ async def called(temperament: str, **terms: Any) -> FakeVenue:
         if fake.batch < 4:
             fill_all(fake)
         elif fake.batch < 9:
-            fake.margin_call("issued" if fake.batch == 4 else "standing", "500")
+            fake.margin_call("issued" if fake.batch == 4 else "standing", amount)
         elif fake.batch == 9:
             fake.margin_call("cured")
         fake.end_immediate_orders()
@@ -103,20 +103,30 @@ async def called(temperament: str, **terms: Any) -> FakeVenue:
 
 
 async def test_a_depositor_pays_more_than_is_asked_a_limited_number_of_times() -> None:
-    fake = await called("deposits", deposits_max=2)
+    fake = await called("deposits", deposits_max=2, amount="5000")
     paid = [row["amount"] for row in fake.sent("private/deposit")]
-    assert paid == [25_000, 600, 600]
+    assert paid == [25_000, 7_500, 7_500]
 
 
-async def test_a_depositor_pays_once_for_each_word_of_the_venue() -> None:
+async def test_a_depositor_pays_no_trifle() -> None:
+    fake = await called("deposits", deposits_max=1, amount="3.33")
+    assert [row["amount"] for row in fake.sent("private/deposit")] == [25_000, 2_500]
+
+
+async def test_a_depositor_asks_what_is_missing_before_it_pays() -> None:
     fake = FakeVenue()
 
     def story(fake: FakeVenue) -> None:
         if fake.batch == 2:
-            fake.margin_call("issued", "500")
+            fake.margin_call("issued", "4000")
+            fake.call = {**fake.call, "outcome": "standing", "amount": Decimal("6000.01")}
+        if fake.batch == 3:
+            fake.call = None  # cured, though nobody said so
 
     await play(follower(temperament="deposits", deposits_max=3), fake, 8, story)
-    assert len(fake.sent("private/deposit")) == 2
+    assert [row["amount"] for row in fake.sent("private/deposit")] == [
+        25_000, Decimal("9000.02"),
+    ]  # fmt: skip
 
 
 async def test_a_cutter_sends_reduce_only_market_orders_for_a_part() -> None:
@@ -132,7 +142,9 @@ async def test_who_freezes_does_nothing_until_the_call_is_over() -> None:
     fake = await called("freezes")
     assert len(fake.sent("private/deposit")) == 1
     assert {row["direction"] for row in orders_of(fake)} == {"buy"}
-    assert [row for row in orders_of(fake) if row["reduce_only"]] == [] if False else True
+    turns = [row for row in orders_of(fake) if "reduce_only" in row]
+    assert turns == []
+    assert len(orders_of(fake)) == 5  # batches 1 to 4 and 10: nothing while the call stood
 
 
 def test_the_seed_deals_out_all_temperaments_and_biases() -> None:

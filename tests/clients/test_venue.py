@@ -210,6 +210,24 @@ async def test_batches_come_once_each_and_a_late_reader_gets_the_newest() -> Non
     await venue.close()
 
 
+async def test_a_batch_that_no_longer_collects_is_not_given_out() -> None:
+    fake = FakeVenue()
+    async with Venue(fake, "alice") as venue:
+        fake.publish("batch.any", {"batch": 7, "phase": "sealed", "timestamp": START_MS})
+        fake.publish("batch.any", {"batch": 8, "phase": "collecting", "timestamp": START_MS})
+        assert (await anext(venue.batches())).batch == 8
+
+
+async def test_orders_that_liquidate_the_account_are_not_its_own() -> None:
+    fake = FakeVenue()
+    async with Venue(fake, "alice") as venue:
+        order = {"order_id": "9", "instrument_name": INVERSE, "direction": "buy", "amount": 10,
+                 "order_state": "open", "is_liquidation": True}  # fmt: skip
+        fake.publish("user.orders.any.any.raw", order)
+        await settle()
+        assert venue.state.open_orders == {}
+
+
 async def test_tickers_of_a_batch_are_known_when_its_notice_is() -> None:
     fake = FakeVenue()
     async with Venue(fake, "alice") as venue:

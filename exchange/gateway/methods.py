@@ -1,0 +1,188 @@
+"""The one table of methods and channels: names, permissions, parameters, results, examples.
+
+Validation, the written reference and the tests all read this table; names and units are Deribit's
+except where the text says ours. Examples run against the `tiny` venue, whose one contract is
+BTC_USDC-PERPETUAL.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from exchange.gateway import parameters as p
+
+
+class Permission(StrEnum):
+    """What a session needs: nothing, or an account with a scope."""
+
+    PUBLIC = "public"
+    READ = "read"
+    TRADE = "trade"
+
+
+class Method(msgspec.Struct, frozen=True):
+    """One method."""
+
+    name: str
+    permission: Permission
+    parameters: type[p.Parameters]
+    description: str
+    result: str
+    example: str = "{}"
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """One family of channels; X stands for an instrument name."""
+
+    name: str
+    permission: Permission
+    description: str
+    payload: str
+    example: str
+
+
+PUBLIC, READ, TRADE = Permission.PUBLIC, Permission.READ, Permission.TRADE
+PERPETUAL = '{"instrument_name":"BTC_USDC-PERPETUAL"}'
+ORDER_ANSWER = "object: `order` (the order object), `trades` (always empty)"
+TRADES = "object: `trades` (list), `has_more`"
+ORDER = '{"instrument_name":"BTC_USDC-PERPETUAL","amount":0.01,"type":"limit","price":%s}'
+
+METHODS: tuple[Method, ...] = (
+    Method("public/get_time", PUBLIC, p.NoParameters, "The venue's time.", "milliseconds"),
+    Method("public/status", PUBLIC, p.NoParameters, "Whether the venue takes requests.",
+           'object: `locked` ("true" or "false"), `locked_indices`'),
+    Method("public/test", PUBLIC, p.TestParameters, "Proof of life of both sides.",
+           "object: `version`"),
+    Method("public/get_currencies", PUBLIC, p.NoParameters, "Currencies that accounts hold.",
+           "list: `currency`, `currency_long`, `decimals`, `withdrawal_fee`"),
+    Method("public/get_instruments", PUBLIC, p.InstrumentsParameters,
+           "Contracts, running or (`expired`) over. Linear contracts and options are filed under "
+           "USDC, inverse ones under their coin.",
+           "list of instruments", '{"currency":"USDC","kind":"future"}'),
+    Method("public/get_instrument", PUBLIC, p.OfInstrument, "One contract.", "instrument",
+           PERPETUAL),
+    Method("public/ticker", PUBLIC, p.OfInstrument,
+           "Last print, marks, best disclosed prices, statistics of 24 hours; Greeks of options.",
+           "ticker", PERPETUAL),
+    Method("public/get_order_book", PUBLIC, p.OrderBookParameters,
+           "The ticker with the curve disclosed after the last print.",
+           "ticker with `bids`, `asks` ([price, amount], best first) and `change_id`",
+           '{"instrument_name":"BTC_USDC-PERPETUAL","depth":10}'),
+    Method("public/get_last_trades_by_instrument", PUBLIC, p.TradesParameters,
+           "Public trades: one an auction.", TRADES,
+           '{"instrument_name":"BTC_USDC-PERPETUAL","count":100}'),
+    Method("public/get_index_price", PUBLIC, p.IndexParameters, "An index now.",
+           "object: `index_price`, `estimated_delivery_price`, `timestamp`",
+           '{"index_name":"btc_usdc"}'),
+    Method("public/get_batch", PUBLIC, p.BatchParameters,
+           "Ours: the running batch, of the market or of one contract.",
+           "object: as in the channel `batch`", "{}"),
+    Method("public/subscribe", PUBLIC, p.ChannelsParameters,
+           "Listen to public channels. Unknown ones are left out, not refused.",
+           "list of the channels that were accepted",
+           '{"channels":["book.BTC_USDC-PERPETUAL.raw"]}'),
+    Method("public/unsubscribe", PUBLIC, p.ChannelsParameters, "Stop listening.",
+           "list of the channels that were removed",
+           '{"channels":["book.BTC_USDC-PERPETUAL.raw"]}'),
+    Method("private/subscribe", READ, p.ChannelsParameters,
+           "Listen to public and user channels. Unknown ones are left out, not refused.",
+           "list of the channels that were accepted",
+           '{"channels":["user.orders.any.any.raw"]}'),
+    Method("private/unsubscribe", READ, p.ChannelsParameters, "Stop listening.",
+           "list of the channels that were removed",
+           '{"channels":["user.orders.any.any.raw"]}'),
+    Method("private/buy", TRADE, p.OrderParameters,
+           "Enter an order to buy into the running batch. It is answered `open` without trades; "
+           "what it trades comes with the auction.", ORDER_ANSWER, ORDER % "99000.5"),
+    Method("private/sell", TRADE, p.OrderParameters, "The same to sell.", ORDER_ANSWER,
+           ORDER % "101000"),
+    Method("private/edit", TRADE, p.EditParameters,
+           "Change an open limit order; a better claim takes the age of the running batch.",
+           ORDER_ANSWER, '{"order_id":"1","amount":0.02,"price":99500}'),
+    Method("private/cancel", TRADE, p.OfOrder, "Withdraw an order.", "the order object",
+           '{"order_id":"1"}'),
+    Method("private/cancel_all", TRADE, p.CancelAllParameters, "Withdraw all orders.",
+           "how many, or (`detailed`) the list of orders"),
+    Method("private/cancel_all_by_instrument", TRADE, p.CancelInstrumentParameters,
+           "Withdraw all orders in a contract.", "how many, or (`detailed`) the list of orders",
+           PERPETUAL),
+    Method("private/get_order_state", READ, p.OfOrder, "An order by its identifier.",
+           "the order object", '{"order_id":"1"}'),
+    Method("private/get_order_state_by_client_order_id", READ, p.OfClientOrder,
+           "Ours: an order by the client's identifier.", "the order object",
+           '{"client_order_id":"mine-1"}'),
+    Method("private/get_open_orders", READ, p.OpenOrdersParameters, "Open orders, oldest first.",
+           "list of orders"),
+    Method("private/get_open_orders_by_instrument", READ, p.OpenInstrumentParameters,
+           "Open orders in a contract, oldest first.", "list of orders", PERPETUAL),
+    Method("private/get_order_history_by_instrument", READ, p.HistoryParameters,
+           "Orders that are done, newest first.", "list of orders", PERPETUAL),
+    Method("private/get_user_trades_by_instrument", READ, p.TradesParameters,
+           "Own trades: one an order and auction.", TRADES, PERPETUAL),
+    Method("private/get_positions", READ, p.PositionsParameters, "Positions that are not flat.",
+           "list of positions", '{"currency":"any"}'),
+    Method("private/get_position", READ, p.OfInstrument, "The position in a contract.",
+           "position, of direction `zero` where there is none", PERPETUAL),
+    Method("private/get_account_summary", READ, p.SummaryParameters,
+           "Money of a currency; margins are the whole pool's, converted into it.",
+           "account summary", '{"currency":"USDC"}'),
+    Method("private/get_account_summaries", READ, p.SummariesParameters, "Money of all currencies.",
+           "object: `id`, `username`, `summaries`"),
+    Method("private/get_margin_calls", READ, p.NoParameters,
+           "Ours: the margin call or liquidation that stands.",
+           "list: as in the channel `user.margin_calls`; at most one"),
+    Method("private/deposit", TRADE, p.MoneyParameters, "Ours: bring money in from outside.",
+           "object: `currency`, `amount`, `balance`", '{"currency":"USDC","amount":1000}'),
+    Method("private/withdraw", TRADE, p.MoneyParameters, "Ours: take money out.",
+           "object: `currency`, `amount`, `balance`", '{"currency":"USDC","amount":10.5}'),
+    Method("batch/register", READ, p.NoParameters,
+           "Ours: take part in the batches; a market that waits for its clients waits for this "
+           "session.", "object: as in the channel `batch.any`"),
+    Method("batch/ready", READ, p.ReadyParameters,
+           "Ours: this registered session has spoken for the running batch. When every one has, "
+           "the batch may close.",
+           "object: `batch` (the running one), `counted` (false for another batch)"),
+)  # fmt: skip
+
+CHANNELS: tuple[Channel, ...] = (
+    Channel("book.X.{raw,100ms,agg2}", PUBLIC, "The disclosed curve: first whole, then changes.",
+            "`type` (snapshot, change), `timestamp`, `instrument_name`, `change_id`, "
+            "`prev_change_id` (changes), `bids`, `asks` as [action, price, amount]",
+            "book.BTC_USDC-PERPETUAL.raw"),
+    Channel("ticker.X.{raw,100ms,agg2}", PUBLIC, "The ticker at once and after each cycle.",
+            "as public/ticker", "ticker.BTC_USDC-PERPETUAL.raw"),
+    Channel("quote.X", PUBLIC, "Best disclosed prices at once and when they change.",
+            "`instrument_name`, `timestamp`, `best_bid_price`, `best_bid_amount`, "
+            "`best_ask_price`, `best_ask_amount`; 0 where a side is empty",
+            "quote.BTC_USDC-PERPETUAL"),
+    Channel("trades.X.{raw,100ms,agg2}", PUBLIC, "The trade of each print.",
+            "list of one: `trade_id`, `trade_seq` (the batch), `instrument_name`, `timestamp`, "
+            "`direction`, `tick_direction`, `price`, `amount`, `contracts`, `mark_price`, "
+            "`index_price`, `iv` (options)", "trades.BTC_USDC-PERPETUAL.raw"),
+    Channel("deribit_price_index.NAME", PUBLIC, "An index at once and after each cycle.",
+            "`index_name`, `price`, `timestamp`", "deribit_price_index.btc_usdc"),
+    Channel("batch.X", PUBLIC, "Ours: the batch of a contract, at each change of phase.",
+            "`batch` (its number), `phase` (collecting, sealed, printed), `timestamp` (when it "
+            "began), `time_to_print` and `interval` (ms), `orders` (their number), "
+            "`instrument_name`, `last_print`, `volume`, `surplus`", "batch.BTC_USDC-PERPETUAL"),
+    Channel("batch.any", PUBLIC, "Ours: the batch of the whole market.",
+            "as `batch.X`, with `prints` (a list) in place of the last four", "batch.any"),
+    Channel("user.orders.{X | KIND.CURRENCY}.{raw,100ms,agg2}", READ, "Own orders as they change.",
+            "raw: one order; else a list", "user.orders.any.any.raw"),
+    Channel("user.trades.{X | KIND.CURRENCY}.{raw,100ms,agg2}", READ, "Own trades of each batch.",
+            "list of user trades", "user.trades.any.any.raw"),
+    Channel("user.changes.{X | KIND.CURRENCY}.{raw,100ms,agg2}", READ,
+            "What changed in a contract.", "`instrument_name`, `orders`, `trades`, `positions`",
+            "user.changes.BTC_USDC-PERPETUAL.raw"),
+    Channel("user.portfolio.{CURRENCY | any}", READ,
+            "Own money at once, after each cycle and each transfer; `any` sends one message a "
+            "currency.", "as private/get_account_summary", "user.portfolio.USDC"),
+    Channel("user.margin_calls", READ, "Ours: margin calls and the steps of a liquidation.",
+            "`outcome` (issued, standing, cured, expired, breached, liquidation), `amount`, "
+            "`currency`, `deadline` (cycle), `timestamp`; liquidation: `step`, "
+            "`instrument_name`, `size`", "user.margin_calls"),
+)  # fmt: skip
+
+METHOD_OF: dict[str, Method] = {method.name: method for method in METHODS}

@@ -1,0 +1,194 @@
+"""Requests that change something: sent through the sequencer, answered once they are durable."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from exchange.core.commands import (
+    CancelAll,
+    CancelOrder,
+    CommandBase,
+    Deposit,
+    EditOrder,
+    PlaceOrder,
+    Withdraw,
+)
+from exchange.core.events import Event, OrderAccepted, OrderDone, Rejected
+from exchange.core.reject_reason import RejectReason
+from exchange.core.state import State
+from exchange.core.venue import InstrumentSpec
+from exchange.gateway import parameters as p
+from exchange.gateway.account_view import currency_of
+from exchange.gateway.errors import invalid_params, refused
+from exchange.gateway.instrument_view import slot_of
+from exchange.gateway.order_history import OrderHistory, edited_command, record_of_command
+from exchange.gateway.order_record import WireOrder, wire_order
+from exchange.gateway.queries import account_of
+from exchange.gateway.session import Session
+from exchange.gateway.units import (
+    TOO_LARGE,
+    lots_of,
+    minor_of,
+    money,
+    order_id_of,
+    order_id_text,
+    ticks_of,
+)
+from exchange.sequencer import Sequencer
+from margin.invariant import check
+
+Action = Callable[[Session, Any], Awaitable[object]]
+
+
+class Trading:
+    """Orders and transfers of accounts."""
+
+    def __init__(self, sequencer: Sequencer, history: OrderHistory) -> None:
+        self.sequencer, self.history = sequencer, history
+
+    @property
+    def state(self) -> State:
+        """The engine's state."""
+        return self.sequencer.engine.state
+
+    def handlers(self) -> dict[str, Action]:
+        """Method name -> what carries it out."""
+        return {
+            "private/buy": lambda session, params: self._order(session, params, 1),
+            "private/sell": lambda session, params: self._order(session, params, -1),
+            "private/edit": self._edit,
+            "private/cancel": self._cancel,
+            "private/cancel_all": self._cancel_all,
+            "private/cancel_all_by_instrument": self._cancel_instrument,
+            "private/deposit": lambda session, params: self._transfer(session, params, Deposit),
+            "private/withdraw": lambda session, params: self._transfer(session, params, Withdraw),
+        }
+
+    async def _submit(
+        self, kind: type[CommandBase], *fields: object, edit: bool = False
+    ) -> list[Event]:
+        """Queue a command and wait for its events; a refusal is raised."""
+        events = await self.sequencer.submit(kind, *fields)
+        if events and isinstance(events[0], Rejected):
+            raise refused(events[0].reason, events[0].text, edit=edit)
+        return events
+
+    async def _order(
+        self, session: Session, params: p.OrderParameters, side: int
+    ) -> dict[str, object]:
+        if params.post_only or params.reject_post_only:
+            param = "post_only" if params.post_only else "reject_post_only"
+            raise invalid_params("in an auction no order takes or makes liquidity", param)
+        state = self.state
+        slot = slot_of(state, params.instrument_name)
+        spec = state.contracts.specs[slot]
+        ticks, lots = _limit_ticks(spec, params), lots_of(spec, params.amount)
+        fields = (account_of(session), slot, side, ticks, lots,
+                  params.time_in_force == "immediate_or_cancel", params.reduce_only,
+                  params.client_order_id)  # fmt: skip
+        label = params.label
+
+        def labelled(time_ns: int, *rest: Any) -> PlaceOrder:
+            command = PlaceOrder(time_ns, *rest)
+            self.history.label_next(command, label)
+            return command
+
+        # The sequencer only calls what it is given; this makes the command and notes its label.
+        kind = cast("type[CommandBase]", labelled) if label else PlaceOrder
+        accepted = (await self._submit(kind, *fields))[0]
+        assert isinstance(accepted, OrderAccepted)
+        record = self.history.orders.get(accepted.order_id)
+        if accepted.repeated:
+            if record is not None:
+                return {"order": wire_order(state, record), "trades": []}
+            order = _wire(state, PlaceOrder(state.time_ns, *fields), accepted.order_id, label)
+            return {"order": _forgotten(order), "trades": []}
+        check(record is not None, "the history took the order before its answer")
+        assert record is not None
+        if record.done or record.filled_lots or record.replaced:
+            # A later command of the same commit changed it already; the answer is about this one.
+            first = PlaceOrder(record.created_ns, *fields)
+            return {"order": _wire(state, first, accepted.order_id, label), "trades": []}
+        return {"order": wire_order(state, record), "trades": []}
+
+    async def _edit(self, session: Session, params: p.EditParameters) -> dict[str, object]:
+        account, order_id = account_of(session), order_id_of(params.order_id)
+        if params.amount is None and params.price is None:
+            raise invalid_params("an edit needs an amount or a price", "amount")
+        state, record = self.state, self.history.orders.get(order_id)
+        ticks = lots = None
+        if record is not None and record.account == account:
+            spec = state.contracts.specs[record.slot]
+            ticks = None if params.price is None else ticks_of(spec, params.price)
+            lots = None if params.amount is None else lots_of(spec, params.amount)
+
+        def completed(time_ns: int) -> EditOrder:
+            return edited_command(self.history, time_ns, account, order_id, ticks, lots)
+
+        # Completed when it is committed: an auction may fill the order while the edit waits.
+        await self._submit(cast("type[CommandBase]", completed), edit=True)
+        record = self.history.orders[order_id]
+        return {"order": wire_order(state, record), "trades": []}
+
+    async def _cancel(self, session: Session, params: p.OfOrder) -> object:
+        order_id = order_id_of(params.order_id)
+        await self._submit(CancelOrder, account_of(session), order_id)
+        return self._cancelled(order_id)
+
+    def _cancelled(self, order_id: int) -> object:
+        record = self.history.orders.get(order_id)
+        if record is None:  # it entered as columns, of which there is no history
+            return {"order_id": order_id_text(order_id), "order_state": "cancelled"}
+        return wire_order(self.state, record)
+
+    async def _cancel_all(self, session: Session, params: p.CancelAllParameters) -> object:
+        return self._count(await self._submit(CancelAll, account_of(session)), params.detailed)
+
+    async def _cancel_instrument(
+        self, session: Session, params: p.CancelInstrumentParameters
+    ) -> object:
+        slot = slot_of(self.state, params.instrument_name)
+        events = await self._submit(CancelAll, account_of(session), slot)
+        return self._count(events, params.detailed)
+
+    def _count(self, events: list[Event], detailed: bool) -> object:
+        done = [event.order_id for event in events if isinstance(event, OrderDone)]
+        return [self._cancelled(order_id) for order_id in done] if detailed else len(done)
+
+    async def _transfer(
+        self, session: Session, params: p.MoneyParameters, kind: type[CommandBase]
+    ) -> dict[str, object]:
+        account, state = account_of(session), self.state
+        currency = currency_of(state, params.currency)
+        amount = minor_of(currency, params.amount)
+        await self._submit(kind, account, currency, amount)
+        pool = state.accounts.pool_of[account]
+        return {
+            "currency": state.venue.currencies()[currency],
+            "amount": money(currency, amount),
+            "balance": money(currency, state.ledger.balance(pool, currency)),
+        }
+
+
+def _limit_ticks(spec: InstrumentSpec, params: p.OrderParameters) -> int:
+    """An order's price in ticks, 0 for a market order."""
+    if params.type == "market":
+        if params.price is not None:
+            raise refused(RejectReason.MARKET_ORDER_WITH_PRICE, param="price")
+        return 0
+    if params.price is None:
+        raise invalid_params("a limit order needs a price", "price")
+    ticks = ticks_of(spec, params.price)
+    check(0 < ticks <= TOO_LARGE, "a limit price is positive, so it never reads as a market order")
+    return ticks
+
+
+def _wire(state: State, command: PlaceOrder, order_id: int, label: str) -> WireOrder:
+    return wire_order(state, record_of_command(command, order_id, label))
+
+
+def _forgotten(order: WireOrder) -> dict[str, object]:
+    """An order that is done and no longer remembered: its terms, and a state that says so."""
+    named = {name: getattr(order, name) for name in order.__struct_fields__}
+    return {**named, "order_state": "archive"}
