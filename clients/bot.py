@@ -60,9 +60,14 @@ class Bot(ABC):
     # Life
 
     async def start(self, transport: Transport) -> None:
-        """Open the session, pay in, choose contracts, take part in the batches."""
+        """Open the session, pay in, choose contracts, take part in the batches.
+
+        Orders that an earlier session left behind are withdrawn.
+        """
         self.venue = Venue(transport, self.session)
         await self.venue.open()
+        if self.venue.state.open_orders:
+            await self.venue.cancel_all()
         if not self.venue.state.equity:
             await self.venue.deposit("USDC", self.money)
             self.deposited += self.money
@@ -73,16 +78,18 @@ class Bot(ABC):
     async def trade(self, last_batch: int | None = None) -> None:
         """Act in each batch until the connection ends, or `last_batch` has been played.
 
-        A market that closes in the middle of a turn sets `interrupted`; that is no error.
+        A market that closes in the middle of a turn leaves `interrupted` set; that is no error.
         """
         try:
             async for notice in self.venue.batches():
                 if last_batch is not None and notice.batch > last_batch:
                     return
+                self.interrupted = True
                 await self.turn(notice)
+                self.interrupted = False
                 await self.venue.ready(notice.batch)
         except ConnectionLost:
-            self.interrupted = True
+            pass
         finally:
             await self.venue.close()
 

@@ -8,9 +8,9 @@ risk unit, one expiry and one strike next to each other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from margin.invariant import BoolArray, Int64Array, check
@@ -37,8 +37,7 @@ def _check_column(name: str, column: Int64Array, shape: tuple[int, ...]) -> None
     check(bool(column.flags.c_contiguous), f"{name}: not contiguous")
 
 
-@dataclass(frozen=True, slots=True)
-class Instruments:
+class Instruments(msgspec.Struct, frozen=True, gc=False):
     """What is listed, one row per slot; all columns have shape [I].
 
     `kind` is one of the constants above; `unit` the index of the risk unit (one underlying);
@@ -107,8 +106,7 @@ def margin_order(instruments: Instruments) -> Int64Array:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Marks:
+class Marks(msgspec.Struct, frozen=True, gc=False):
     """What everything is worth at `now_ns`.
 
     `index_e8[U]`: USD per coin of a unit. `mark_e8[I]`: futures and perpetuals in USD per coin,
@@ -141,8 +139,7 @@ class Marks:
         check((self.volatility_e9[option] >= 0).all(), "marks.volatility_e9: negative")
 
 
-@dataclass(frozen=True, slots=True)
-class Positions:
+class Positions(msgspec.Struct, frozen=True, gc=False):
     """Who holds what, in compressed rows: pool p owns rows pool_start[p] .. pool_start[p+1].
 
     `pool_start[P+1]`, `instrument[N]`, `quantity_lots[N]` (positive is long). The rows of a pool

@@ -16,9 +16,9 @@ and contingencies count the worst that fills can make of each instrument and str
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 from numba import njit, prange
 
@@ -78,8 +78,7 @@ class Requirements(NamedTuple):
     worst_scenario: Int64Array
 
 
-@dataclass(frozen=True, slots=True)
-class OpenOrders:
+class OpenOrders(msgspec.Struct, frozen=True, gc=False):
     """Open orders of one pool, one row each, shape [M].
 
     `side` +1 buys, -1 sells; `lots` > 0. `loss_quanta_per_lot` is the value of a lot at its mark

@@ -7,9 +7,9 @@ loss, add contingencies, carry sums of different risk exponents to one scale, ro
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
+import msgspec
 import numpy as np
 from numba import njit
 
@@ -36,8 +36,7 @@ def inlined(function: Kernel) -> Kernel:
     return cast(Kernel, njit(cache=True, forceinline=True)(function))
 
 
-@dataclass(frozen=True, slots=True)
-class RiskTable:
+class RiskTable(msgspec.Struct, frozen=True, gc=False):
     """What the kernels read of one revaluation, laid out for them; built by `risk_table`.
 
     `rows[I x row_stride, S]`: long rows, or long and short rows in turn when they are not
@@ -58,8 +57,7 @@ class RiskTable:
     factors_ppb: Int64Array
 
 
-@dataclass(frozen=True, slots=True)
-class RiskLayout:
+class RiskLayout(msgspec.Struct, frozen=True, gc=False):
     """What a risk table takes from the listing alone: strike groups and one slot of each."""
 
     group: Int64Array
@@ -85,34 +83,62 @@ def risk_table(
 ) -> RiskTable:
     """Lay out a scenario matrix for the kernels: once a revaluation, not once a pool."""
     layout = layout or risk_layout(instruments)
-    group, slot = layout.group, layout.slot
-    count, scenarios = matrix.long.shape
-    columns = -(-scenarios // _COLUMN_BLOCK) * _COLUMN_BLOCK
-    stride = 1 if np.array_equal(matrix.short, -matrix.long) else 2
-    rows = np.zeros((count * stride, columns), dtype=np.int64)
-    rows[::stride, :scenarios] = matrix.long
-    if stride == 2:
-        rows[1::2, :scenarios] = matrix.short
-    coin = np.zeros((matrix.coin.shape[0], columns), dtype=np.int64)
-    coin[:, :scenarios] = matrix.coin
-    terms = np.empty((count, 4), dtype=np.int64)
-    terms[:, UNIT], terms[:, GROUP] = instruments.unit, group
-    terms[:, CHARGE], terms[:, EXTRA_CHARGE] = matrix.delta_one_mm, matrix.delta_one_im_extra
-    of_groups = np.empty((len(slot), 4), dtype=np.int64)
-    of_groups[:, UNIT], of_groups[:, GROUP] = instruments.unit[slot], slot
-    of_groups[:, CHARGE] = matrix.naked_mm[slot]
-    of_groups[:, EXTRA_CHARGE] = matrix.naked_im_extra[slot]
-    factors = (preset.factor.maintenance_ppb, preset.factor.initial_ppb)
+    charges = (matrix.delta_one_mm, matrix.delta_one_im_extra)
+    naked = (matrix.naked_mm, matrix.naked_im_extra)
+    rows, stride, terms, group_terms, coin = _lay_out(
+        matrix.long, matrix.short, matrix.coin, instruments.unit, layout.group, layout.slot,
+        charges, naked,
+    )  # fmt: skip
     return RiskTable(
         rows=rows,
         row_stride=stride,
         terms=terms,
-        group_terms=of_groups,
+        group_terms=group_terms,
         coin=coin,
         coin_value=matrix.coin_value,
         risk_exponent=matrix.risk_exponent,
-        factors_ppb=np.array(factors, dtype=np.int64),
+        factors_ppb=np.array((preset.factor.maintenance_ppb, preset.factor.initial_ppb), np.int64),
     )
+
+
+@njit(cache=True)
+def _lay_out(
+    long: Int64Array,
+    short: Int64Array,
+    coin: Int64Array,
+    unit: Int64Array,
+    group: Int64Array,
+    slot: Int64Array,
+    charges: tuple[Int64Array, Int64Array],
+    naked: tuple[Int64Array, Int64Array],
+) -> tuple[Int64Array, int, Int64Array, Int64Array, Int64Array]:
+    """Rows, their stride, terms, group terms and coin columns of a `RiskTable`."""
+    count, scenarios = long.shape
+    columns = (scenarios + _COLUMN_BLOCK - 1) // _COLUMN_BLOCK * _COLUMN_BLOCK
+    stride = 1
+    for i in range(count):
+        for s in range(scenarios):
+            if short[i, s] != -long[i, s]:
+                stride = 2
+    rows = np.zeros((count * stride, columns), np.int64)
+    terms = np.empty((count, 4), np.int64)
+    for i in range(count):
+        terms[i, UNIT], terms[i, GROUP] = unit[i], group[i]
+        terms[i, CHARGE], terms[i, EXTRA_CHARGE] = charges[0][i], charges[1][i]
+        for s in range(scenarios):
+            rows[i * stride, s] = long[i, s]
+            if stride == 2:
+                rows[2 * i + 1, s] = short[i, s]
+    group_terms = np.empty((len(slot), 4), np.int64)
+    for g in range(len(slot)):
+        i = slot[g]
+        group_terms[g, UNIT], group_terms[g, GROUP] = unit[i], i
+        group_terms[g, CHARGE], group_terms[g, EXTRA_CHARGE] = naked[0][i], naked[1][i]
+    padded = np.zeros((coin.shape[0], columns), np.int64)
+    for u in range(coin.shape[0]):
+        for s in range(scenarios):
+            padded[u, s] = coin[u, s]
+    return rows, stride, terms, group_terms, padded
 
 
 @inlined
@@ -236,3 +262,9 @@ def margins(
     maintenance = mul_div_ceil(worst, factors_ppb[0], RATE_SCALE) + charge
     initial = mul_div_ceil(worst, factors_ppb[1], RATE_SCALE) + extra + charge
     return worst, initial, maintenance
+
+
+def warm_up() -> None:
+    """Compile the layout kernel; the steps compile with the kernels that inline them."""
+    one, grid = np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
+    _lay_out(grid, grid, grid, one, one, one, (one, one), (one, one))

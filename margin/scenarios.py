@@ -7,9 +7,9 @@ result is a *quantum*: 2^-e minor units of USDC, e being the risk exponent of th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 from numba import njit
 
@@ -33,8 +33,7 @@ _SUM_BOUND: Final = 2**62
 _SIDES_OF_AN_INSTRUMENT: Final = 3  # the position, all open buys, all open sells
 
 
-@dataclass(frozen=True, slots=True)
-class Scenarios:
+class Scenarios(msgspec.Struct, frozen=True, gc=False):
     """The scenarios of one risk unit, shape [S] each.
 
     `spot_move_e9` is relative (-0.16 is -160,000,000), `volatility_side` -1 down, 0 unchanged,
@@ -49,8 +48,7 @@ class Scenarios:
         return int(self.spot_move_e9.shape[0])
 
 
-@dataclass(frozen=True, slots=True)
-class ScenarioMatrix:
+class ScenarioMatrix(msgspec.Struct, frozen=True, gc=False):
     """Profit and loss per lot in quanta of 2^-risk_exponent[unit] minor USDC.
 
     `long[I,S]`, `short[I,S]`: one long lot, one short lot. `coin[U,S]`: `COIN_STEP_MINOR` minor
@@ -265,8 +263,7 @@ def _contingency_rates(preset: Preset) -> Float64Array:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ScenarioGrid:
+class ScenarioGrid(msgspec.Struct, frozen=True, gc=False):
     """Scenarios and constants as the kernels read them: they change with the model, not the marks.
 
     `moves[U,S]`, `sides[U,S]`, `weights[U,S]`, `quanta[U]` per USDC, `risk_exponent[U]`.

@@ -170,27 +170,32 @@ class HistoricalReplay:
         # A target in the same command is named by its row there, counted from 1, negative.
         columns[6, reduces[same]] = -(origin[same] - first_row[reduces[same]] + 1)
         columns[4, reduces] = np.minimum(flow.quantity_lots[reduces], ALL_REMAINING)
+        self._placed, self._earlier = placed, reduces[~same]
+        bounds = flow.row_start
+        self._placed_start = np.searchsorted(placed, bounds).tolist()
+        self._earlier_start = np.searchsorted(self._earlier, bounds).tolist()
         return columns
 
-    def _enter(self, start: int, end: int, time_ns: int) -> None:
+    def _enter(self, at: int, time_ns: int) -> int:
+        """Enter the `at`-th batch that has rows; returns how many rows it has."""
         flow = self.flow
+        start, end = int(flow.row_start[at]), int(flow.row_start[at + 1])
         rows = self._columns[:, start:end].copy()
-        kinds, reference = flow.row_kind[start:end], flow.reference[start:end]
-        earlier = (kinds == REDUCE) & (rows[6] == 0)
-        rows[6, earlier] = self._order_ids[reference[earlier]]
+        placed = self._placed[self._placed_start[at] : self._placed_start[at + 1]]
+        earlier = self._earlier[self._earlier_start[at] : self._earlier_start[at + 1]]
+        rows[6, earlier - start] = self._order_ids[flow.reference[earlier]]
         applied = self._apply(OrderColumns(time_ns, end - start, rows.tobytes()))[0]
         assert isinstance(applied, ColumnsApplied)
-        placed = kinds == PLACE
-        self._order_ids[reference[placed]] = applied.order_ids[placed]
-        refused = applied.reasons != 0
-        if refused.any():
-            late = refused & (kinds == REDUCE)
-            late &= applied.reasons == int(RejectReason.ORDER_NOT_OPEN)
+        self._order_ids[flow.reference[placed]] = applied.order_ids[placed - start]
+        self.run.orders += int((rows[6] == 0).sum())
+        if applied.reasons.any():
+            late = applied.reasons == int(RejectReason.ORDER_NOT_OPEN)
             self.run.late_cancels += int(late.sum())
-            if not (refused == late).all():
-                reason = RejectReason(int(applied.reasons[refused & ~late][0]))
+            other = applied.reasons[~late & (applied.reasons != 0)]
+            if len(other):
+                reason = RejectReason(int(other[0]))
                 raise ValueError(f"an order of the file was refused: {reason.name}")
-        self.run.orders += int((kinds != REDUCE).sum())
+        return end - start
 
     def _close(self, batch: int, time_ns: int) -> None:
         self._apply(Seal(time_ns, batch))
@@ -215,16 +220,15 @@ class HistoricalReplay:
         self._close(0, opening)  # cycle 0 sets the marks, without which nothing trades
         self.run.batches = 0
         row_of = dict(zip(flow.batch_number.tolist(), range(len(flow.batch_number)), strict=True))
-        starts = flow.row_start.tolist()
         began = time.perf_counter()
         for number in range(flow.first_batch, flow.last_batch + 1):
             batch = number - flow.first_batch + 1
             ends_ns = opening + batch * interval
             at = row_of.get(number)
             if at is not None:
-                self._enter(starts[at], starts[at + 1], ends_ns - 1)
+                rows = self._enter(at, ends_ns - 1)
                 if progress is not None:
-                    progress(starts[at + 1] - starts[at])
+                    progress(rows)
             self._close(batch, ends_ns)
         self.run.seconds = time.perf_counter() - began
         self.run.state_hash = self.engine.last_state_hash.hex()

@@ -47,7 +47,7 @@ class Accounts:
         self.number_of: dict[str, int] = {}
         self.pool_of: list[int] = []
         self.owner_of: list[int] = [NO_OWNER] * HOUSE_POOLS
-        self._owners: Int64Array = np.zeros(0, np.int64)
+        self._drawing: Int64Array = np.zeros(0, np.int64)
         self.own_sequence: Int64Array = np.zeros(0, np.int64)
         self.calls: dict[int, MarginCall] = {}
         self.cases: dict[int, LiquidationCase] = {}
@@ -74,11 +74,13 @@ class Accounts:
             self.own_sequence = np.concatenate((self.own_sequence, room))
         return account, pool
 
-    def owner_column(self) -> Int64Array:
-        """Owner account of each pool; NO_OWNER for the house's."""
-        if len(self._owners) != len(self.owner_of):
-            self._owners = np.array(self.owner_of, np.int64)
-        return self._owners
+    def drawing_column(self) -> Int64Array:
+        """The account that draws lots for each pool; a pool of the house draws for itself."""
+        if len(self._drawing) != len(self.owner_of):
+            owner = np.array(self.owner_of, np.int64)
+            itself = limits.POOLS_MAX + np.arange(len(owner))
+            self._drawing = np.where(owner >= 0, owner, itself)
+        return self._drawing
 
     def next_own_sequence(self, account: int) -> int:
         """Count up the account's own order sequence (its only claim inside a batch)."""

@@ -13,9 +13,9 @@ carries, and the next attempt begins a new sequence from a fresh reference.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from exchange.core.price_search import (
@@ -58,6 +58,7 @@ __all__ = [
     "UnexecutedCurve",
     "batch_seed",
     "clear",
+    "clear_sound",
     "lottery",
     "unexecuted_levels",
     "warm_up",
@@ -70,8 +71,7 @@ PARALLEL_ORDERS = 200_000  # below, waiting for a busy core may cost more than t
 CHUNKS = 32  # pieces of about equal size, dealt to the threads
 
 
-@dataclass(frozen=True, eq=False)
-class SealedBooks:
+class SealedBooks(msgspec.Struct, frozen=True, gc=False):
     """The orders of one batch, grouped by book: B books, N orders, all columns int64.
 
     Rows book_start[b] .. book_start[b + 1] - 1 belong to book b, in any order.
@@ -87,8 +87,7 @@ class SealedBooks:
     sequence: Int64Array  # [N], the account's own; (account, sequence) is unique in a book
 
 
-@dataclass(frozen=True, eq=False)
-class AuctionTerms:
+class AuctionTerms(msgspec.Struct, frozen=True, gc=False):
     """What the venue lays down for each of the B books in this attempt, all columns int64."""
 
     reference_ticks: Int64Array  # [B], -2^31 <= reference < 2^31
@@ -97,8 +96,7 @@ class AuctionTerms:
     clamp: Int64Array  # [B], 1 on the last attempt: print at the band's edge, do not interrupt
 
 
-@dataclass(frozen=True, eq=False)
-class Prints:
+class Prints(msgspec.Struct, frozen=True, gc=False):
     """What became of each book and each order.
 
     NO_CROSS: all zero. INTERRUPTED: `price_ticks` and `surplus_lots` are those of the free price
@@ -142,9 +140,9 @@ def _check_columns(books: SealedBooks, terms: AuctionTerms) -> None:
         starts[0] == 0 and starts[-1] == rows, "book_start must run from 0 to the number of orders"
     )
     check(bool((starts[1:] >= starts[:-1]).all()), "book_start must not fall")
-    for name, column in vars(books).items():
+    for name, column in msgspec.structs.asdict(books).items():
         _check_column(name, column, len(starts) if name == "book_start" else rows)
-    for name, column in vars(terms).items():
+    for name, column in msgspec.structs.asdict(terms).items():
         _check_column(name, column, len(starts) - 1)
     band_is_sound = (terms.band_low_ticks <= terms.band_high_ticks).all()
     check(bool(band_is_sound), "a band's low end must not be above its high end")
@@ -168,6 +166,20 @@ def clear(
     and for values outside the ranges that `SealedBooks` names.
     """
     _check_columns(books, terms)
+    return clear_sound(
+        books, terms, batch_seed, ticks_per_order=ticks_per_order, parallel_orders=parallel_orders
+    )
+
+
+def clear_sound(
+    books: SealedBooks,
+    terms: AuctionTerms,
+    batch_seed: int,
+    *,
+    ticks_per_order: int = HISTOGRAM_TICKS_PER_ORDER,
+    parallel_orders: int = PARALLEL_ORDERS,
+) -> Prints:
+    """`clear` for a caller that vouches for the shape of its columns; values are still checked."""
     check(0 <= batch_seed < 1 << 62, "batch_seed must be in 0 .. 2^62 - 1")
     book_count = len(books.book_start) - 1
     starts = books.book_start
@@ -201,7 +213,7 @@ def _chunks(book_start: Int64Array) -> Int64Array:
 
 
 def _check_sound(state: Int64Array) -> None:
-    if (state == INVALID).any():
+    if len(state) and state.min() <= INVALID:
         book = int(np.flatnonzero(state == INVALID)[0])
         check(False, f"order columns out of range in book {book}")
 

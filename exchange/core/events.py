@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 
 from exchange.core.reject_reason import DoneReason, PostingCause, RejectReason
@@ -96,7 +98,12 @@ class BatchSealed(Event, frozen=True):
     time_ns: int
     instruments: Int64Array
     orders: Int64Array
-    root: bytes
+    sealed: Int64Array  # the orders themselves, columns x n; never shown
+
+    @property
+    def root(self) -> bytes:
+        """SHA-256 of the sealed orders: what the venue commits to before it computes."""
+        return hashlib.sha256(self.sealed.tobytes()).digest()
 
 
 class Printed(Event, frozen=True):

@@ -30,7 +30,8 @@ def margin_calls(state: State, risk: Risk) -> list[Event]:
     """Step 7: issue, refresh, cure and expire margin calls; open a case where one ran out."""
     events: list[Event] = []
     calls, cases = state.accounts.calls, state.accounts.cases
-    short = np.flatnonzero(risk.equity[HOUSE_POOLS:] < risk.initial[HOUSE_POOLS:]) + HOUSE_POOLS
+    equity, initial = risk.equity[HOUSE_POOLS:], risk.initial[HOUSE_POOLS:]
+    short = (equity < initial).nonzero()[0] + HOUSE_POOLS
     pools = sorted({*short.tolist(), *calls})
     for pool in pools:
         if pool in cases:
@@ -54,7 +55,7 @@ def margin_calls(state: State, risk: Risk) -> list[Event]:
             expired = outcome == CallOutcome.EXPIRED
             cases[pool] = LiquidationCase(pool, state.ledger.cycle, expired)
             events.append(LiquidationStep(pool, "opened"))
-    bankrupt = np.flatnonzero(risk.equity[HOUSE_POOLS:] < 0) + HOUSE_POOLS
+    bankrupt = (equity < 0).nonzero()[0] + HOUSE_POOLS
     for pool in bankrupt.tolist():  # a loss at expiry can leave a pool without a requirement, yet owing
         if pool not in cases and not risk.touches_stale(pool):
             cases[pool] = LiquidationCase(pool, state.ledger.cycle, False)

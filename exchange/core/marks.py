@@ -161,11 +161,8 @@ class MarkBoard:
 
     def perpetuals(self) -> list[int]:
         """Slots of the listed perpetual contracts."""
-        return [
-            slot
-            for slot in self.contracts.listed()
-            if self.contracts.specs[slot].expiry_ns == NEVER_NS
-        ]
+        specs = self.contracts.specs
+        return [slot for slot in self.contracts.listed() if specs[slot].expiry_ns == NEVER_NS]
 
     def validate_command(self, marks: Revalue) -> str:
         """What is wrong with a `Revalue`, or an empty string."""

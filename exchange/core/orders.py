@@ -31,8 +31,11 @@ INSTRUMENT_SHIFT = limits.ORDER_SEQUENCE_BITS
 
 
 @njit(cache=True)
-def _merge(resting: Int64Array, incoming: Int64Array, instruments: int) -> Int64Array:
-    """Resting (columns x n) and incoming (m x columns) rows with open lots, sorted by order id."""
+def _merge(resting: Int64Array, incoming: Int64Array, instruments: int) -> tuple[Int64Array, int]:
+    """Resting (columns x n) and incoming (m x columns) rows with open lots, sorted by order id.
+
+    Also the union of their flags.
+    """
     start = np.zeros(instruments + 1, np.int64)
     arrived = 0
     for row in range(incoming.shape[0]):
@@ -52,7 +55,7 @@ def _merge(resting: Int64Array, incoming: Int64Array, instruments: int) -> Int64
         if resting[OPEN_LOTS, row] > 0:
             open_resting += 1
     merged = np.empty((COLUMNS, arrived + open_resting), np.int64)
-    left, right = 0, 0
+    left, right, flags = 0, 0, 0
     for out in range(merged.shape[1]):
         while left < resting.shape[1] and resting[OPEN_LOTS, left] == 0:
             left += 1
@@ -68,7 +71,8 @@ def _merge(resting: Int64Array, incoming: Int64Array, instruments: int) -> Int64
             for column in range(COLUMNS):
                 merged[column, out] = incoming[by_id[right], column]
             right += 1
-    return merged
+        flags |= merged[FLAGS, out]
+    return merged, flags
 
 
 @njit(cache=True)
@@ -82,6 +86,18 @@ def book_starts(order_id: Int64Array, instruments: int) -> Int64Array:
     return start
 
 
+@njit(cache=True)
+def _kept(table: Int64Array, kept: BoolArray) -> Int64Array:
+    out = np.empty((COLUMNS, np.sum(kept)), np.int64)
+    at = 0
+    for row in range(table.shape[1]):
+        if kept[row]:
+            for column in range(COLUMNS):
+                out[column, at] = table[column, row]
+            at += 1
+    return out
+
+
 class OrderTable:
     """All open orders of the venue, and the sequence that names the next one."""
 
@@ -90,6 +106,7 @@ class OrderTable:
         self.incoming = array("q")
         self.next_sequence = 1
         self.first_incoming = 1
+        self.flags_sealed = 0  # union of the flags of all sealed orders
 
     def append(self, instrument: int, pool: int, side: int, price_ticks: int, lots: int,
                flags: int, age_batch: int, own_sequence: int) -> int:  # fmt: skip
@@ -150,16 +167,19 @@ class OrderTable:
     def seal(self, instruments: int) -> Int64Array:
         """Merge this batch's orders into the resting table and return it (columns x n)."""
         rows = np.frombuffer(self.incoming, np.int64).reshape(-1, COLUMNS)
-        self.resting = _merge(self.resting, rows, instruments)
+        self.resting, self.flags_sealed = _merge(self.resting, rows, instruments)
         del rows
         self.incoming = array("q")
         self.first_incoming = self.next_sequence
         return self.resting
 
+    def book_starts(self, instruments: int) -> Int64Array:
+        """First resting row of each instrument's book; length instruments + 1."""
+        return book_starts(self.resting[ORDER_ID], instruments)
+
     def keep(self, kept: BoolArray) -> None:
         """Drop the resting rows that are not `kept`."""
-        if not kept.all():
-            self.resting = self.resting.compress(kept, axis=1)
+        self.resting = _kept(self.resting, kept)
 
     def validate(self) -> None:
         """Raise where the table contradicts itself."""
@@ -188,4 +208,5 @@ def warm_up() -> None:
     empty = np.empty((COLUMNS, 0), np.int64)
     rows = np.empty((0, COLUMNS), np.int64)
     rows.flags.writeable = True
-    book_starts(_merge(empty, rows, 1)[ORDER_ID], 1)
+    book_starts(_merge(empty, rows, 1)[0][ORDER_ID], 1)
+    _kept(empty, np.ones(0, np.bool_))

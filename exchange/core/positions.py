@@ -71,6 +71,34 @@ def _apply(table: Int64Array, fill_key: Int64Array, fill_lots: Int64Array,
 
 
 @njit(cache=True)
+def _without_flat(table: Int64Array) -> Int64Array:
+    kept = 0
+    for row in range(table.shape[1]):
+        if (table[LOTS, row] | table[SETTLED_MINOR, row] | table[CARRIED_LOTS, row]) != 0:
+            kept += 1
+    if kept == table.shape[1]:
+        return table
+    out = np.empty((COLUMNS, kept), np.int64)
+    at = 0
+    for row in range(table.shape[1]):
+        if (table[LOTS, row] | table[SETTLED_MINOR, row] | table[CARRIED_LOTS, row]) != 0:
+            for column in range(COLUMNS):
+                out[column, at] = table[column, row]
+            at += 1
+    return out
+
+
+@njit(cache=True)
+def _starts(keys: Int64Array, pools: int) -> Int64Array:
+    start = np.zeros(pools + 1, np.int64)
+    for row in range(len(keys)):
+        start[(keys[row] >> RANK_BITS) + 1] += 1
+    for pool in range(pools):
+        start[pool + 1] += start[pool]
+    return start
+
+
+@njit(cache=True)
 def _sums(table: Int64Array, by_rank: Int64Array) -> Int64Array:
     total = np.zeros(len(by_rank), np.int64)
     for row in range(table.shape[1]):
@@ -122,7 +150,7 @@ class Positions:
 
     def starts(self, pools: int) -> Int64Array:
         """First row of each pool, length pools + 1."""
-        return self.table[KEY].searchsorted(np.arange(pools + 1) << RANK_BITS)
+        return _starts(self.table[KEY], pools)
 
     def apply(self, pool: Int64Array, instrument: Int64Array, lots: Int64Array,
               value_minor: Int64Array) -> None:  # fmt: skip
@@ -139,10 +167,7 @@ class Positions:
 
     def drop_flat(self) -> None:
         """Remove positions of zero lots that owe nothing and carry nothing."""
-        table = self.table
-        kept = (table[LOTS] | table[SETTLED_MINOR] | table[CARRIED_LOTS]) != 0
-        if not kept.all():
-            self.table = table.compress(kept, axis=1)
+        self.table = _without_flat(self.table)
 
     def rekey(self, ranks_before: Int64Array) -> None:
         """Sort anew after listing changed the margin order (`ranks_before`: old rank -> slot)."""
@@ -186,3 +211,5 @@ def warm_up() -> None:
     _missing(table[KEY], none)
     _apply(table, none, none, none, none)
     _sums(table, np.zeros(1, np.int64))
+    _starts(table[KEY], 1)
+    _without_flat(table)

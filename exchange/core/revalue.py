@@ -22,7 +22,7 @@ from exchange.core.reject_reason import PostingCause
 from exchange.core.state import State
 from exchange.core.venue import USDC
 from margin.fixed_point import mul_div_floor
-from margin.invariant import Int64Array
+from margin.invariant import Int64Array, check
 from margin.portfolio import LINEAR_CALL
 
 E9 = 10**9
@@ -193,13 +193,15 @@ def release_gains(state: State, gains: Gains) -> list[Event]:
         amount = gains.pending[pool, money]
         cause = PostingCause.GAINS_RELEASED
         events.append(state.ledger.post(cause, pool, held, money, nothing, amount))
-    mirrors = (House.CLEARING, House.VM_PENDING)
-    left = state.ledger.cash[mirrors, :]
-    for row, currency in zip(*left.nonzero(), strict=True):
-        events.append(state.ledger.transfer(
-            PostingCause.ROUNDING, mirrors[row], House.ROUNDING, int(currency),
-            int(left[row, currency]),
-        ))  # fmt: skip
+    check(House.CLEARING == 0 and House.VM_PENDING == 1, "the mirrors come first")
+    left = state.ledger.cash[:2]
+    if left.any():
+        for house, currency in zip(*(at.tolist() for at in left.nonzero()), strict=True):
+            residue = int(left[house, currency])
+            cause = PostingCause.ROUNDING
+            events.append(
+                state.ledger.transfer(cause, house, House.ROUNDING, currency, residue)
+            )
     return events
 
 

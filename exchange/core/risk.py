@@ -69,6 +69,7 @@ class Risk:
         self.grid = scenario_grid(venue.preset, self.scenarios, exponents)
         self.layout: RiskLayout
         self._listed = -1
+        self.has_options = False
         self.haircut_ppb = np.array(
             [venue.preset.haircut_ppb(name) for name in venue.currencies()], np.int64
         )
@@ -86,6 +87,7 @@ class Risk:
         contracts, marks = state.contracts, state.marks
         if self._listed != len(contracts):
             self.layout = risk_layout(contracts.columns)
+            self.has_options = bool(contracts.is_option.any())
             self._listed = len(contracts)
         self.matrix = lot_matrix(self.grid, contracts.columns, marks.columns())
         if any(state != IndexState.FRESH for state in marks.index_state):
@@ -123,7 +125,7 @@ class Risk:
     def cash(self) -> Int64Array:
         """Cash and unreleased gains per pool and currency."""
         cash = self.state.ledger.cash
-        if self.pending.size == 0:
+        if not self.pending.any():
             return cash
         total = cash.copy()
         total[: len(self.pending)] += self.pending
@@ -133,6 +135,8 @@ class Risk:
         """Net cash in the coin of each risk unit; the house's mirror pools carry no risk."""
         venue = self.state.venue
         coins = np.zeros((len(cash), len(venue.underlyings)), np.int64)
+        if self.state.ledger.currencies == 1:
+            return coins
         for unit in range(len(venue.underlyings)):
             currency = venue.coin_of(unit)
             if currency > 0:
@@ -180,6 +184,8 @@ class Risk:
         """Value at mark of each pool's options, in the currency they settle in (USDC)."""
         positions = self.state.positions
         values = np.zeros((self.state.accounts.pools, self.state.ledger.currencies), np.int64)
+        if not self.has_options:
+            return values
         of_usdc = np.zeros(len(values), np.int64)
         _option_values(
             positions.pool, positions.instrument, positions.lots,

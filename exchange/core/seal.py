@@ -7,8 +7,6 @@ leave first. Then count and digest of the sealed set are published.
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 
 from exchange.core.contracts import Life
@@ -23,7 +21,6 @@ from exchange.core.orders import (
     REDUCE_ONLY,
     SEQUENCE_MASK,
     SIDE,
-    book_starts,
 )
 from exchange.core.reject_reason import DoneReason
 from exchange.core.risk_gate import RiskGate
@@ -60,9 +57,9 @@ def _close_expired(state: State, time_ns: int) -> list[Event]:
 def _trim_reduce_only(state: State) -> list[Event]:
     """Reduce-only quantity never exceeds the position; the oldest orders keep theirs."""
     table = state.orders.resting
-    rows = np.flatnonzero((table[FLAGS] & REDUCE_ONLY) != 0)
-    if not len(rows):
+    if not state.orders.flags_sealed & REDUCE_ONLY:
         return []
+    rows = np.flatnonzero((table[FLAGS] & REDUCE_ONLY) != 0)
     room: dict[tuple[int, int, int], int] = {}
     trimmed: list[tuple[int, int]] = []
     for row in rows[np.argsort(table[ORDER_ID, rows] & SEQUENCE_MASK, kind="stable")].tolist():
@@ -100,19 +97,19 @@ def _recheck_margin(state: State, gate: RiskGate) -> list[Event]:
 
 def seal(state: State, gate: RiskGate, batch: int, time_ns: int) -> list[Event]:
     """Fix the order set of `batch`; returns what left the book, then the published count."""
-    table = state.orders.seal(len(state.contracts))
+    state.orders.seal(len(state.contracts))
     events = _close_expired(state, time_ns)
     events += _trim_reduce_only(state)
     if state.venue.risk_gate:
         events += _recheck_margin(state, gate)
     table = state.orders.resting
-    starts = book_starts(table[ORDER_ID], len(state.contracts))
-    counts = np.diff(starts)
-    shown = np.bincount(
-        (table[ORDER_ID] >> INSTRUMENT_SHIFT)[(table[FLAGS] & LIQUIDATION) == 0],
-        minlength=len(counts),
-    )
-    instruments = np.flatnonzero(counts)
-    root = hashlib.sha256(table.tobytes()).digest()
-    events.append(BatchSealed(batch, time_ns, instruments, shown[instruments], root))
+    starts = state.orders.book_starts(len(state.contracts))
+    counts = starts[1:] - starts[:-1]
+    instruments = counts.nonzero()[0]
+    shown = counts[instruments]
+    if state.orders.flags_sealed & LIQUIDATION:
+        of_house = (table[FLAGS] & LIQUIDATION) != 0
+        slots = table[ORDER_ID, of_house] >> INSTRUMENT_SHIFT
+        np.subtract.at(shown, np.searchsorted(instruments, slots), 1)
+    events.append(BatchSealed(batch, time_ns, instruments, shown, table.copy()))
     return events

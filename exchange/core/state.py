@@ -12,16 +12,20 @@ from collections.abc import Iterator
 from enum import IntEnum
 
 import msgspec
+import numpy as np
+from numba import njit
 
+from exchange.core import limits
 from exchange.core.accounts import Accounts
 from exchange.core.client_orders import ClientOrders
 from exchange.core.collar import Collars
 from exchange.core.contracts import Contracts
-from exchange.core.ledger import Ledger
+from exchange.core.ledger import HOUSE_POOLS, Ledger
 from exchange.core.marks import MarkBoard
-from exchange.core.orders import OrderTable
-from exchange.core.positions import Positions
+from exchange.core.orders import OPEN_LOTS, ORDER_ID, OrderTable
+from exchange.core.positions import KEY, LOTS, RANK_MASK, Positions
 from exchange.core.venue import Venue
+from margin.invariant import Int64Array, check
 
 
 class Phase(IntEnum):
@@ -99,7 +103,56 @@ class State:
         return state
 
     def validate(self) -> None:
-        """Raise where any component contradicts itself."""
-        self.orders.validate()
-        self.ledger.validate()
-        self.positions.validate()
+        """Raise where the books contradict themselves."""
+        table, contracts = self.positions.table, self.contracts
+        broken = _first_broken_law(
+            self.orders.resting, self.ledger.cash, table, contracts.by_rank, RANK_MASK,
+            limits.BALANCE_MINOR_MAX, HOUSE_POOLS,
+        )  # fmt: skip
+        check(broken == 0, LAWS[broken])
+
+
+LAWS = (
+    "all laws hold",
+    "resting orders are sorted by identifier",
+    "an open quantity is never negative",
+    "the trial balance is zero in every currency",
+    "every balance is within bounds",
+    "positions are sorted by key",
+    "positions sum to zero per instrument",
+)
+
+
+@njit(cache=True)
+def _first_broken_law(orders: Int64Array, cash: Int64Array, positions: Int64Array,
+                      by_rank: Int64Array, rank_mask: int, balance_max: int,
+                      house_pools: int) -> int:  # fmt: skip
+    """The number in `LAWS` of the first law that does not hold, or 0."""
+    for row in range(orders.shape[1]):
+        if row > 0 and orders[ORDER_ID, row] <= orders[ORDER_ID, row - 1]:
+            return 1
+        if orders[OPEN_LOTS, row] < 0:
+            return 2
+    for currency in range(cash.shape[1]):
+        total = 0
+        for pool in range(cash.shape[0]):
+            total += cash[pool, currency]
+            if pool >= house_pools and abs(cash[pool, currency]) > balance_max:
+                return 4
+        if total != 0:
+            return 3
+    held = np.zeros(len(by_rank), np.int64)
+    for row in range(positions.shape[1]):
+        if row > 0 and positions[KEY, row] <= positions[KEY, row - 1]:
+            return 5
+        held[by_rank[positions[KEY, row] & rank_mask]] += positions[LOTS, row]
+    for slot in range(len(held)):
+        if held[slot] != 0:
+            return 6
+    return 0
+
+
+def warm_up() -> None:
+    """Compile the kernels of this module."""
+    empty = np.zeros((8, 0), np.int64)
+    _first_broken_law(empty, np.zeros((1, 1), np.int64), empty, empty[0], 1, 1, 1)

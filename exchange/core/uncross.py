@@ -21,7 +21,6 @@ from exchange.core.orders import (
     POOL,
     PRICE_TICKS,
     SIDE,
-    book_starts,
 )
 from exchange.core.reject_reason import DoneReason, PostingCause
 from exchange.core.state import State
@@ -88,8 +87,8 @@ def _auctioned(state: State) -> tuple[Int64Array, Int64Array, BoolArray | None]:
     The last is None where every order is; the books of halted contracts carry over.
     """
     table = state.orders.resting
-    starts = book_starts(table[ORDER_ID], len(state.contracts))
-    slots = np.flatnonzero(np.diff(starts))
+    starts = state.orders.book_starts(len(state.contracts))
+    slots = (starts[1:] - starts[:-1]).nonzero()[0]
     halted = [
         slot for slot in slots.tolist()
         if state.contracts.life[slot] != Life.LISTED or state.contracts.halted[slot]
@@ -113,12 +112,6 @@ def _terms(state: State, slots: Int64Array) -> auction.AuctionTerms:
     return auction.AuctionTerms(*columns)
 
 
-def _lottery_accounts(state: State, pool: Int64Array) -> Int64Array:
-    """The account that draws for each order; a pool of the house draws for itself."""
-    owner = state.accounts.owner_column()[pool]
-    return np.where(owner >= 0, owner, limits.POOLS_MAX + pool)
-
-
 def _clear(state: State, slots: Int64Array, start: Int64Array, orders: Int64Array) -> tuple[
     auction.Prints, auction.AuctionTerms
 ]:  # fmt: skip
@@ -129,11 +122,11 @@ def _clear(state: State, slots: Int64Array, start: Int64Array, orders: Int64Arra
         price_ticks=orders[PRICE_TICKS],
         quantity_lots=orders[OPEN_LOTS],
         batch=orders[AGE_BATCH],
-        account=_lottery_accounts(state, orders[POOL]),
+        account=state.accounts.drawing_column()[orders[POOL]],
         sequence=orders[OWN_SEQUENCE],
     )
     terms = _terms(state, slots)
-    prints = auction.clear(books, terms, auction.batch_seed(state.seed, state.batch))
+    prints = auction.clear_sound(books, terms, auction.batch_seed(state.seed, state.batch))
     for slot, outcome, reference in zip(
         slots.tolist(), prints.state.tolist(), terms.reference_ticks.tolist(), strict=True
     ):
@@ -147,7 +140,7 @@ def _clear(state: State, slots: Int64Array, start: Int64Array, orders: Int64Arra
 def _unit_values(state: State, slots: Int64Array, prints: auction.Prints) -> Int64Array:
     """Value and fee of one lot at each print, in 10^-6 minor units; zero where nothing traded."""
     units = np.zeros((2, len(slots)), np.int64)
-    for at in np.flatnonzero(prints.volume_lots).tolist():
+    for at in prints.volume_lots.nonzero()[0].tolist():
         slot, ticks = int(slots[at]), int(prints.price_ticks[at])
         spec = state.contracts.specs[slot]
         units[0, at] = value_per_lot_e6(spec, ticks * spec.tick_e8)
@@ -201,12 +194,13 @@ def uncross(state: State) -> list[Event]:
         ))  # fmt: skip
         state.positions.apply(rows[POOL], instrument, rows[SIDE] * fill, value)
         events += _post_fills(state, rows[POOL], instrument, value, fee)
-    ended = np.flatnonzero(reason)
+    ended = reason.nonzero()[0]
     if len(ended):
         gone = orders[:, ended]
         events.append(OrdersDone(gone[ORDER_ID], gone[POOL], gone[OPEN_LOTS], reason[ended]))
     if auctioned is None:
-        state.orders.keep(reason == 0)
+        if len(ended):
+            state.orders.keep(reason == 0)
     else:
         table[OPEN_LOTS, auctioned] = orders[OPEN_LOTS]
         kept = np.ones(table.shape[1], np.bool_)

@@ -162,6 +162,19 @@ async def test_positions_are_read_again_when_the_venue_speaks_of_a_margin_call()
     assert bot.held("BTC_USDC-PERPETUAL") == Decimal("0.02")
 
 
+async def test_a_market_that_closes_within_a_turn_ends_the_bot_quietly() -> None:
+    class Closing(FakeVenue):
+        async def request(self, method: str, params: dict[str, object]) -> object:
+            if method == "private/buy":
+                await self.close()
+            return await super().request(method, params)
+
+    bot, fake = MarketMaker("mm", 1), Closing()
+    await play(bot, fake, 3)
+    assert bot.interrupted
+    assert fake.readied == []
+
+
 async def test_a_bot_that_lost_everything_stays_quiet() -> None:
     fake = FakeVenue()
     bot = NoiseTrader("noise", 1, activity=100)
@@ -192,6 +205,18 @@ async def test_expired_contracts_are_replaced() -> None:
 
     await play(bot, fake, 5, story)
     assert set(bot.universe) == {name for name in names if "17OCT25" not in name}
+
+
+async def test_orders_of_an_earlier_session_are_withdrawn_and_money_is_not_paid_in_twice() -> None:
+    fake = FakeVenue()
+    fake.cash = Decimal(5_000)
+    fake.private_buy(
+        client_order_id="mm-1", instrument_name="BTC_USDC-PERPETUAL", amount=Decimal(1),
+        type="limit", price=Decimal(50_000), time_in_force="good_til_cancelled",
+    )  # fmt: skip
+    await play(MarketMaker("mm", 1, session="2"), fake, 1)
+    assert fake.orders["1"]["order_state"] == "cancelled"
+    assert fake.sent("private/deposit") == []
 
 
 async def test_a_restarted_bot_uses_ids_of_a_new_session() -> None:
