@@ -32,7 +32,7 @@ class RealClock:
 
     async def sleep_until(self, time_ns: int) -> None:
         """Sleep on the event loop."""
-        while (left_ns := time_ns - self.now_ns()) > 0:
+        while (left_ns := time_ns - self.now_ns()) > 0:  # noqa: ASYNC110 - a timer
             await asyncio.sleep(left_ns / 1e9)
 
 

@@ -6,6 +6,7 @@ import csv
 from bisect import bisect_right
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ class PathFeed:
     def __init__(self, paths: list[list[tuple[int, int]]]) -> None:
         """`paths`: per underlying, points (time_ns, price_e8) with rising times, not empty."""
         for path in paths:
-            if not path or any(b[0] <= a[0] for a, b in zip(path, path[1:], strict=False)):
+            if not path or any(b[0] <= a[0] for a, b in pairwise(path)):
                 raise FeedError("each underlying needs points with rising times")
         self.paths = paths
         self._times = [[time_ns for time_ns, _ in path] for path in paths]

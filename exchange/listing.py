@@ -42,28 +42,42 @@ def decimal_name(price_e8: int) -> str:
 
 def _futures(venue: Venue, rule: ListingSpec, time_ns: int) -> list[InstrumentSpec]:
     name = venue.underlyings[rule.underlying].name
-    forms = [(f"{name}_USDC", LINEAR, rule.tick_e8, rule.lot_e8),
-             (name, INVERSE, rule.inverse_tick_e8, rule.inverse_lot_e8)]  # fmt: skip
-    dated = sorted({
-        expiry
-        for expiries in rule.expiries if expiries.kind == "future"
-        for expiry in expiries_after(time_ns, expiries.every_days, expiries.count)
-    })  # fmt: skip
+    forms = [
+        (f"{name}_USDC", LINEAR, rule.tick_e8, rule.lot_e8),
+        (name, INVERSE, rule.inverse_tick_e8, rule.inverse_lot_e8),
+    ]
+    dated = sorted(
+        {
+            expiry
+            for expiries in rule.expiries
+            if expiries.kind == "future"
+            for expiry in expiries_after(time_ns, expiries.every_days, expiries.count)
+        }
+    )
     specs = []
     for base, kind, tick_e8, lot_e8 in forms:
         if lot_e8 == 0:
             continue
-        specs.append(InstrumentSpec(
-            name=f"{base}-PERPETUAL", kind=kind, underlying=rule.underlying,
-            tick_e8=tick_e8, lot_e8=lot_e8,
-        ))  # fmt: skip
+        specs.append(
+            InstrumentSpec(
+                name=f"{base}-PERPETUAL",
+                kind=kind,
+                underlying=rule.underlying,
+                tick_e8=tick_e8,
+                lot_e8=lot_e8,
+            )
+        )
         specs += [
             InstrumentSpec(
-                name=f"{base}-{expiry_name(expiry)}", kind=kind, underlying=rule.underlying,
-                tick_e8=tick_e8, lot_e8=lot_e8, expiry_ns=expiry,
+                name=f"{base}-{expiry_name(expiry)}",
+                kind=kind,
+                underlying=rule.underlying,
+                tick_e8=tick_e8,
+                lot_e8=lot_e8,
+                expiry_ns=expiry,
             )
             for expiry in dated
-        ]  # fmt: skip
+        ]
     return specs
 
 
@@ -77,21 +91,28 @@ def _options(venue: Venue, rule: ListingSpec, index_e8: int, time_ns: int) -> li
         for k in range(centre - rule.strikes_each_side, centre + rule.strikes_each_side + 1)
         if k > 0
     ]
-    expiries = sorted({
-        expiry
-        for wanted in rule.expiries if wanted.kind == "option"
-        for expiry in expiries_after(time_ns, wanted.every_days, wanted.count)
-    })  # fmt: skip
+    expiries = sorted(
+        {
+            expiry
+            for wanted in rule.expiries
+            if wanted.kind == "option"
+            for expiry in expiries_after(time_ns, wanted.every_days, wanted.count)
+        }
+    )
     return [
         InstrumentSpec(
             name=f"{name}_USDC-{expiry_name(expiry)}-{decimal_name(strike)}-{letter}",
-            kind=kind, underlying=rule.underlying, tick_e8=rule.option_tick_e8,
-            lot_e8=rule.option_lot_e8, expiry_ns=expiry, strike_e8=strike,
+            kind=kind,
+            underlying=rule.underlying,
+            tick_e8=rule.option_tick_e8,
+            lot_e8=rule.option_lot_e8,
+            expiry_ns=expiry,
+            strike_e8=strike,
         )
         for expiry in expiries
         for strike in strikes
         for letter, kind in (("C", LINEAR_CALL), ("P", LINEAR_PUT))
-    ]  # fmt: skip
+    ]
 
 
 def contracts_due(venue: Venue, index_e8: list[int], time_ns: int) -> list[InstrumentSpec]:
@@ -112,7 +133,8 @@ def due_listing(state: State, time_ns: int) -> ListInstruments | None:
     due = contracts_due(state.venue, state.marks.index_e8.tolist(), time_ns)
     soonest = time_ns + state.venue.interval_ns
     fresh = tuple(
-        spec for spec in due
+        spec
+        for spec in due
         if spec.name not in state.contracts.slot_of and spec.expiry_ns > soonest
-    )  # fmt: skip
+    )
     return ListInstruments(time_ns, fresh) if fresh else None

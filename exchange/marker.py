@@ -77,11 +77,13 @@ class Marker:
         bounds = [u.price_e8_max for u in state.venue.underlyings]
         underlyings = tuple(
             UnderlyingMark(
-                min(r.price_e8, bound), r.age_ns, r.confidence_ppb,
+                min(r.price_e8, bound),
+                r.age_ns,
+                r.confidence_ppb,
                 tuple((t, min(p, bound)) for t, p in r.observations),
             )
             for r, bound in zip(readings, bounds, strict=True)
-        )  # fmt: skip
+        )
         for event in prints:
             if isinstance(event, Printed):
                 self._learn(state, remembered, readings, event, time_ns)
@@ -92,8 +94,14 @@ class Marker:
             time_ns, state.batch, underlyings, futures, expiries, encode_state(remembered)
         )
 
-    def _learn(self, state: State, remembered: MarkerState, readings: list[Reading],
-               printed: Printed, time_ns: int) -> None:  # fmt: skip
+    def _learn(
+        self,
+        state: State,
+        remembered: MarkerState,
+        readings: list[Reading],
+        printed: Printed,
+        time_ns: int,
+    ) -> None:
         traded = np.isin(printed.states, (PRINTED, CLAMPED))
         for slot, ticks in zip(
             printed.instruments[traded].tolist(), printed.price_ticks[traded].tolist(), strict=True
@@ -108,8 +116,9 @@ class Marker:
             known = remembered.basis_ppb.get(slot, 0)
             remembered.basis_ppb[slot] = known + (observed - known) * BASIS_WEIGHT_PPB // PPB
 
-    def _learn_volatility(self, state: State, remembered: MarkerState, slot: int, price_e8: int,
-                          time_ns: int) -> None:  # fmt: skip
+    def _learn_volatility(
+        self, state: State, remembered: MarkerState, slot: int, price_e8: int, time_ns: int
+    ) -> None:
         spec = state.contracts.specs[slot]
         key = (spec.underlying, spec.expiry_ns, spec.strike_e8)
         known = remembered.volatility_e9.get(key, self._default(state, spec.underlying))
@@ -118,9 +127,13 @@ class Marker:
             return
         forward = int(state.marks.forward_e8[slot])
         implied = implied_volatility(
-            price_e8 / 1e8, forward / 1e8, spec.strike_e8 / 1e8, years, 1.0,
+            price_e8 / 1e8,
+            forward / 1e8,
+            spec.strike_e8 / 1e8,
+            years,
+            1.0,
             spec.kind == LINEAR_CALL,
-        )  # fmt: skip
+        )
         if not math.isfinite(implied):
             return
         step = (min(int(implied * PPB), VOLATILITY_E9_MAX) - known) * VOLATILITY_WEIGHT_PPB // PPB
@@ -131,8 +144,9 @@ class Marker:
     def _default(state: State, unit: int) -> int:
         return state.venue.underlyings[unit].opening_volatility_e9
 
-    def _futures(self, state: State, remembered: MarkerState,
-                 readings: list[Reading]) -> tuple[tuple[int, int], ...]:  # fmt: skip
+    def _futures(
+        self, state: State, remembered: MarkerState, readings: list[Reading]
+    ) -> tuple[tuple[int, int], ...]:
         marks = []
         for slot in state.contracts.listed():
             spec = state.contracts.specs[slot]
@@ -144,8 +158,9 @@ class Marker:
             marks.append((slot, max(1, min(mark, bound))))
         return tuple(marks)
 
-    def _expiries(self, state: State, remembered: MarkerState,
-                  readings: list[Reading]) -> tuple[ExpiryMark, ...]:  # fmt: skip
+    def _expiries(
+        self, state: State, remembered: MarkerState, readings: list[Reading]
+    ) -> tuple[ExpiryMark, ...]:
         strikes: dict[tuple[int, int], set[int]] = {}
         for slot in state.contracts.listed():
             spec = state.contracts.specs[slot]

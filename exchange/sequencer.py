@@ -66,8 +66,7 @@ class Sequencer:
         total = 0
         while self._waiting:
             taken = [
-                self._waiting.popleft()
-                for _ in range(min(len(self._waiting), BATCH_COMMANDS_MAX))
+                self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_COMMANDS_MAX))
             ]
             now = self.now_ns()
             commands = [kind(now, *fields) for kind, fields, _ in taken]  # type: ignore[arg-type]

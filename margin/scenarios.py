@@ -304,7 +304,8 @@ def scenario_grid(
 def lot_matrix(grid: ScenarioGrid, instruments: Instruments, marks: Marks) -> ScenarioMatrix:
     """Revalue one lot of every instrument, and one step of every coin, in every scenario.
 
-    The grid must cover `marks.index_e8[U]`. With m the spot move, w the weight, S the index, F the mark:
+    The grid must cover `marks.index_e8[U]`. With m the spot move, w the weight, S the index, F
+    the mark:
     linear: lot x F m w; inverse: lot_usd x (1/F - 1/F') x S (1 + m) w, F' = F (1 + m);
     option: (B76(F (1 + m), K, iv') - B76(F, K, iv)) x lot w, discounted by exp(-max(r, 0) tau);
     coin cash: S m w. Volatility shock: Derive PMRM 2, see `margin.preset.VolatilityShock`.
@@ -326,7 +327,10 @@ def lot_matrix(grid: ScenarioGrid, instruments: Instruments, marks: Marks) -> Sc
         contingency,
     )  # fmt: skip
     _coin_kernel(marks.index_e8, grid.moves, grid.weights, grid.quanta, coin, coin_value)
-    return ScenarioMatrix(long, -long, coin, coin_value, *contingency, grid.risk_exponent)
+    charge, extra, naked, naked_extra = contingency
+    return ScenarioMatrix(
+        long, -long, coin, coin_value, charge, extra, naked, naked_extra, grid.risk_exponent
+    )
 
 
 def scenario_matrix(

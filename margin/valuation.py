@@ -13,9 +13,16 @@ from margin.portfolio import LINEAR_CALL, LINEAR_PUT, Instruments, Marks
 
 
 @njit(cache=True, error_model="numpy")
-def _option_marks(kind: Int64Array, expiry_ns: Int64Array, strike_e8: Int64Array, now_ns: int,
-                  forward_e8: Int64Array, volatility_e9: Int64Array, rate_e9: Int64Array,
-                  mark_e8: Int64Array) -> None:  # fmt: skip
+def _option_marks(
+    kind: Int64Array,
+    expiry_ns: Int64Array,
+    strike_e8: Int64Array,
+    now_ns: int,
+    forward_e8: Int64Array,
+    volatility_e9: Int64Array,
+    rate_e9: Int64Array,
+    mark_e8: Int64Array,
+) -> None:
     for row in range(len(kind)):
         if kind[row] != LINEAR_CALL and kind[row] != LINEAR_PUT:
             continue
@@ -40,9 +47,15 @@ def option_marks(instruments: Instruments, marks: Marks) -> Int64Array:
     """
     premiums = np.zeros(len(instruments.kind), np.int64)
     _option_marks(
-        instruments.kind, instruments.expiry_ns, instruments.strike_e8, marks.now_ns,
-        marks.forward_e8, marks.volatility_e9, marks.rate_e9, premiums,
-    )  # fmt: skip
+        instruments.kind,
+        instruments.expiry_ns,
+        instruments.strike_e8,
+        marks.now_ns,
+        marks.forward_e8,
+        marks.volatility_e9,
+        marks.rate_e9,
+        premiums,
+    )
     return premiums
 
 

@@ -113,7 +113,9 @@ class HistoricalRun:
     seconds: float = 0.0
 
 
-def share_venue(name: str, interval_ns: int, tick_e4: int, opening_ns: int, price_e4: Int64Array) -> Venue:
+def share_venue(
+    name: str, interval_ns: int, tick_e4: int, opening_ns: int, price_e4: Int64Array
+) -> Venue:
     """The venue that one file of share orders replays on; `price_e4` are the file's prices."""
     from datetime import UTC, datetime, timedelta
 

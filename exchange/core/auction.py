@@ -256,9 +256,15 @@ def warm_up() -> None:
         return np.array(values, dtype=np.int64)
 
     books = SealedBooks(
-        column(0, 3), column(1, 1, -1), column(0, 0, 1), column(5, 5, 0), column(3, 3, 3),
-        column(0, 1, 1), column(1, 2, 3), column(1, 1, 1),
-    )  # fmt: skip
+        column(0, 3),
+        column(1, 1, -1),
+        column(0, 0, 1),
+        column(5, 5, 0),
+        column(3, 3, 3),
+        column(0, 1, 1),
+        column(1, 2, 3),
+        column(1, 1, 1),
+    )
     terms = AuctionTerms(column(5), column(NO_BAND_LOW), column(NO_BAND_HIGH), column(0))
     clear(books, terms, 1)
     clear(books, terms, 1, parallel_orders=0)

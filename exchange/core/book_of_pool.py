@@ -63,8 +63,16 @@ def value_at_mark(state: State, risk: Risk, slot: int, lots: int) -> int:
     return int(mul_div_floor(int(risk.value_e6[slot]), lots, 1_000_000))
 
 
-def move_position(state: State, risk: Risk, giver: int, taker: int, slot: int, lots: int,
-                  cause: PostingCause, extra_minor: int = 0) -> list[Event]:  # fmt: skip
+def move_position(
+    state: State,
+    risk: Risk,
+    giver: int,
+    taker: int,
+    slot: int,
+    lots: int,
+    cause: PostingCause,
+    extra_minor: int = 0,
+) -> list[Event]:
     """Move signed `lots` from one pool to another at the mark.
 
     Futures are paid up to the mark, so only an option moves cash: its value, to the giver.

@@ -15,7 +15,9 @@ import msgspec
 from exchange.core.venue import InstrumentSpec, Venue
 
 
-class CommandBase(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
+class CommandBase(
+    msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True
+):
     """A request or an observation, stamped with its time."""
 
     time_ns: int
@@ -157,21 +159,46 @@ class Revalue(CommandBase, frozen=True):
 
 
 Command: TypeAlias = (
-    Genesis | OpenAccount | Deposit | Withdraw | PlaceOrder | EditOrder | CancelOrder | CancelAll
-    | OrderColumns | ListInstruments | Halt | Seal | Uncross | Revalue
+    Genesis
+    | OpenAccount
+    | Deposit
+    | Withdraw
+    | PlaceOrder
+    | EditOrder
+    | CancelOrder
+    | CancelAll
+    | OrderColumns
+    | ListInstruments
+    | Halt
+    | Seal
+    | Uncross
+    | Revalue
 )
 
 KINDS: dict[str, type[CommandBase]] = {
     kind.__name__: kind
     for kind in (
-        Genesis, OpenAccount, Deposit, Withdraw, PlaceOrder, EditOrder, CancelOrder, CancelAll,
-        OrderColumns, ListInstruments, Halt, Seal, Uncross, Revalue,
+        Genesis,
+        OpenAccount,
+        Deposit,
+        Withdraw,
+        PlaceOrder,
+        EditOrder,
+        CancelOrder,
+        CancelAll,
+        OrderColumns,
+        ListInstruments,
+        Halt,
+        Seal,
+        Uncross,
+        Revalue,
     )
-}  # fmt: skip
+}
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoders: dict[str, Callable[[bytes], Command]] = {
-    kind: msgspec.msgpack.Decoder(command).decode for kind, command in KINDS.items()
+    kind: msgspec.msgpack.Decoder(command).decode  # type: ignore[misc]
+    for kind, command in KINDS.items()
 }
 
 

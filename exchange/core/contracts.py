@@ -79,9 +79,10 @@ class Contracts:
         strikes: dict[tuple[int, int, int], int] = {}
         groups = [
             strikes.setdefault((s.underlying, s.expiry_ns, s.strike_e8), len(strikes))
-            if s.kind in OPTION_KINDS else -1
+            if s.kind in OPTION_KINDS
+            else -1
             for s in specs
-        ]  # fmt: skip
+        ]
         self.columns = Instruments(
             kind=column([s.kind for s in specs]),
             unit=column([s.underlying for s in specs]),
@@ -120,7 +121,7 @@ class Contracts:
         ]
 
     def next_expiry_ns(self, unit: int) -> int:
-        """The earliest expiry of an underlying's contracts that are not settled; NEVER_NS if none."""
+        """The earliest expiry not yet settled on an underlying; NEVER_NS if there is none."""
         return min(
             (
                 spec.expiry_ns

@@ -33,8 +33,8 @@ from exchange.core.events import Event, Rejected, VenueOpened
 from exchange.core.ledger import House
 from exchange.core.listing import halt, list_instruments
 from exchange.core.money import deposit, open_account, withdraw
-from exchange.core.order_entry import cancel, cancel_all, edit, place
 from exchange.core.order_columns import apply_columns
+from exchange.core.order_entry import cancel, cancel_all, edit, place
 from exchange.core.reject_reason import PostingCause, RejectReason
 from exchange.core.risk import Risk
 from exchange.core.risk_gate import RiskGate
@@ -98,6 +98,7 @@ class Engine:
         state = self._state
         if state is None:
             check(isinstance(command, Genesis), "the first command is Genesis")
+            assert isinstance(command, Genesis)
             return _genesis(self, command)
         check(command.time_ns >= state.time_ns, "time never runs backwards")
         kind = type(command)
@@ -172,7 +173,5 @@ HANDLERS: dict[type, Handler] = {
     Halt: halt,
     Seal: lambda engine, command: run_seal(engine.state, engine.gate, command),
     Uncross: lambda engine, command: run_uncross(engine.state, command),
-    Revalue: lambda engine, command: run_revalue(
-        engine.state, engine.risk, engine.gate, command
-    ),
+    Revalue: lambda engine, command: run_revalue(engine.state, engine.risk, engine.gate, command),
 }

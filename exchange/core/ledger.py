@@ -38,8 +38,13 @@ HOUSE_POOLS = len(House)
 
 
 @njit(cache=True)
-def _post(cash: Int64Array, pool: Int64Array, counter: Int64Array, currency: Int64Array,
-          amount: Int64Array) -> None:  # fmt: skip
+def _post(
+    cash: Int64Array,
+    pool: Int64Array,
+    counter: Int64Array,
+    currency: Int64Array,
+    amount: Int64Array,
+) -> None:
     for row in range(len(pool)):
         cash[pool[row], currency[row]] += amount[row]
         cash[counter[row], currency[row]] -= amount[row]
@@ -58,14 +63,28 @@ class Ledger:
         room = np.zeros((count, self.currencies), np.int64)
         self.cash = np.concatenate((self.cash, room))
 
-    def post(self, cause: PostingCause, pool: Int64Array, counter: Int64Array,
-             currency: Int64Array, instrument: Int64Array, amount_minor: Int64Array) -> Posted:  # fmt: skip
+    def post(
+        self,
+        cause: PostingCause,
+        pool: Int64Array,
+        counter: Int64Array,
+        currency: Int64Array,
+        instrument: Int64Array,
+        amount_minor: Int64Array,
+    ) -> Posted:
         """Credit each `pool` and debit its `counter` by `amount_minor` (of either sign)."""
         _post(self.cash, pool, counter, currency, amount_minor)
         return Posted(self.cycle, cause, pool, counter, currency, instrument, amount_minor)
 
-    def transfer(self, cause: PostingCause, debit: int, credit: int, currency: int,
-                 amount_minor: int, instrument: int = -1) -> Posted:  # fmt: skip
+    def transfer(
+        self,
+        cause: PostingCause,
+        debit: int,
+        credit: int,
+        currency: int,
+        amount_minor: int,
+        instrument: int = -1,
+    ) -> Posted:
         """Move one amount from the `debit` pool to the `credit` pool."""
         check(abs(amount_minor) <= limits.BALANCE_MINOR_MAX, "a transfer is bounded")
         row = [np.array([x], np.int64) for x in (credit, debit, currency, instrument, amount_minor)]

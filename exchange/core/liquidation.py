@@ -7,13 +7,11 @@ cycle. What cannot wait any more goes to the default waterfall (step 9).
 
 from __future__ import annotations
 
-import numpy as np
-
 from exchange.core.accounts import LiquidationCase, LiquidationOrder
 from exchange.core.book_of_pool import slices_of, terms_of
 from exchange.core.events import CallChanged, Event, LiquidationStep
 from exchange.core.ledger import HOUSE_POOLS, House
-from exchange.core.orders import FLAGS, IMMEDIATE, LIQUIDATION, OPEN_LOTS, POOL, REDUCE_ONLY
+from exchange.core.orders import FLAGS, IMMEDIATE, LIQUIDATION, POOL, REDUCE_ONLY
 from exchange.core.reject_reason import DoneReason, PostingCause
 from exchange.core.risk import Risk
 from exchange.core.seal import close_rows
@@ -38,10 +36,14 @@ def margin_calls(state: State, risk: Risk) -> list[Event]:
             calls.pop(pool, None)
             continue
         call, outcome = advance_call(
-            calls.get(pool), int(risk.equity[pool]), int(risk.initial[pool]),
-            int(risk.maintenance[pool]), state.ledger.cycle, state.venue.calls.deadline_cycles,
+            calls.get(pool),
+            int(risk.equity[pool]),
+            int(risk.initial[pool]),
+            int(risk.maintenance[pool]),
+            state.ledger.cycle,
+            state.venue.calls.deadline_cycles,
             frozen=risk.touches_stale(pool),
-        )  # fmt: skip
+        )
         before = calls.pop(pool, None)
         if call is not None:
             calls[pool] = call
@@ -56,7 +58,9 @@ def margin_calls(state: State, risk: Risk) -> list[Event]:
             cases[pool] = LiquidationCase(pool, state.ledger.cycle, expired)
             events.append(LiquidationStep(pool, "opened"))
     bankrupt = (equity < 0).nonzero()[0] + HOUSE_POOLS
-    for pool in bankrupt.tolist():  # a loss at expiry can leave a pool without a requirement, yet owing
+    for (
+        pool
+    ) in bankrupt.tolist():  # a loss at expiry can leave a pool without a requirement, yet owing
         if pool not in cases and not risk.touches_stale(pool):
             cases[pool] = LiquidationCase(pool, state.ledger.cycle, False)
             events.append(LiquidationStep(pool, "opened"))
@@ -81,9 +85,15 @@ def place_house_order(state: State, pool: int, slot: int, lots: int, price_ticks
     bound = state.contracts.price_max[slot]
     price = max(1, min(price_ticks, bound))
     state.orders.append(
-        slot, pool, 1 if lots > 0 else -1, price, abs(lots), LIQUIDATION_FLAGS,
-        state.batch + 1, sequence,
-    )  # fmt: skip
+        slot,
+        pool,
+        1 if lots > 0 else -1,
+        price,
+        abs(lots),
+        LIQUIDATION_FLAGS,
+        state.batch + 1,
+        sequence,
+    )
 
 
 def _charge_fills(state: State, risk: Risk, case: LiquidationCase) -> list[Event]:
@@ -96,15 +106,26 @@ def _charge_fills(state: State, risk: Risk, case: LiquidationCase) -> list[Event
             continue
         fee = order.fee_minor * filled // abs(order.quantity_lots)
         fee = min(fee, max(0, int(risk.equity[case.pool])))
-        events.append(LiquidationStep(
-            case.pool, "filled", order.instrument, filled * (1 if order.quantity_lots > 0 else -1),
-            amount_minor=fee,
-        ))  # fmt: skip
-        if fee:
-            events.append(state.ledger.transfer(
-                PostingCause.LIQUIDATION_FEE, case.pool, House.INSURANCE, USDC, fee,
+        events.append(
+            LiquidationStep(
+                case.pool,
+                "filled",
                 order.instrument,
-            ))  # fmt: skip
+                filled * (1 if order.quantity_lots > 0 else -1),
+                amount_minor=fee,
+            )
+        )
+        if fee:
+            events.append(
+                state.ledger.transfer(
+                    PostingCause.LIQUIDATION_FEE,
+                    case.pool,
+                    House.INSURANCE,
+                    USDC,
+                    fee,
+                    order.instrument,
+                )
+            )
             risk.equity[case.pool] -= fee
             risk.equity[House.INSURANCE] += fee
     case.orders = []
@@ -116,12 +137,13 @@ def _offer(state: State, risk: Risk, case: LiquidationCase) -> list[Event] | Non
     pool = case.pool
     requirements = risk.requirements(pool)
     plans = plan_slice(
-        slices_of(state, pool), int(risk.equity[pool]),
+        slices_of(state, pool),
+        int(risk.equity[pool]),
         lambda lots: requirements(lots)[1],
         terms_of(state),
         first_step=case.public_attempts == 0,
         initial_of=(lambda lots: requirements(lots)[0]) if case.call_expired else None,
-    )  # fmt: skip
+    )
     if not plans:
         return None
     events: list[Event] = []
@@ -157,7 +179,9 @@ def advance_cases(state: State, risk: Risk) -> tuple[list[int], list[Event]]:
             if offered is not None:
                 events += offered
                 continue
-        restored = equity >= 0 and PPB * equity >= (PPB + state.venue.default.buffer_ppb) * maintenance
+        restored = (
+            equity >= 0 and PPB * equity >= (PPB + state.venue.default.buffer_ppb) * maintenance
+        )
         if restored and (not case.call_expired or equity >= int(risk.initial[pool])):
             del state.accounts.cases[pool]
             events.append(LiquidationStep(pool, "restored", amount_minor=equity))

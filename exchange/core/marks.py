@@ -168,11 +168,11 @@ class MarkBoard:
         """What is wrong with a `Revalue`, or an empty string."""
         if len(marks.underlyings) != len(self.venue.underlyings):
             return "one mark per underlying is needed"
-        for spec, mark in zip(self.venue.underlyings, marks.underlyings, strict=True):
-            if not 0 < mark.index_e8 <= spec.price_e8_max:
-                return f"index of {spec.name} is out of bounds"
-            if any(not 0 < price <= spec.price_e8_max for _, price in mark.observations):
-                return f"an observation of {spec.name} is out of bounds"
+        for unit, mark in zip(self.venue.underlyings, marks.underlyings, strict=True):
+            if not 0 < mark.index_e8 <= unit.price_e8_max:
+                return f"index of {unit.name} is out of bounds"
+            if any(not 0 < price <= unit.price_e8_max for _, price in mark.observations):
+                return f"an observation of {unit.name} is out of bounds"
         for slot, mark_e8 in marks.futures:
             if not 0 <= slot < len(self.contracts):
                 return f"mark for unknown instrument {slot}"
@@ -207,24 +207,30 @@ class MarkBoard:
     def parts(self) -> Iterator[tuple[str, bytes]]:
         """Canonical bytes of the marks."""
         columns = (self.index_e8, self.mark_e8, self.forward_e8, self.volatility_e9, self.rate_e9)
-        yield "marks", _encode((
-            self.time_ns,
-            self.cycle,
-            [column.tobytes() for column in columns],
-            [int(state) for state in self.index_state],
-            self.confidence_ppb,
-            self.observations,
-            self.marker_state,
-            sorted(self.funding_e12.items()),
-            sorted(self.funding_rate_e9.items()),
-            self.funding_payments,
-        ))  # fmt: skip
+        yield (
+            "marks",
+            _encode(
+                (
+                    self.time_ns,
+                    self.cycle,
+                    [column.tobytes() for column in columns],
+                    [int(state) for state in self.index_state],
+                    self.confidence_ppb,
+                    self.observations,
+                    self.marker_state,
+                    sorted(self.funding_e12.items()),
+                    sorted(self.funding_rate_e9.items()),
+                    self.funding_payments,
+                )
+            ),
+        )
 
     def load(self, parts: dict[str, bytes]) -> None:
         """Restore what `parts` gave."""
         pairs = list[tuple[int, int]]
-        layout = tuple[int, int, list[bytes], list[int], list[int], list[pairs], bytes, pairs,
-                       pairs, int]  # fmt: skip
+        layout = tuple[
+            int, int, list[bytes], list[int], list[int], list[pairs], bytes, pairs, pairs, int
+        ]
         data = msgspec.msgpack.decode(parts["marks"], type=layout)
         self.time_ns, self.cycle = data[0], data[1]
         columns = [np.frombuffer(column, np.int64).copy() for column in data[2]]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from exchange.core import limits
 from exchange.core.commands import Deposit, OpenAccount, Withdraw
 from exchange.core.events import AccountOpened, Event, Rejected, Transferred
@@ -94,5 +92,3 @@ def withdraw(engine: Engine, command: Withdraw) -> list[Event]:
     )
     _moved(engine, pool)
     return [Transferred(command.account, command.currency, -command.amount_minor), posted]
-
-

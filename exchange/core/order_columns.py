@@ -61,8 +61,14 @@ def _row_of(order_id: Int64Array, wanted: int) -> int:
 
 
 @njit(cache=True)
-def _refusal(rows: Int64Array, row: int, slot_reason: Int64Array, price_max: Int64Array,
-             lots_max: Int64Array, accounts: int) -> int:  # fmt: skip
+def _refusal(
+    rows: Int64Array,
+    row: int,
+    slot_reason: Int64Array,
+    price_max: Int64Array,
+    lots_max: Int64Array,
+    accounts: int,
+) -> int:
     slot, price, lots = rows[INSTRUMENT, row], rows[PRICE, row], rows[LOTS, row]
     if rows[ACCOUNT, row] < 0 or rows[ACCOUNT, row] >= accounts:
         return _ACCOUNT_UNKNOWN
@@ -82,10 +88,22 @@ def _refusal(rows: Int64Array, row: int, slot_reason: Int64Array, price_max: Int
 
 
 @njit(cache=True)
-def _enter(rows: Int64Array, resting: Int64Array, incoming: Int64Array, entered: Int64Array,
-           first_incoming: int, next_sequence: int, batch: int, pool_of: Int64Array,
-           own_sequence: Int64Array, slot_reason: Int64Array, price_max: Int64Array,
-           lots_max: Int64Array, order_ids: Int64Array, reasons: Int64Array) -> int:  # fmt: skip
+def _enter(
+    rows: Int64Array,
+    resting: Int64Array,
+    incoming: Int64Array,
+    entered: Int64Array,
+    first_incoming: int,
+    next_sequence: int,
+    batch: int,
+    pool_of: Int64Array,
+    own_sequence: Int64Array,
+    slot_reason: Int64Array,
+    price_max: Int64Array,
+    lots_max: Int64Array,
+    order_ids: Int64Array,
+    reasons: Int64Array,
+) -> int:
     """New orders into `entered`, reductions into the tables; returns how many entered."""
     count = 0
     for row in range(rows.shape[1]):
@@ -100,8 +118,16 @@ def _enter(rows: Int64Array, resting: Int64Array, incoming: Int64Array, entered:
             if rows[IMMEDIATE_OR_CANCEL, row] != 0:
                 flags |= IMMEDIATE
             order_id = (rows[INSTRUMENT, row] << _BITS) | (next_sequence + count)
-            fields = (order_id, pool_of[account], rows[SIDE, row], rows[PRICE, row],
-                      rows[LOTS, row], flags, batch, own_sequence[account])  # fmt: skip
+            fields = (
+                order_id,
+                pool_of[account],
+                rows[SIDE, row],
+                rows[PRICE, row],
+                rows[LOTS, row],
+                flags,
+                batch,
+                own_sequence[account],
+            )
             for column in range(COLUMNS):
                 entered[count, column] = fields[column]
             order_ids[row] = order_id
@@ -146,11 +172,21 @@ def _apply_compiled(state: State, rows: Int64Array) -> ColumnsApplied:
     entered = np.empty((rows.shape[1], COLUMNS), np.int64)
     buffer = np.frombuffer(orders.incoming, np.int64).reshape(-1, COLUMNS)
     count = _enter(
-        rows, orders.resting, buffer, entered, orders.first_incoming, orders.next_sequence,
-        state.batch, np.array(state.accounts.pool_of, np.int64), state.accounts.own_sequence,
-        np.array(slot_reason, np.int64), np.array(contracts.price_max, np.int64),
-        np.array(contracts.lots_max, np.int64), order_ids, reasons,
-    )  # fmt: skip
+        rows,
+        orders.resting,
+        buffer,
+        entered,
+        orders.first_incoming,
+        orders.next_sequence,
+        state.batch,
+        np.array(state.accounts.pool_of, np.int64),
+        state.accounts.own_sequence,
+        np.array(slot_reason, np.int64),
+        np.array(contracts.price_max, np.int64),
+        np.array(contracts.lots_max, np.int64),
+        order_ids,
+        reasons,
+    )
     del buffer  # the array cannot grow while a view of it exists
     orders.append_rows(entered[:count])
     return ColumnsApplied(order_ids, reasons)
@@ -166,7 +202,9 @@ def _apply_one_by_one(engine: Engine, rows: Int64Array, time_ns: int) -> Columns
                 engine, PlaceOrder(time_ns, account, slot, side, price, lots, bool(immediate))
             )[0]
         else:
-            order_id = target if target > 0 else int(order_ids[-target - 1]) if -target <= row else 0
+            order_id = (
+                target if target > 0 else int(order_ids[-target - 1]) if -target <= row else 0
+            )
             order_ids[row] = order_id
             found = state.orders.find(order_id) if order_id > 0 else None
             left = found[OPEN_LOTS] - lots if found else 0
@@ -197,5 +235,19 @@ def warm_up() -> None:
     one = np.zeros(1, np.int64)
     rows = np.frombuffer(bytes(8 * FIELDS), np.int64).reshape(FIELDS, 1)
     table = np.zeros((1, COLUMNS), np.int64)
-    _enter(rows, np.empty((COLUMNS, 0), np.int64), table, table, 1, 1, 0, one, one, one, one,
-           one, one.copy(), one.copy())  # fmt: skip
+    _enter(
+        rows,
+        np.empty((COLUMNS, 0), np.int64),
+        table,
+        table,
+        1,
+        1,
+        0,
+        one,
+        one,
+        one,
+        one,
+        one,
+        one.copy(),
+        one.copy(),
+    )

@@ -72,9 +72,7 @@ def _refusal(state: State, command: PlaceOrder) -> RejectReason:
         return reason
     if len(command.client_order_id) > limits.CLIENT_ORDER_ID_LENGTH_MAX:
         return RejectReason.CLIENT_ORDER_ID_TOO_LONG
-    return refusal_of_terms(
-        state, command.instrument, command.price_ticks, command.quantity_lots
-    )
+    return refusal_of_terms(state, command.instrument, command.price_ticks, command.quantity_lots)
 
 
 def place(engine: Engine, command: PlaceOrder) -> list[Event]:

@@ -1,7 +1,7 @@
 """What one order can lose at most, per contract, at the last marks.
 
-Amounts are quanta of 2^-exponent minor USDC per lot. `Terms` holds the columns once a revaluation;
-`bound` prices one order in plain integers, `bounds` a table of orders in arrays, to the same figure.
+Amounts are quanta of 2^-exponent minor USDC per lot, worked out once a revaluation. `bound` prices
+one order in plain integers, `bounds` a table of orders in arrays, to the same figure.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from margin.portfolio import INVERSE
 PPB = 10**9
 E6 = 10**6
 COIN_STEP_E6 = 10**4 * E6
-# The bound of an order is a sum of figures rounded in its favour by less than this many minor units.
+# The exact rule may round up this many times for an order, by less than a minor unit each.
 ROUNDING_MINOR = 4
 
 
 class Terms(NamedTuple):
-    """One contract in plain integers, or all contracts in columns."""
+    """What the bound needs of one contract, in plain integers."""
 
     inverse: int
     mark_floor: int  # value of a lot at the mark, rounded down; inverse: 10^-6 minor coin
@@ -43,7 +43,26 @@ class Terms(NamedTuple):
     coin_low: int
 
 
-def _columns(state: State, risk: Risk) -> list[Int64Array]:
+class TermColumns(NamedTuple):
+    """The same of all contracts, a column a field."""
+
+    inverse: Int64Array
+    mark_floor: Int64Array
+    mark_ceiling: Int64Array
+    tick: Int64Array
+    worst_buy: Int64Array
+    worst_sell: Int64Array
+    charge_buy: Int64Array
+    charge_sell: Int64Array
+    widest_low: Int64Array
+    widest_high: Int64Array
+    fee_ppb: Int64Array
+    fee_cap: Int64Array
+    coin_high: Int64Array
+    coin_low: Int64Array
+
+
+def _columns(state: State, risk: Risk) -> TermColumns:
     contracts, matrix, exponent = state.contracts, risk.matrix, risk.exponent
     inverse = contracts.columns.kind == INVERSE
     option = contracts.is_option == 1
@@ -59,10 +78,12 @@ def _columns(state: State, risk: Risk) -> list[Int64Array]:
     naked = matrix.naked_mm + matrix.naked_im_extra
     index_value = contracts.columns.lot_e8 // 10**2 * (state.marks.index_e8[unit] // 10**2) // 10**6
     fees = state.venue.fees
-    option_cap = ((index_value << exponent) // PPB * fees.option_ppb
-                  + (index_value << exponent) % PPB * fees.option_ppb // PPB) + 2  # fmt: skip
+    option_cap = (
+        (index_value << exponent) // PPB * fees.option_ppb
+        + (index_value << exponent) % PPB * fees.option_ppb // PPB
+    ) + 2
     coin = matrix.coin_value[:, None] + matrix.coin
-    return [
+    return TermColumns(
         inverse.astype(np.int64),
         np.where(inverse, risk.value_e6, mark),
         np.where(inverse, risk.value_e6, mark + 1),
@@ -77,7 +98,7 @@ def _columns(state: State, risk: Risk) -> list[Int64Array]:
         np.where(option, option_cap, 2**60),
         coin.max(axis=1)[unit],
         np.maximum(0, coin.min(axis=1))[unit],
-    ]
+    )
 
 
 class OrderLoss:
@@ -87,9 +108,9 @@ class OrderLoss:
         self.state = state
         self.exponent = risk.exponent
         self.factor_ppb = state.venue.preset.factor.initial_ppb
-        columns = _columns(state, risk)
-        self.columns = Terms(*columns)  # type: ignore[arg-type]
-        self.rows = [Terms(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
+        self.columns = _columns(state, risk)
+        fields = (column.tolist() for column in self.columns)
+        self.rows = [Terms(*row) for row in zip(*fields, strict=True)]
 
     def price_met(self, slot: int, side: int, price_ticks: int) -> int:
         """The worst price an order can trade at: its limit, or the collar's for a market order."""
@@ -144,9 +165,12 @@ class OrderLoss:
         quanta = self.fee(slot, side, price, price_ticks == 0) * lots
         return -(-quanta >> self.exponent)
 
-    def _inverse_at_once(self, slots: Int64Array, side: Int64Array, price: Int64Array) -> Int64Array:
+    def _inverse_at_once(
+        self, slots: Int64Array, side: Int64Array, price: Int64Array
+    ) -> Int64Array:
         found = [
-            self.at_once(*row) for row in zip(slots.tolist(), side.tolist(), price.tolist(), strict=True)
+            self.at_once(*row)
+            for row in zip(slots.tolist(), side.tolist(), price.tolist(), strict=True)
         ]
         return np.array(found, np.int64)
 
@@ -154,32 +178,31 @@ class OrderLoss:
         """`price_met` of a table of orders (columns x n)."""
         slot, side = rows[ORDER_ID] >> INSTRUMENT_SHIFT, rows[SIDE]
         terms = self.columns
-        market = np.where(
-            side > 0, np.asarray(terms.widest_high)[slot], np.asarray(terms.widest_low)[slot]
-        )
-        return np.where(rows[PRICE_TICKS] > 0, rows[PRICE_TICKS], market)
+        market = np.where(side > 0, terms.widest_high[slot], terms.widest_low[slot])
+        met: Int64Array = np.where(rows[PRICE_TICKS] > 0, rows[PRICE_TICKS], market)
+        return met
 
     def losses_at_once(self, rows: Int64Array) -> Int64Array:
         """`at_once` of a table of orders, zero for inverse ones."""
         slot, side = rows[ORDER_ID] >> INSTRUMENT_SHIFT, rows[SIDE]
         terms = self.columns
-        limit = self.prices_met(rows) * np.asarray(terms.tick)[slot]
+        limit = self.prices_met(rows) * terms.tick[slot]
         loss = np.where(
             side > 0,
-            limit - np.asarray(terms.mark_floor)[slot],
-            np.asarray(terms.mark_ceiling)[slot] - limit,
+            limit - terms.mark_floor[slot],
+            terms.mark_ceiling[slot] - limit,
         )
-        return np.where(np.asarray(terms.inverse)[slot] == 1, 0, loss)
+        return np.where(terms.inverse[slot] == 1, 0, loss)
 
     def fees(self, rows: Int64Array) -> Int64Array:
         """`fee` of a table of orders, quanta per lot."""
         slot = rows[ORDER_ID] >> INSTRUMENT_SHIFT
         terms = self.columns
-        value = self.prices_met(rows) * np.asarray(terms.tick)[slot]
-        rate = np.asarray(terms.fee_ppb)[slot]
-        fee = value // PPB * rate + value % PPB * rate // PPB + 2
-        fee = np.minimum(fee, np.asarray(terms.fee_cap)[slot])
-        for at in np.flatnonzero(np.asarray(terms.inverse)[slot]).tolist():
+        value = self.prices_met(rows) * terms.tick[slot]
+        rate = terms.fee_ppb[slot]
+        fee: Int64Array = value // PPB * rate + value % PPB * rate // PPB + 2
+        fee = np.minimum(fee, terms.fee_cap[slot])
+        for at in np.flatnonzero(terms.inverse[slot]).tolist():
             ticks = int(rows[PRICE_TICKS, at])
             side = int(rows[SIDE, at])
             price = self.price_met(int(slot[at]), side, ticks)
@@ -195,17 +218,16 @@ class OrderLoss:
         slot, side = rows[ORDER_ID] >> INSTRUMENT_SHIFT, rows[SIDE]
         terms = self.columns
         at_once = self.losses_at_once(rows)
-        inverse = np.flatnonzero(np.asarray(terms.inverse)[slot])
+        inverse = np.flatnonzero(terms.inverse[slot])
         if len(inverse):
             price = self.prices_met(rows)[inverse]
             at_once[inverse] = self._inverse_at_once(slot[inverse], side[inverse], price)
         buys = side > 0
-        loss = at_once + np.where(
-            buys, np.asarray(terms.worst_buy)[slot], np.asarray(terms.worst_sell)[slot]
-        )
+        loss = at_once + np.where(buys, terms.worst_buy[slot], terms.worst_sell[slot])
         scaled = loss // PPB * self.factor_ppb + loss % PPB * self.factor_ppb // PPB + 1
         per_lot = np.where(loss > 0, scaled, 0) + np.where(
-            buys, np.asarray(terms.charge_buy)[slot], np.asarray(terms.charge_sell)[slot]
+            buys, terms.charge_buy[slot], terms.charge_sell[slot]
         )
         per_lot += self.fees(rows)
-        return (per_lot * rows[OPEN_LOTS] >> self.exponent) + ROUNDING_MINOR
+        found: Int64Array = (per_lot * rows[OPEN_LOTS] >> self.exponent) + ROUNDING_MINOR
+        return found

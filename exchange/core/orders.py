@@ -60,8 +60,7 @@ def _merge(resting: Int64Array, incoming: Int64Array, instruments: int) -> tuple
         while left < resting.shape[1] and resting[OPEN_LOTS, left] == 0:
             left += 1
         take_left = right == arrived or (
-            left < resting.shape[1]
-            and resting[ORDER_ID, left] < incoming[by_id[right], ORDER_ID]
+            left < resting.shape[1] and resting[ORDER_ID, left] < incoming[by_id[right], ORDER_ID]
         )
         if take_left:
             for column in range(COLUMNS):
@@ -88,7 +87,11 @@ def book_starts(order_id: Int64Array, instruments: int) -> Int64Array:
 
 @njit(cache=True)
 def _kept(table: Int64Array, kept: BoolArray) -> Int64Array:
-    out = np.empty((COLUMNS, np.sum(kept)), np.int64)
+    count = 0
+    for row in range(len(kept)):
+        if kept[row]:
+            count += 1
+    out = np.empty((COLUMNS, count), np.int64)
     at = 0
     for row in range(table.shape[1]):
         if kept[row]:
@@ -108,8 +111,17 @@ class OrderTable:
         self.first_incoming = 1
         self.flags_sealed = 0  # union of the flags of all sealed orders
 
-    def append(self, instrument: int, pool: int, side: int, price_ticks: int, lots: int,
-               flags: int, age_batch: int, own_sequence: int) -> int:  # fmt: skip
+    def append(
+        self,
+        instrument: int,
+        pool: int,
+        side: int,
+        price_ticks: int,
+        lots: int,
+        flags: int,
+        age_batch: int,
+        own_sequence: int,
+    ) -> int:
         """Add an order of the running batch and return its identifier."""
         sequence = self.next_sequence
         self.next_sequence = sequence + 1

@@ -51,8 +51,13 @@ def _missing(keys: Int64Array, wanted: Int64Array) -> Int64Array:
 
 
 @njit(cache=True)
-def _apply(table: Int64Array, fill_key: Int64Array, fill_lots: Int64Array,
-           fill_value: Int64Array, paid_at_fill: Int64Array) -> None:  # fmt: skip
+def _apply(
+    table: Int64Array,
+    fill_key: Int64Array,
+    fill_lots: Int64Array,
+    fill_value: Int64Array,
+    paid_at_fill: Int64Array,
+) -> None:
     """Add fills to positions that all have a row; futures owe the fill's value until revalued."""
     for index in range(len(fill_key)):
         row = _row_of(table[KEY], fill_key[index])
@@ -116,17 +121,20 @@ class Positions:
     @property
     def pool(self) -> Int64Array:
         """Pool of each row."""
-        return self.table[KEY] >> RANK_BITS
+        pools: Int64Array = self.table[KEY] >> RANK_BITS
+        return pools
 
     @property
     def instrument(self) -> Int64Array:
         """Instrument slot of each row."""
-        return self.contracts.by_rank[self.table[KEY] & RANK_MASK]
+        slots: Int64Array = self.contracts.by_rank[self.table[KEY] & RANK_MASK]
+        return slots
 
     @property
     def lots(self) -> Int64Array:
         """Signed quantity of each row."""
-        return self.table[LOTS]
+        lots: Int64Array = self.table[LOTS]
+        return lots
 
     def key_of(self, pool: int, instrument: int) -> int:
         """The key of a pool's position in an instrument."""
@@ -152,8 +160,9 @@ class Positions:
         """First row of each pool, length pools + 1."""
         return _starts(self.table[KEY], pools)
 
-    def apply(self, pool: Int64Array, instrument: Int64Array, lots: Int64Array,
-              value_minor: Int64Array) -> None:  # fmt: skip
+    def apply(
+        self, pool: Int64Array, instrument: Int64Array, lots: Int64Array, value_minor: Int64Array
+    ) -> None:
         """Add signed `lots` traded at `value_minor` (signed alike) to the positions."""
         keys = (pool << RANK_BITS) | self.contracts.rank[instrument]
         missing = _missing(self.table[KEY], keys)

@@ -22,7 +22,7 @@ from exchange.core.reject_reason import PostingCause
 from exchange.core.state import State
 from exchange.core.venue import USDC
 from margin.fixed_point import mul_div_floor
-from margin.invariant import Int64Array, check
+from margin.invariant import Int64Array
 from margin.portfolio import LINEAR_CALL
 
 E9 = 10**9
@@ -71,10 +71,18 @@ def _funding_steps(state: State, elapsed_ns: int, crossed: int) -> tuple[Int64Ar
 
 
 @njit(cache=True)
-def _revalue_rows(table: Int64Array, pool: Int64Array, instrument: Int64Array,
-                  value_e6: Int64Array, paid_at_fill: Int64Array, final: Int64Array,
-                  step_e12: Int64Array, step_per_minor: Int64Array, currency: Int64Array,
-                  net: Int64Array) -> tuple[Int64Array, Int64Array, Int64Array]:  # fmt: skip
+def _revalue_rows(
+    table: Int64Array,
+    pool: Int64Array,
+    instrument: Int64Array,
+    value_e6: Int64Array,
+    paid_at_fill: Int64Array,
+    final: Int64Array,
+    step_e12: Int64Array,
+    step_per_minor: Int64Array,
+    currency: Int64Array,
+    net: Int64Array,
+) -> tuple[Int64Array, Int64Array, Int64Array]:
     """Variation margin, funding and exercise value of each position; updates what it is paid to.
 
     The first two are added up in `net[pool, currency]`.
@@ -133,8 +141,14 @@ def _prices(state: State) -> tuple[Int64Array, Int64Array, list[Event]]:
     return value, final, events
 
 
-def _post_rows(state: State, cause: PostingCause, counter: House, pool: Int64Array,
-               instrument: Int64Array, amount: Int64Array) -> list[Event]:  # fmt: skip
+def _post_rows(
+    state: State,
+    cause: PostingCause,
+    counter: House,
+    pool: Int64Array,
+    instrument: Int64Array,
+    amount: Int64Array,
+) -> list[Event]:
     """Post one amount per position row against a house pool, rows of zero left out."""
     hit = amount.nonzero()[0]
     if not len(hit):
@@ -168,9 +182,17 @@ def take_marks(state: State, elapsed_ns: int, crossed: int) -> tuple[Gains, list
     scale = np.where(currency == USDC, USDC_STEP_PER_MINOR, COIN_STEP_PER_MINOR)
     net = np.zeros((state.accounts.pools, state.ledger.currencies), np.int64)
     margin, funding, exercise = _revalue_rows(
-        positions.table, pool, instrument, value, state.contracts.is_option, final, steps, scale,
-        currency, net,
-    )  # fmt: skip
+        positions.table,
+        pool,
+        instrument,
+        value,
+        state.contracts.is_option,
+        final,
+        steps,
+        scale,
+        currency,
+        net,
+    )
     events += settled
     at = (pool, instrument)
     events += _post_rows(state, PostingCause.VARIATION_MARGIN, House.VM_PENDING, *at, margin)
@@ -193,15 +215,12 @@ def release_gains(state: State, gains: Gains) -> list[Event]:
         amount = gains.pending[pool, money]
         cause = PostingCause.GAINS_RELEASED
         events.append(state.ledger.post(cause, pool, held, money, nothing, amount))
-    check(House.CLEARING == 0 and House.VM_PENDING == 1, "the mirrors come first")
-    left = state.ledger.cash[:2]
+    left = state.ledger.cash[: House.VM_PENDING + 1]  # clearing and vm_pending
     if left.any():
         for house, currency in zip(*(at.tolist() for at in left.nonzero()), strict=True):
             residue = int(left[house, currency])
             cause = PostingCause.ROUNDING
-            events.append(
-                state.ledger.transfer(cause, house, House.ROUNDING, currency, residue)
-            )
+            events.append(state.ledger.transfer(cause, house, House.ROUNDING, currency, residue))
     return events
 
 

@@ -19,7 +19,7 @@ from exchange.core.positions import KEY, LOTS, RANK_MASK
 from exchange.core.state import State
 from exchange.core.venue import USDC, lot_notional_minor
 from margin.fixed_point import PRICE_SCALE, mul_div_floor
-from margin.invariant import BoolArray, Int64Array
+from margin.invariant import Int64Array
 from margin.portfolio import Positions as PositionColumns
 from margin.requirement import (
     OpenOrders,
@@ -45,8 +45,14 @@ NO_ORDERS = OpenOrders(_NONE, _NONE, _NONE, _NONE, _NONE)
 
 
 @njit(cache=True)
-def _option_values(pool: Int64Array, instrument: Int64Array, lots: Int64Array,
-                   is_option: Int64Array, value_e6: Int64Array, out: Int64Array) -> None:  # fmt: skip
+def _option_values(
+    pool: Int64Array,
+    instrument: Int64Array,
+    lots: Int64Array,
+    is_option: Int64Array,
+    value_e6: Int64Array,
+    out: Int64Array,
+) -> None:
     for row in range(len(pool)):
         slot = instrument[row]
         if is_option[slot] == 1:
@@ -92,9 +98,7 @@ class Risk:
         self.matrix = lot_matrix(self.grid, contracts.columns, marks.columns())
         if any(state != IndexState.FRESH for state in marks.index_state):
             self._widen_stale()
-        self.table = risk_table(
-            state.venue.preset, contracts.columns, self.matrix, self.layout
-        )
+        self.table = risk_table(state.venue.preset, contracts.columns, self.matrix, self.layout)
         values = np.zeros(len(contracts), np.int64)
         for slot in contracts.listed():
             if marks.mark_e8[slot] > 0:
@@ -177,8 +181,10 @@ class Risk:
         return coins
 
     def _cash_of(self, pool: int) -> Int64Array:
-        cash = self.state.ledger.cash[pool]
-        return cash + self.pending[pool] if pool < len(self.pending) else cash
+        cash: Int64Array = self.state.ledger.cash[pool]
+        if pool < len(self.pending):
+            cash = cash + self.pending[pool]
+        return cash
 
     def option_values(self) -> Int64Array:
         """Value at mark of each pool's options, in the currency they settle in (USDC)."""
@@ -188,9 +194,13 @@ class Risk:
             return values
         of_usdc = np.zeros(len(values), np.int64)
         _option_values(
-            positions.pool, positions.instrument, positions.lots,
-            self.state.contracts.is_option, self.value_e6, of_usdc,
-        )  # fmt: skip
+            positions.pool,
+            positions.instrument,
+            positions.lots,
+            self.state.contracts.is_option,
+            self.value_e6,
+            of_usdc,
+        )
         values[:, USDC] = of_usdc
         return values
 
@@ -218,9 +228,13 @@ class Risk:
         options = np.zeros((1, self.state.ledger.currencies), np.int64)
         here = np.zeros(len(columns.instrument), np.int64)
         _option_values(
-            here, columns.instrument, columns.quantity_lots, self.state.contracts.is_option,
-            self.value_e6, options[:, USDC],
-        )  # fmt: skip
+            here,
+            columns.instrument,
+            columns.quantity_lots,
+            self.state.contracts.is_option,
+            self.value_e6,
+            options[:, USDC],
+        )
         return int(equity(self._cash_of(pool)[None, :], options, self.index_e8(), rates)[0])
 
     def add_pools(self, count: int) -> None:

@@ -87,8 +87,9 @@ class RiskGate:
         self.headroom += [0] * count
         self.reserved += [0] * count
 
-    def admit(self, pool: int, slot: int, side: int, price_ticks: int, lots: int,
-              reduce_only: bool) -> RejectReason:  # fmt: skip
+    def admit(
+        self, pool: int, slot: int, side: int, price_ticks: int, lots: int, reduce_only: bool
+    ) -> RejectReason:
         """NONE if the order may rest (its margin is then reserved), else why not."""
         if not self.entered_lots:
             self._count_lots()
@@ -118,8 +119,9 @@ class RiskGate:
         position = side * self.state.positions.lots_of(pool, slot)
         return max(0, position) + int(rows[OPEN_LOTS, same].sum())
 
-    def _decide(self, pool: int, slot: int, side: int, price_ticks: int, lots: int,
-                stale: bool) -> RejectReason:  # fmt: skip
+    def _decide(
+        self, pool: int, slot: int, side: int, price_ticks: int, lots: int, stale: bool
+    ) -> RejectReason:
         """The rule itself, over all of the pool's orders and this one."""
         rows = self.state.orders.of_pool(pool)
         flags = MARKET if price_ticks == 0 else 0
@@ -144,7 +146,7 @@ class RiskGate:
         slots, sides = rows[ORDER_ID] >> INSTRUMENT_SHIFT, np.ascontiguousarray(rows[SIDE])
         prices = self.loss.prices_met(rows)
         coin = np.zeros(len(slots), np.int64)
-        for at in np.flatnonzero(np.asarray(self.loss.columns.inverse)[slots]).tolist():
+        for at in np.flatnonzero(self.loss.columns.inverse[slots]).tolist():
             coin[at] = -self.loss.coin_loss_e6(int(slots[at]), 1, int(prices[at]))
         orders = OpenOrders(
             instrument=slots,
@@ -155,7 +157,11 @@ class RiskGate:
         )
         columns = self.risk.columns_of(pool)
         initial, _ = requirement_with_orders(
-            self.risk.table, columns.instrument, columns.quantity_lots, columns.coin_minor[0], orders
+            self.risk.table,
+            columns.instrument,
+            columns.quantity_lots,
+            columns.coin_minor[0],
+            orders,
         )
         return initial, self.loss.fees_minor(rows)
 

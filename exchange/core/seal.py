@@ -78,9 +78,7 @@ def _trim_reduce_only(state: State) -> list[Event]:
         return []
     at = np.array(trimmed, np.int64).T
     gone = orders_done(table[:, at[0]], DoneReason.REDUCE_ONLY_TRIMMED)
-    events: list[Event] = [
-        OrdersDone(gone.order_id, gone.pool, at[1], gone.reason)
-    ]
+    events: list[Event] = [OrdersDone(gone.order_id, gone.pool, at[1], gone.reason)]
     empty = table[OPEN_LOTS] == 0
     state.orders.keep(~empty)
     return events

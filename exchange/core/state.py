@@ -106,9 +106,14 @@ class State:
         """Raise where the books contradict themselves."""
         table, contracts = self.positions.table, self.contracts
         broken = _first_broken_law(
-            self.orders.resting, self.ledger.cash, table, contracts.by_rank, RANK_MASK,
-            limits.BALANCE_MINOR_MAX, HOUSE_POOLS,
-        )  # fmt: skip
+            self.orders.resting,
+            self.ledger.cash,
+            table,
+            contracts.by_rank,
+            RANK_MASK,
+            limits.BALANCE_MINOR_MAX,
+            HOUSE_POOLS,
+        )
         check(broken == 0, LAWS[broken])
 
 
@@ -124,9 +129,15 @@ LAWS = (
 
 
 @njit(cache=True)
-def _first_broken_law(orders: Int64Array, cash: Int64Array, positions: Int64Array,
-                      by_rank: Int64Array, rank_mask: int, balance_max: int,
-                      house_pools: int) -> int:  # fmt: skip
+def _first_broken_law(
+    orders: Int64Array,
+    cash: Int64Array,
+    positions: Int64Array,
+    by_rank: Int64Array,
+    rank_mask: int,
+    balance_max: int,
+    house_pools: int,
+) -> int:
     """The number in `LAWS` of the first law that does not hold, or 0."""
     for row in range(orders.shape[1]):
         if row > 0 and orders[ORDER_ID, row] <= orders[ORDER_ID, row - 1]:

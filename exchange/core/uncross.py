@@ -48,9 +48,14 @@ def fee_per_lot_e6(state: State, slot: int, price_ticks: int) -> int:
 
 
 @njit(cache=True)
-def _settle_rows(table: Int64Array, start: Int64Array, fill: Int64Array, carries: Int64Array,
-                 value_e6: Int64Array, fee_e6: Int64Array,
-                 ) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:  # fmt: skip
+def _settle_rows(
+    table: Int64Array,
+    start: Int64Array,
+    fill: Int64Array,
+    carries: Int64Array,
+    value_e6: Int64Array,
+    fee_e6: Int64Array,
+) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:
     """Reduce open lots by the fills; which rows traded, at what value and fee, and which end.
 
     Values are signed and rounded down, fees rounded up, in minor units. Remainders of market and
@@ -90,10 +95,12 @@ def _auctioned(state: State) -> tuple[Int64Array, Int64Array, BoolArray | None]:
     starts = state.orders.book_starts(len(state.contracts))
     slots = (starts[1:] - starts[:-1]).nonzero()[0]
     halted = [
-        slot for slot in slots.tolist()
-        if state.contracts.life[slot] != Life.LISTED or state.contracts.halted[slot]
+        slot
+        for slot in slots.tolist()
+        if state.contracts.life[slot] != Life.LISTED
+        or state.contracts.halted[slot]
         or state.marks.index_state[state.contracts.specs[slot].underlying] == IndexState.DEAD
-    ]  # fmt: skip
+    ]
     if not halted:
         return slots, np.concatenate((starts[slots], starts[-1:])), None
     rows = np.ones(table.shape[1], np.bool_)
@@ -106,15 +113,19 @@ def _auctioned(state: State) -> tuple[Int64Array, Int64Array, BoolArray | None]:
 
 def _terms(state: State, slots: Int64Array) -> auction.AuctionTerms:
     bands = [state.collars.band(s, state.marks.reference_ticks(s)) for s in slots.tolist()]
-    columns = np.array(
-        [(b.reference_ticks, b.low_ticks, b.high_ticks, int(b.clamp)) for b in bands], np.int64
-    ).reshape(-1, 4).T.copy()  # fmt: skip
+    columns = (
+        np.array(
+            [(b.reference_ticks, b.low_ticks, b.high_ticks, int(b.clamp)) for b in bands], np.int64
+        )
+        .reshape(-1, 4)
+        .T.copy()
+    )
     return auction.AuctionTerms(*columns)
 
 
-def _clear(state: State, slots: Int64Array, start: Int64Array, orders: Int64Array) -> tuple[
-    auction.Prints, auction.AuctionTerms
-]:  # fmt: skip
+def _clear(
+    state: State, slots: Int64Array, start: Int64Array, orders: Int64Array
+) -> tuple[auction.Prints, auction.AuctionTerms]:
     books = auction.SealedBooks(
         book_start=start,
         side=orders[SIDE],
@@ -148,8 +159,9 @@ def _unit_values(state: State, slots: Int64Array, prints: auction.Prints) -> Int
     return units
 
 
-def _post_fills(state: State, pool: Int64Array, instrument: Int64Array, value: Int64Array,
-                fee: Int64Array) -> list[Event]:  # fmt: skip
+def _post_fills(
+    state: State, pool: Int64Array, instrument: Int64Array, value: Int64Array, fee: Int64Array
+) -> list[Event]:
     """Premium of options against the clearing pool, fees to the house."""
     currency = state.contracts.currency_column[instrument]
     events: list[Event] = []
@@ -175,9 +187,16 @@ def uncross(state: State) -> list[Event]:
     orders = table if auctioned is None else np.ascontiguousarray(table[:, auctioned])
     prints, terms = _clear(state, slots, start, orders)
     events: list[Event] = [
-        Printed(state.batch, slots, prints.state, prints.price_ticks, prints.volume_lots,
-                prints.surplus_lots, terms.reference_ticks)
-    ]  # fmt: skip
+        Printed(
+            state.batch,
+            slots,
+            prints.state,
+            prints.price_ticks,
+            prints.volume_lots,
+            prints.surplus_lots,
+            terms.reference_ticks,
+        )
+    ]
     value_e6, fee_e6 = _unit_values(state, slots, prints)
     carries = (prints.state == auction.INTERRUPTED).astype(np.int64)
     traded, value, fee, reason = _settle_rows(
@@ -188,10 +207,20 @@ def uncross(state: State) -> list[Event]:
         rows = orders[:, traded]
         fill, instrument = prints.fill_lots[traded], rows[ORDER_ID] >> limits.ORDER_SEQUENCE_BITS
         book = np.searchsorted(slots, instrument)
-        events.append(Filled(
-            state.batch, rows[ORDER_ID], rows[POOL], instrument, rows[SIDE],
-            prints.price_ticks[book], fill, rows[OPEN_LOTS], rows[AGE_BATCH], fee,
-        ))  # fmt: skip
+        events.append(
+            Filled(
+                state.batch,
+                rows[ORDER_ID],
+                rows[POOL],
+                instrument,
+                rows[SIDE],
+                prints.price_ticks[book],
+                fill,
+                rows[OPEN_LOTS],
+                rows[AGE_BATCH],
+                fee,
+            )
+        )
         state.positions.apply(rows[POOL], instrument, rows[SIDE] * fill, value)
         events += _post_fills(state, rows[POOL], instrument, value, fee)
     ended = reason.nonzero()[0]

@@ -16,8 +16,10 @@ USDC = 0
 OPTION_KINDS = (LINEAR_CALL, LINEAR_PUT)
 FUTURE_KINDS = (LINEAR, INVERSE)
 NS_PER_SECOND = 10**9
-MINOR_DECIMALS_USDC = 6
-MINOR_DECIMALS_COIN = 8
+# tick x lot, and price x lot, are 10^-16 USDC: this many of them make 10^-6 USDC.
+E16_PER_MINOR = 10**10
+# A lot of an inverse contract is 10^-8 USD: this many of them make 10^-6.
+E8_PER_MINOR = 10**2
 
 
 class VenueError(ValueError):
@@ -28,7 +30,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """One part of a venue: immutable, and strict about its fields."""
 
 
-class UnderlyingSpec(Part):
+class UnderlyingSpec(Part, frozen=True):
     """One underlying: a risk unit, and a collateral currency of its own if `is_collateral`."""
 
     name: str
@@ -39,7 +41,7 @@ class UnderlyingSpec(Part):
     opening_volatility_e9: int
 
 
-class InstrumentSpec(Part):
+class InstrumentSpec(Part, frozen=True):
     """One contract. `lot_e8` is coin per lot (linear, option) or USD per lot (inverse)."""
 
     name: str
@@ -51,7 +53,7 @@ class InstrumentSpec(Part):
     strike_e8: int = 0
 
 
-class ExpiryRule(Part):
+class ExpiryRule(Part, frozen=True):
     """Which expiries of a kind are listed: the next `count` on a grid of `every_days` days."""
 
     kind: str  # "future" or "option"
@@ -59,7 +61,7 @@ class ExpiryRule(Part):
     count: int
 
 
-class ListingSpec(Part):
+class ListingSpec(Part, frozen=True):
     """How contracts of one underlying are listed as time and price move."""
 
     underlying: int
@@ -74,7 +76,7 @@ class ListingSpec(Part):
     expiries: tuple[ExpiryRule, ...]
 
 
-class CollarSpec(Part):
+class CollarSpec(Part, frozen=True):
     """Band around the reference; `band_ppb` 0 means no collar."""
 
     band_ppb: int
@@ -83,7 +85,7 @@ class CollarSpec(Part):
     extensions: int
 
 
-class FeeSpec(Part):
+class FeeSpec(Part, frozen=True):
     """Fees on the traded value; an option pays at most `option_cap_ppb` of its premium."""
 
     future_ppb: int
@@ -92,7 +94,7 @@ class FeeSpec(Part):
     liquidation_ppb: int
 
 
-class FundingSpec(Part):
+class FundingSpec(Part, frozen=True):
     """The perpetual's funding rate: dead band and cap on the premium, for one period."""
 
     dead_band_ppb: int
@@ -100,7 +102,7 @@ class FundingSpec(Part):
     period_ns: int
 
 
-class IndexSpec(Part):
+class IndexSpec(Part, frozen=True):
     """When an index counts as stale, and when as dead; what staleness adds to initial margin."""
 
     stale_after_ns: int
@@ -109,13 +111,13 @@ class IndexSpec(Part):
     settlement_window_ns: int
 
 
-class CallSpec(Part):
+class CallSpec(Part, frozen=True):
     """Margin calls: cycles until a call expires."""
 
     deadline_cycles: int
 
 
-class DefaultSpec(Part):
+class DefaultSpec(Part, frozen=True):
     """Liquidation and waterfall parameters; sources in margin/README.md."""
 
     private_cycles: int
@@ -133,7 +135,7 @@ class DefaultSpec(Part):
     allow_uncovered: bool
 
 
-class Venue(Part):
+class Venue(Part, frozen=True):
     """Everything that defines a market before its first order."""
 
     name: str
@@ -170,19 +172,21 @@ class Venue(Part):
 
 def tick_value_minor(spec: InstrumentSpec) -> int:
     """Value of one tick of one lot of a linear contract or option, in minor USDC."""
-    return spec.tick_e8 * spec.lot_e8 // 10 ** (16 - MINOR_DECIMALS_USDC)
+    return spec.tick_e8 * spec.lot_e8 // E16_PER_MINOR
 
 
 def lot_notional_minor(spec: InstrumentSpec, price_e8: int) -> int:
     """Notional of one lot in minor USDC at `price_e8` (of the underlying), rounded up."""
     if spec.kind == INVERSE:
-        return -(-spec.lot_e8 // 10 ** (8 - MINOR_DECIMALS_USDC))
-    return -(-spec.lot_e8 * price_e8 // 10 ** (16 - MINOR_DECIMALS_USDC))
+        return -(-spec.lot_e8 // E8_PER_MINOR)
+    return -(-spec.lot_e8 * price_e8 // E16_PER_MINOR)
 
 
 def price_ticks_max(venue: Venue, spec: InstrumentSpec) -> int:
     """Highest price an order may have, in ticks."""
-    return min(limits.PRICE_TICKS_MAX, venue.underlyings[spec.underlying].price_e8_max // spec.tick_e8)
+    return min(
+        limits.PRICE_TICKS_MAX, venue.underlyings[spec.underlying].price_e8_max // spec.tick_e8
+    )
 
 
 def position_lots_max(venue: Venue, spec: InstrumentSpec) -> int:
@@ -205,13 +209,15 @@ def validate_instrument(venue: Venue, spec: InstrumentSpec) -> None:
     require(spec.tick_e8 > 0 and spec.lot_e8 > 0, f"{at}: tick and lot must be positive")
     if spec.kind == INVERSE:
         require(venue.coin_of(spec.underlying) > 0, f"{at}: inverse, but its coin is no collateral")
-        exact = spec.lot_e8 % 10 ** (8 - MINOR_DECIMALS_USDC) == 0
+        exact = spec.lot_e8 % E8_PER_MINOR == 0
     else:
-        exact = spec.tick_e8 * spec.lot_e8 % 10 ** (16 - MINOR_DECIMALS_USDC) == 0
+        exact = spec.tick_e8 * spec.lot_e8 % E16_PER_MINOR == 0
     require(exact, f"{at}: one tick of one lot must be a whole number of minor units (10^-6 USDC)")
     require(position_lots_max(venue, spec) > 0, f"{at}: one lot exceeds the largest position")
     if spec.kind in OPTION_KINDS:
-        require(spec.strike_e8 > 0 and spec.expiry_ns < NEVER_NS, f"{at}: needs a strike and an expiry")
+        require(
+            spec.strike_e8 > 0 and spec.expiry_ns < NEVER_NS, f"{at}: needs a strike and an expiry"
+        )
 
 
 def validate(venue: Venue) -> None:
@@ -221,8 +227,14 @@ def validate(venue: Venue) -> None:
     names = [u.name for u in venue.underlyings]
     require(len(set(names)) == len(names), "underlyings must have different names")
     for u in venue.underlyings:
-        require(0 < u.price_e8_max <= limits.INDEX_E8_MAX, f"underlying {u.name}: price_max out of bounds")
-        require(0 < u.opening_index_e8 <= u.price_e8_max, f"underlying {u.name}: opening index out of bounds")
+        require(
+            0 < u.price_e8_max <= limits.INDEX_E8_MAX,
+            f"underlying {u.name}: price_max out of bounds",
+        )
+        require(
+            0 < u.opening_index_e8 <= u.price_e8_max,
+            f"underlying {u.name}: opening index out of bounds",
+        )
     listed = [i.name for i in venue.instruments]
     require(len(set(listed)) == len(listed), "instruments must have different names")
     for spec in venue.instruments:
@@ -232,10 +244,21 @@ def validate(venue: Venue) -> None:
     require(venue.collar.widen_ppb >= 10**9, "the collar widens: its factor is at least 1")
     require(venue.collar.extensions >= 0, "collar extensions must not be negative")
     require(venue.calls.deadline_cycles >= 1, "a margin call lasts at least one cycle")
-    require(venue.funding.cap_ppb >= 0 and venue.funding.dead_band_ppb >= 0, "funding bounds are not negative")
-    require(venue.index.dead_after_ns >= venue.index.stale_after_ns > 0, "an index is stale before it is dead")
-    require(venue.client_order_id_cycles >= 1, "client order ids are remembered for at least one cycle")
-    for name, rate in (("future", venue.fees.future_ppb), ("option", venue.fees.option_ppb),
-                       ("liquidation", venue.fees.liquidation_ppb)):
+    require(
+        venue.funding.cap_ppb >= 0 and venue.funding.dead_band_ppb >= 0,
+        "funding bounds are not negative",
+    )
+    require(
+        venue.index.dead_after_ns >= venue.index.stale_after_ns > 0,
+        "an index is stale before it is dead",
+    )
+    require(
+        venue.client_order_id_cycles >= 1, "client order ids are remembered for at least one cycle"
+    )
+    for name, rate in (
+        ("future", venue.fees.future_ppb),
+        ("option", venue.fees.option_ppb),
+        ("liquidation", venue.fees.liquidation_ppb),
+    ):
         require(0 <= rate < 10**8, f"{name} fee must be from 0 to below 10 %")
     require(venue.default.fund_minor >= 0, "the insurance fund must not be negative")

@@ -95,13 +95,18 @@ class Waterfall:
         ]
         for netting in net_opposing(held):
             # Each leg trades with the clearing pool, whose position is zero again after the last.
-            self.events.append(LiquidationStep(
-                netting.pool, "netted", netting.instrument, netting.quantity_lots
-            ))  # fmt: skip
+            self.events.append(
+                LiquidationStep(netting.pool, "netted", netting.instrument, netting.quantity_lots)
+            )
             self.events += move_position(
-                self.state, self.risk, House.CLEARING, netting.pool, netting.instrument,
-                netting.quantity_lots, PostingCause.NETTING,
-            )  # fmt: skip
+                self.state,
+                self.risk,
+                House.CLEARING,
+                netting.pool,
+                netting.instrument,
+                netting.quantity_lots,
+                PostingCause.NETTING,
+            )
 
     def _fund_spendable(self, slices: Sequence[Position], lots: Sequence[int], cash: int) -> int:
         """The fund's equity less maintenance of its inventory, had it taken these lots."""
@@ -129,15 +134,26 @@ class Waterfall:
         plan = self._plan(pool, slices, risk.equity_of(pool, haircut=False))
         fund = int(House.INSURANCE)
         for part in plan.taken:
-            self.events.append(LiquidationStep(
-                pool, "taken over", part.instrument, part.quantity_lots,
-                amount_minor=part.deficit_minor - part.fee_minor,
-            ))  # fmt: skip
+            self.events.append(
+                LiquidationStep(
+                    pool,
+                    "taken over",
+                    part.instrument,
+                    part.quantity_lots,
+                    amount_minor=part.deficit_minor - part.fee_minor,
+                )
+            )
             # A deficit is the fund's payment to the pool, a fee the pool's to the fund.
             self.events += move_position(
-                state, risk, pool, fund, part.instrument, part.quantity_lots,
-                PostingCause.TAKEOVER, part.deficit_minor - part.fee_minor,
-            )  # fmt: skip
+                state,
+                risk,
+                pool,
+                fund,
+                part.instrument,
+                part.quantity_lots,
+                PostingCause.TAKEOVER,
+                part.deficit_minor - part.fee_minor,
+            )
         paid = sum(part.deficit_minor for part in plan.taken)
         if not slices:
             paid = max(0, plan.fund_payment_minor)
@@ -146,8 +162,8 @@ class Waterfall:
         if paid:
             self.events.append(LayerPaid(pool, "insurance", paid))
         left = self._pay_mutual_layers(pool, plan.left)
-        for part, share in left:
-            self._deleverage(pool, part.instrument, part.quantity_lots, share)
+        for rest, share in left:
+            self._deleverage(pool, rest.instrument, rest.quantity_lots, share)
         self._close_deficit(pool)
 
     def _pay(self, pool: int, layer: int, amount: int) -> None:
@@ -192,13 +208,15 @@ class Waterfall:
                 continue
             gain = value_at_mark(state, risk, slot, lots)
             gain -= int(state.positions.table[ENTRY_MINOR, row])
-            found.append(Candidate(
-                pool=holder,
-                position_lots=lots,
-                unrealised_minor=gain if holder != House.INSURANCE else 0,
-                equity_minor=int(risk.equity[holder]),
-                maintenance_minor=int(risk.maintenance[holder]),
-            ))  # fmt: skip
+            found.append(
+                Candidate(
+                    pool=holder,
+                    position_lots=lots,
+                    unrealised_minor=gain if holder != House.INSURANCE else 0,
+                    equity_minor=int(risk.equity[holder]),
+                    maintenance_minor=int(risk.maintenance[holder]),
+                )
+            )
         return found
 
     def _deleverage(self, pool: int, slot: int, lots: int, share: int) -> None:
@@ -217,33 +235,39 @@ class Waterfall:
                 value = value_at_mark(self.state, self.risk, slot, allocation.quantity_lots)
                 if value < 0:
                     part = max(part, value)
-            self.events.append(Deleveraged(
-                allocation.pool, pool, slot, allocation.quantity_lots, mark_e8
-            ))  # fmt: skip
+            self.events.append(
+                Deleveraged(allocation.pool, pool, slot, allocation.quantity_lots, mark_e8)
+            )
             self.events += move_position(
-                self.state, self.risk, pool, allocation.pool, slot, allocation.quantity_lots,
-                PostingCause.DELEVERAGING, -part,
-            )  # fmt: skip
+                self.state,
+                self.risk,
+                pool,
+                allocation.pool,
+                slot,
+                allocation.quantity_lots,
+                PostingCause.DELEVERAGING,
+                -part,
+            )
         check(done == abs(lots), "positions sum to zero, so the other side is always there")
 
     def _close_deficit(self, pool: int) -> None:
-        """What a pool without positions still owes: layers, then this cycle's gains, then nobody."""
+        """Pay what an emptied pool still owes: layers, then this cycle's gains, then nobody."""
         deficit = -self.risk.equity_of(pool, haircut=False)
         if deficit <= 0:
             return
         deficit -= self._pay_from_layers(pool, deficit)
         if deficit <= 0:
             return
-        winners = [
-            p for p in np.flatnonzero(self.gains.pending[:, USDC]).tolist() if p != pool
-        ]
+        winners = [p for p in np.flatnonzero(self.gains.pending[:, USDC]).tolist() if p != pool]
         cuts = haircut_gains(deficit, [int(self.gains.pending[p, USDC]) for p in winners])
         for winner, cut in zip(winners, cuts, strict=True):
             if cut:
                 self.gains.pending[winner, USDC] -= cut
-                self.events.append(self.state.ledger.transfer(
-                    PostingCause.GAINS_HAIRCUT, House.VM_PENDING, pool, USDC, cut
-                ))  # fmt: skip
+                self.events.append(
+                    self.state.ledger.transfer(
+                        PostingCause.GAINS_HAIRCUT, House.VM_PENDING, pool, USDC, cut
+                    )
+                )
                 self.events.append(LayerPaid(winner, "gains_haircut", cut))
         deficit -= sum(cuts)
         if deficit > 0:

@@ -9,7 +9,6 @@ from exchange.core.contracts import Life
 from exchange.core.engine import VERSION
 from exchange.core.reject_reason import RejectReason
 from exchange.core.state import State
-from exchange.core.venue import MINOR_DECIMALS_COIN, MINOR_DECIMALS_USDC, USDC
 from exchange.gateway import parameters as p
 from exchange.gateway.account_view import AccountView, currency_of
 from exchange.gateway.batch_view import ALL, BatchView, Readiness
@@ -22,6 +21,7 @@ from exchange.gateway.publisher import Publisher
 from exchange.gateway.session import Session
 from exchange.gateway.units import (
     E8,
+    decimals_of,
     kind_name,
     milliseconds,
     order_id_of,
@@ -102,8 +102,8 @@ class Queries:
                 "currency": name,
                 "currency_long": name,
                 "coin_type": name,
-                "decimals": MINOR_DECIMALS_USDC if number == USDC else MINOR_DECIMALS_COIN,
-                "fee_precision": MINOR_DECIMALS_USDC if number == USDC else MINOR_DECIMALS_COIN,
+                "decimals": decimals_of(number),
+                "fee_precision": decimals_of(number),
                 "withdrawal_fee": 0.0,
                 "min_withdrawal_fee": 0.0,
                 "min_confirmations": 0,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+import msgspec
+
 from exchange.core.commands import (
     CancelAll,
     CancelOrder,
@@ -103,7 +105,8 @@ class Trading:
             if record is not None:
                 return {"order": wire_order(state, record), "trades": []}
             order = _wire(state, PlaceOrder(state.time_ns, *fields), accepted.order_id, label)
-            return {"order": _forgotten(order), "trades": []}
+            # It is done, and older than the history remembers: its terms, and a state that says so.
+            return {"order": msgspec.structs.replace(order, order_state="archive"), "trades": []}
         check(record is not None, "the history took the order before its answer")
         assert record is not None
         if record.done or record.filled_lots or record.replaced:
@@ -186,9 +189,3 @@ def _limit_ticks(spec: InstrumentSpec, params: p.OrderParameters) -> int:
 
 def _wire(state: State, command: PlaceOrder, order_id: int, label: str) -> WireOrder:
     return wire_order(state, record_of_command(command, order_id, label))
-
-
-def _forgotten(order: WireOrder) -> dict[str, object]:
-    """An order that is done and no longer remembered: its terms, and a state that says so."""
-    named = {name: getattr(order, name) for name in order.__struct_fields__}
-    return {**named, "order_state": "archive"}

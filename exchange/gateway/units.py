@@ -13,14 +13,13 @@ from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from exchange.core import limits
 from exchange.core.reject_reason import RejectReason
 from exchange.core.venue import (
-    MINOR_DECIMALS_COIN,
-    MINOR_DECIMALS_USDC,
     OPTION_KINDS,
     USDC,
     InstrumentSpec,
     Venue,
 )
 from exchange.gateway.errors import WireError, invalid_params, refused
+from margin.fixed_point import COIN_SCALE, USDC_SCALE
 from margin.portfolio import INVERSE, LINEAR_CALL, NEVER_NS
 
 E8 = 10**8
@@ -28,8 +27,6 @@ NS_PER_MS = 10**6
 TOO_LARGE = 2**40  # above every bound on prices and sizes, which the engine then names
 MONEY_TOO_LARGE = 2**62
 _DIGITS_MAX = 18
-_MINOR_PER_USDC: int = 10**MINOR_DECIMALS_USDC
-_MINOR_PER_COIN: int = 10**MINOR_DECIMALS_COIN
 _SCALE_E8 = Decimal(E8)
 _EXACT = Context(prec=80, traps=[Inexact, InvalidOperation, Overflow])
 
@@ -99,9 +96,8 @@ def minor_of(currency: int, amount: Decimal) -> int:
     scale = minor_per_unit(currency)
     minor = multiple_of(amount, E8 // scale)
     if minor is None:
-        digits = MINOR_DECIMALS_USDC if currency == USDC else MINOR_DECIMALS_COIN
         raise WireError(
-            11029, "invalid_arguments", {"reason": f"amount is finer than 10^-{digits}",
+            11029, "invalid_arguments", {"reason": f"amount is finer than 10^-{decimals_of(currency)}",
                                          "param": "amount"}
         )  # fmt: skip
     # Above a transfer's bound, which then refuses it, and still within 64 bits.
@@ -116,7 +112,12 @@ def decimal_text(value_e8: int) -> str:
 
 def minor_per_unit(currency: int) -> int:
     """Minor units of one unit of a currency: 10^6 for USDC, 10^8 for coins."""
-    return _MINOR_PER_USDC if currency == USDC else _MINOR_PER_COIN
+    return USDC_SCALE if currency == USDC else COIN_SCALE
+
+
+def decimals_of(currency: int) -> int:
+    """Decimal places of a currency's minor unit."""
+    return len(str(minor_per_unit(currency))) - 1
 
 
 def money(currency: int, amount_minor: int) -> float:

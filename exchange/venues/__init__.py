@@ -33,11 +33,30 @@ from exchange.listing import contracts_due
 from margin.presets import PresetError, load_preset
 
 SCALES = (("_ppb", 10**9), ("_e9", 10**9), ("_e8", 10**8), ("_ns", 10**9), ("_minor", 10**6))
-TOP_KEYS = ("name", "preset", "interval_s", "opening", "disclosure", "risk_gate",
-            "client_order_id_cycles", "underlying", "collar", "fees", "funding", "index",
-            "calls", "default")  # fmt: skip
-UNDERLYING_KEYS = ("name", "risk_class", "collateral", "price_max", "opening_index",
-                   "opening_volatility")  # fmt: skip
+TOP_KEYS = (
+    "name",
+    "preset",
+    "interval_s",
+    "opening",
+    "disclosure",
+    "risk_gate",
+    "client_order_id_cycles",
+    "underlying",
+    "collar",
+    "fees",
+    "funding",
+    "index",
+    "calls",
+    "default",
+)
+UNDERLYING_KEYS = (
+    "name",
+    "risk_class",
+    "collateral",
+    "price_max",
+    "opening_index",
+    "opening_volatility",
+)
 CONTRACT_KEYS = ("linear", "inverse", "option", "strikes", "expiries")
 
 
@@ -75,7 +94,9 @@ def parse_venue(text: str, source: str, **changes: int | str) -> Venue:
         raise VenueError(f"{source}: {error}") from None
 
 
-def _keys(table: Any, where: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
+def _keys(
+    table: Any, where: str, required: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> None:
     if not isinstance(table, dict):
         raise VenueError(f"{where} must be a table")
     unknown = [key for key in table if key not in required + optional]
@@ -163,13 +184,16 @@ def _underlying(table: Any, number: int) -> tuple[UnderlyingSpec, ListingSpec]:
     _keys(strikes, f"{where}.strikes", ("step", "each_side"))
     listing = ListingSpec(
         underlying=number,
-        tick_e8=linear[0], lot_e8=linear[1],
-        inverse_tick_e8=inverse[0], inverse_lot_e8=inverse[1],
-        option_tick_e8=option[0], option_lot_e8=option[1],
+        tick_e8=linear[0],
+        lot_e8=linear[1],
+        inverse_tick_e8=inverse[0],
+        inverse_lot_e8=inverse[1],
+        option_tick_e8=option[0],
+        option_lot_e8=option[1],
         strike_step_e8=scaled(strikes["step"], 10**8, f"{where}.strikes.step"),
         strikes_each_side=scaled(strikes["each_side"], 1, f"{where}.strikes.each_side"),
         expiries=_expiries(table, where),
-    )  # fmt: skip
+    )
     if listing.strike_step_e8 <= 0 or listing.strikes_each_side < 0:
         raise VenueError(f"{where}.strikes: step must be positive, each_side not negative")
     return spec, listing

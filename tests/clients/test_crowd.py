@@ -39,11 +39,14 @@ def test_another_mix_leaves_the_characters_of_those_who_stay() -> None:
     assert set(fewer) < set(character(build_crowd(Mix(), 1)))
 
 
-def test_market_makers_cover_every_currency_in_futures_and_options() -> None:
-    crowd = build_crowd(Mix(market_makers=6), 1, ("BTC", "ETH", "SOL"))
+@pytest.mark.parametrize("currencies", [("BTC",), ("BTC", "ETH"), ("BTC", "ETH", "SOL")])
+def test_market_makers_cover_every_currency_in_futures_and_options(
+    currencies: tuple[str, ...],
+) -> None:
+    crowd = build_crowd(Mix(market_makers=2 * len(currencies)), 1, currencies)
     books = [(bot.book, bot.currency) for bot in crowd.bots if isinstance(bot, MarketMaker)]
     assert sorted(books) == sorted(
-        (book, currency) for book in ("futures", "options") for currency in ("BTC", "ETH", "SOL")
+        (book, currency) for book in ("futures", "options") for currency in currencies
     )
 
 

@@ -210,12 +210,25 @@ async def test_batches_come_once_each_and_a_late_reader_gets_the_newest() -> Non
     await venue.close()
 
 
-async def test_a_batch_that_no_longer_collects_is_not_given_out() -> None:
+async def test_a_batch_that_does_not_collect_is_not_given_out() -> None:
     fake = FakeVenue()
     async with Venue(fake, "alice") as venue:
-        fake.publish("batch.any", {"batch": 7, "phase": "sealed", "timestamp": START_MS})
         fake.publish("batch.any", {"batch": 8, "phase": "collecting", "timestamp": START_MS})
+        fake.publish("batch.any", {"batch": 9, "phase": "sealed", "timestamp": START_MS})
+        await settle()
         assert (await anext(venue.batches())).batch == 8
+
+
+async def test_a_batch_that_is_announced_twice_is_given_out_once() -> None:
+    fake = FakeVenue()
+    async with Venue(fake, "alice") as venue:
+        batches = venue.batches()
+        fake.publish("batch.any", {"batch": 4, "timestamp": START_MS})
+        assert (await anext(batches)).batch == 4
+        fake.publish("batch.any", {"batch": 4, "timestamp": START_MS})
+        await fake.close()
+        with pytest.raises(StopAsyncIteration):
+            await anext(batches)
 
 
 async def test_orders_that_liquidate_the_account_are_not_its_own() -> None:

@@ -1,0 +1,78 @@
+"""What a margin preset covers over the time that closing out a defaulter takes.
+
+The margin period of risk runs from the call to the last public auction. The preset's spot range,
+measured in standard deviations of the underlying over that time, says how bold the venue is.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import NamedTuple
+
+from exchange.core.venue import Venue, VenueError
+
+PPB = 10**9
+YEAR_NS = 365 * 86_400 * 10**9
+
+
+class Coverage(NamedTuple):
+    """One underlying: the preset's spot range, and how many standard deviations it is."""
+
+    underlying: str
+    spot_range: float
+    volatility: float
+    deviations: float
+
+
+def horizon_ns(venue: Venue) -> int:
+    """Margin period of risk: call deadline, private and expected public cycles, times interval."""
+    rules = venue.default
+    cycles = venue.calls.deadline_cycles + rules.private_cycles + rules.public_cycles
+    return cycles * venue.interval_ns
+
+
+def coverage(venue: Venue) -> list[Coverage]:
+    """Per underlying: spot range / (opening volatility x square root of the horizon in years)."""
+    years = horizon_ns(venue) / YEAR_NS
+    rows = []
+    for spec in venue.underlyings:
+        spot_range = venue.preset.spot_range_e9(spec.risk_class) / PPB
+        volatility = spec.opening_volatility_e9 / PPB
+        rows.append(
+            Coverage(spec.name, spot_range, volatility, spot_range / (volatility * sqrt(years)))
+        )
+    return rows
+
+
+def coverage_lines(venue: Venue) -> list[str]:
+    """The coverage in words, one line for the horizon and one for each underlying."""
+    rules = venue.default
+    cycles = venue.calls.deadline_cycles + rules.private_cycles + rules.public_cycles
+    lines = [
+        f"margin period of risk: {horizon_ns(venue) / 1e9:g} s = {cycles} cycles of "
+        f"{venue.interval_ns / 1e9:g} s (call {venue.calls.deadline_cycles}, private "
+        f"{rules.private_cycles}, public {rules.public_cycles})"
+    ]
+    lines += [
+        f"{row.underlying}: spot range {row.spot_range:.0%} is {row.deviations:.1f} standard "
+        f"deviations at {row.volatility:.0%} volatility"
+        for row in coverage(venue)
+    ]
+    return lines
+
+
+def require_coverage(venue: Venue) -> None:
+    """Raise `VenueError` where an underlying is covered less than the venue's own minimum.
+
+    `default.allow_uncovered = true` in the venue file lets it pass.
+    """
+    if venue.default.allow_uncovered:
+        return
+    least = venue.default.coverage_min_ppb / PPB
+    for row in coverage(venue):
+        if row.deviations < least:
+            raise VenueError(
+                f"venue {venue.name}: {row.underlying} is covered for {row.deviations:.2f} "
+                f"standard deviations over the margin period of risk, less than coverage_min = "
+                f"{least:g}; widen the preset, shorten the horizon or set allow_uncovered = true"
+            )

@@ -1,0 +1,226 @@
+"""Stories: a scripted scenario of index knots, a crowd and the house's money, in a TOML file.
+
+A story says where the indices stand at a few moments; between them each follows a seeded random
+bridge, in integers, so that the same story and seed give the same path on any machine.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from importlib import resources
+from math import isqrt
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+
+E8 = 10**8
+E9 = 10**9
+NS = 10**9
+YEAR_S = 365 * 86_400
+DRAWS = 12
+DRAW_MAX = 1_000_000  # the sum of 12 draws from -max..max has a standard deviation of 2 x max
+PRICE_FLOOR = 20  # a bridge stays above a twentieth of the knot it starts from
+
+Knot = tuple[int, int]  # time_ns, price_e8
+Path_ = list[Knot]
+
+TOP_KEYS = ("name", "title", "venue", "opening", "interval_s", "cycles", "path_step_s", "crowd",
+            "fund", "path")  # fmt: skip
+CROWD_COUNTS = ("market_makers", "noise_traders", "trend_followers", "arbitrageurs")
+CROWD_MONEY = ("market_maker_money", "noise_trader_money", "trend_follower_money",
+               "arbitrageur_money")  # fmt: skip
+FUND_KEYS = ("insurance", "venue_capital")
+PATH_KEYS = ("name", "volatility", "knots")
+
+
+class StoryError(ValueError):
+    """A story that cannot be told; says which key is wrong and what is allowed."""
+
+
+class IndexPath(msgspec.Struct, frozen=True):
+    """Knots of one index, times rising, and the annual volatility of the way between them."""
+
+    name: str
+    volatility_e9: int
+    knots: tuple[Knot, ...]
+
+
+class Story(msgspec.Struct, frozen=True):
+    """A scenario: when it opens, how long a batch lasts, who trades, how the indices move.
+
+    `crowd` holds the number of bots of each kind, `money_minor` what each brings (10^-6 USDC).
+    """
+
+    name: str
+    title: str
+    venue: str
+    opening_ns: int
+    interval_s: int
+    cycles: int
+    path_step_s: int
+    crowd: dict[str, int]
+    money_minor: dict[str, int]
+    insurance_minor: int
+    venue_capital_minor: int
+    paths: tuple[IndexPath, ...]
+
+    @property
+    def cycles_max(self) -> int:
+        """The most cycles that the knots reach."""
+        last_ns = min(path.knots[-1][0] for path in self.paths)
+        return (last_ns - self.opening_ns) // (self.interval_s * NS)
+
+
+def story_names() -> list[str]:
+    """Names of the stories that ship."""
+    files = resources.files("replays.stories").iterdir()
+    return sorted(f.name[:-5] for f in files if f.name.endswith(".toml"))
+
+
+def load_story(name_or_path: str) -> Story:
+    """The story of a shipped name or a TOML file. Raises `StoryError`."""
+    if name_or_path in story_names():
+        text = resources.files("replays.stories").joinpath(f"{name_or_path}.toml").read_bytes()
+    else:
+        path = Path(name_or_path)
+        if not path.is_file():
+            known = ", ".join(story_names())
+            raise StoryError(f"no story {name_or_path!r}: neither a file nor one of {known}")
+        text = path.read_bytes()
+    return parse_story(text, name_or_path)
+
+
+def parse_story(text: bytes, source: str) -> Story:
+    """A story from TOML text; `source` names it in errors."""
+    try:
+        return _story(tomllib.loads(text.decode("utf-8"), parse_float=Decimal))
+    except UnicodeDecodeError as error:
+        raise StoryError(f"{source}: not UTF-8 text: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise StoryError(f"{source}: not TOML: {error}") from None
+    except StoryError as error:
+        raise StoryError(f"{source}: {error}") from None
+
+
+def _keys(table: Any, where: str, allowed: tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(table, dict):
+        raise StoryError(f"{where} must be a table")
+    unknown = [key for key in table if key not in allowed]
+    missing = [key for key in allowed if key not in table]
+    if unknown:
+        raise StoryError(f"unknown key {where}.{unknown[0]}; allowed: {', '.join(allowed)}")
+    if missing:
+        raise StoryError(f"key {where}.{missing[0]} is missing")
+    return table
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise StoryError(f"{where} must be a text, not {value!r}")
+    return value
+
+
+def _number(value: Any, where: str, scale: int = 1, least: int = 0) -> int:
+    """A decimal as an integer of 1/scale, exactly."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise StoryError(f"{where} must be a number, not {value!r}")
+    exact = Decimal(value) * scale
+    if not exact.is_finite() or exact != exact.to_integral_value():
+        raise StoryError(f"{where} = {value}: finer than 1/{scale}")
+    if exact < least:
+        raise StoryError(f"{where} = {value}: must be at least {Decimal(least) / scale}")
+    return int(exact)
+
+
+def _time_ns(value: Any, where: str) -> int:
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise StoryError(f"{where} must be a date and time with an offset, such as ...Z")
+    since = value - datetime(1970, 1, 1, tzinfo=UTC)
+    return since // timedelta(microseconds=1) * 1000
+
+
+def _path(table: Any, number: int, opening_ns: int) -> IndexPath:
+    where = f"path[{number}]"
+    _keys(table, where, PATH_KEYS)
+    rows = table["knots"]
+    if not isinstance(rows, list) or len(rows) < 2:
+        raise StoryError(f"{where}.knots must be a list of at least two [time, price]")
+    knots: list[Knot] = []
+    for index, row in enumerate(rows):
+        at = f"{where}.knots[{index}]"
+        if not isinstance(row, list) or len(row) != 2:
+            raise StoryError(f"{at} must be [time, price]")
+        knot = _time_ns(row[0], f"{at} time"), _number(row[1], f"{at} price", E8, 1)
+        if knots and knot[0] <= knots[-1][0]:
+            raise StoryError(f"{at}: times must rise")
+        knots.append(knot)
+    if knots[0][0] != opening_ns:
+        raise StoryError(f"{where}.knots[0]: the first knot must be at the opening")
+    volatility = _number(table["volatility"], f"{where}.volatility", E9)
+    return IndexPath(_text(table["name"], f"{where}.name"), volatility, tuple(knots))
+
+
+def _story(table: dict[str, Any]) -> Story:
+    _keys(table, "story", TOP_KEYS)
+    opening_ns = _time_ns(table["opening"], "story.opening")
+    crowd = _keys(table["crowd"], "crowd", CROWD_COUNTS + CROWD_MONEY)
+    fund = _keys(table["fund"], "fund", FUND_KEYS)
+    if not isinstance(table["path"], list) or not table["path"]:
+        raise StoryError("story.path must be a list of tables, one for each underlying")
+    paths = tuple(_path(row, n, opening_ns) for n, row in enumerate(table["path"]))
+    names = [path.name for path in paths]
+    if len(set(names)) != len(names):
+        raise StoryError("story.path: each underlying has one path")
+    story = Story(
+        name=_text(table["name"], "story.name"),
+        title=_text(table["title"], "story.title"),
+        venue=_text(table["venue"], "story.venue"),
+        opening_ns=opening_ns,
+        interval_s=_number(table["interval_s"], "story.interval_s", 1, 1),
+        cycles=_number(table["cycles"], "story.cycles", 1, 1),
+        path_step_s=_number(table["path_step_s"], "story.path_step_s", 1, 1),
+        crowd={key: _number(crowd[key], f"crowd.{key}") for key in CROWD_COUNTS},
+        money_minor={key: _number(crowd[key], f"crowd.{key}", 10**6) for key in CROWD_MONEY},
+        insurance_minor=_number(fund["insurance"], "fund.insurance", 10**6),
+        venue_capital_minor=_number(fund["venue_capital"], "fund.venue_capital", 10**6),
+        paths=paths,
+    )
+    if story.cycles > story.cycles_max:
+        raise StoryError(f"story.cycles = {story.cycles}: the knots reach {story.cycles_max}")
+    return story
+
+
+def bridge(path: IndexPath, step_ns: int, random: Random) -> Path_:
+    """One index from its first knot to its last, a point every `step_ns` and at every knot.
+
+    A Brownian bridge in price: each step goes its share of the way to the next knot, plus a draw
+    whose variance is that of a bridge (volatility of the price at the knot before). Integers only.
+    """
+    points: Path_ = [path.knots[0]]
+    for (start_ns, start_e8), (end_ns, end_e8) in zip(path.knots, path.knots[1:], strict=False):
+        time_ns, price_e8 = start_ns, start_e8
+        while time_ns + step_ns < end_ns:
+            left_ns = end_ns - time_ns
+            variance = (start_e8 * path.volatility_e9 // E9) ** 2 * step_ns * (left_ns - step_ns)
+            deviation_e8 = isqrt(variance // (left_ns * YEAR_S * NS))
+            draw = sum(random.randint(-DRAW_MAX, DRAW_MAX) for _ in range(DRAWS))
+            price_e8 += (end_e8 - price_e8) * step_ns // left_ns
+            price_e8 += deviation_e8 * draw // (2 * DRAW_MAX)
+            price_e8 = max(price_e8, start_e8 // PRICE_FLOOR)
+            time_ns += step_ns
+            points.append((time_ns, price_e8))
+        points.append((end_ns, end_e8))
+    return points
+
+
+def index_paths(story: Story, seed: int) -> list[Path_]:
+    """Points (time_ns, price_e8) of every index of the story; each has its own chance."""
+    step_ns = story.path_step_s * NS
+    return [
+        bridge(path, step_ns, Random(f"{seed}/{story.name}/{path.name}"))  # noqa: S311 - play
+        for path in story.paths
+    ]

@@ -1,0 +1,77 @@
+"""The table: everything in it works, everything that works is in it, the reference says so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import exchange.gateway
+from exchange.gateway.methods import CHANNELS, METHODS, Method, Permission
+from exchange.gateway.reference import BEGIN, END, reference_markdown
+from tests.gateway.small_market import PERPETUAL, SmallMarket, heard
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+async def test_the_example_of_every_method_works(method: Method) -> None:
+    market = SmallMarket()
+    order = await market.buy(market.ann, 0.01, 99_000, client_order_id="mine-1")
+    assert order["order_id"] == "1"
+    if method.name == "batch/ready":
+        await market.ask(market.ann, "batch/register")
+    await market.ask(market.ann, method.name, **json.loads(method.example))
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+async def test_every_method_refuses_parameters_it_does_not_know(method: Method) -> None:
+    market = SmallMarket()
+    params = {**json.loads(method.example), "surely_unknown": 1}
+    assert (await market.refusal(market.ann, method.name, **params))["code"] == -32602
+
+
+def test_every_method_has_exactly_one_answerer() -> None:
+    entries = SmallMarket().dispatcher.entries
+    assert len(entries) == len(METHODS), "names are unique"
+    for entry in entries.values():
+        assert (entry.query is None) != (entry.action is None), entry.method.name
+
+
+def test_what_changes_the_market_needs_the_trade_scope() -> None:
+    for entry in SmallMarket().dispatcher.entries.values():
+        if entry.action is not None:
+            assert entry.method.permission is Permission.TRADE
+        assert (entry.method.permission is Permission.PUBLIC) == entry.method.name.startswith(
+            "public/"
+        )
+
+
+async def test_the_example_of_every_channel_is_accepted_and_told() -> None:
+    market = SmallMarket(deposit=2_000)
+    channels = [channel.example for channel in CHANNELS]
+    accepted = await market.ask(market.ann, "private/subscribe", channels=channels)
+    assert accepted == channels
+    await market.ask(market.bob, "private/deposit", currency="USDC", amount=1_000_000)
+    await market.buy(market.ann, 0.1, 100_000)
+    await market.sell(market.bob, 0.05, 100_000)
+    market.close_batch()
+    for price in range(99_000, 90_000, -1000):
+        market.close_batch(price)
+    told = {name for name, _ in heard(market.ann)}
+    assert told == set(channels)
+
+
+def test_the_reference_is_in_step_with_the_table() -> None:
+    readme = Path(exchange.gateway.__file__).with_name("README.md").read_text("utf-8")
+    found = readme.split(BEGIN)[1].split(END)[0].strip()
+    assert found == reference_markdown(), "paste reference_markdown() between the two marks"
+
+
+def test_every_parameter_of_every_method_is_explained_or_plain() -> None:
+    for method in METHODS:
+        assert method.description
+        assert method.result
+        for field in msgspec.structs.fields(method.parameters):
+            assert f"`{field.name}`" in reference_markdown()
+    assert PERPETUAL in METHODS[5].example
