@@ -48,6 +48,7 @@ class Accounts:
         self.pool_of: list[int] = []
         self.owner_of: list[int] = [NO_OWNER] * HOUSE_POOLS
         self._drawing: Int64Array = np.zeros(0, np.int64)
+        self._pools: Int64Array = np.zeros(0, np.int64)
         self.own_sequence: Int64Array = np.zeros(0, np.int64)
         self.calls: dict[int, MarginCall] = {}
         self.cases: dict[int, LiquidationCase] = {}
@@ -81,6 +82,12 @@ class Accounts:
             itself = limits.POOLS_MAX + np.arange(len(owner))
             self._drawing = np.where(owner >= 0, owner, itself)
         return self._drawing
+
+    def pool_column(self) -> Int64Array:
+        """Cross pool of each account."""
+        if len(self._pools) != len(self.pool_of):
+            self._pools = np.array(self.pool_of, np.int64)
+        return self._pools
 
     def next_own_sequence(self, account: int) -> int:
         """Count up the account's own order sequence (its only claim inside a batch)."""

@@ -54,7 +54,8 @@ def run_revalue(state: State, risk: Risk, gate: RiskGate, command: Revalue) -> l
     crossed = command.time_ns // period_ns - before // period_ns
     marks.take(command)
     marks.funding_payments += crossed
-    gains, events = take_marks(state, elapsed_ns, crossed)
+    value_e6 = risk.value_lots()
+    gains, events = take_marks(state, value_e6, elapsed_ns, crossed)
     risk.reprice()
     risk.revalue(gains.pending)
     events += margin_calls(state, risk)

@@ -11,6 +11,7 @@ import numpy as np
 from exchange.core import limits
 from exchange.core.venue import (
     OPTION_KINDS,
+    USDC,
     InstrumentSpec,
     Venue,
     position_lots_max,
@@ -52,6 +53,7 @@ class Contracts:
         self.price_max: list[int] = []
         self.lots_max: list[int] = []
         self.currency: list[int] = []
+        self._by_life: tuple[list[int], list[int]] | None = None
         self._index_columns()
 
     def __len__(self) -> int:
@@ -65,6 +67,7 @@ class Contracts:
         self.specs.append(spec)
         self.slot_of[spec.name] = slot
         self.life.append(Life.LISTED)
+        self._by_life = None
         self.halted.append(False)
         self.price_max.append(price_ticks_max(self.venue, spec))
         self.lots_max.append(position_lots_max(self.venue, spec))
@@ -98,6 +101,11 @@ class Contracts:
         self.tick_value = column([tick_value_minor(s) for s in specs])
         self.currency_column = column(self.currency)
         self.is_option = column([int(s.kind in OPTION_KINDS) for s in specs])
+        self.price_max_column = column(self.price_max)
+        self.lots_max_column = column(self.lots_max)
+        # A flow is -lots x step; a step is 10^-12 of the currency, its minor unit coarser.
+        steps = np.where(self.currency_column == USDC, 10**6, 10**4).astype(np.int64)
+        self.payment_terms = np.stack((self.is_option, self.currency_column, steps), axis=1)
         self._specs_bytes = msgspec.msgpack.encode(specs)
 
     def reindex(self) -> None:
@@ -108,28 +116,37 @@ class Contracts:
         """Whether the contract in this slot is an option."""
         return self.specs[slot].kind in OPTION_KINDS
 
+    def set_life(self, slot: int, life: Life) -> None:
+        """Move a contract along its life."""
+        self.life[slot] = life
+        self._by_life = None
+
+    def _slots_by_life(self) -> tuple[list[int], list[int]]:
+        if self._by_life is None:
+            alive = [slot for slot, life in enumerate(self.life) if life != Life.SETTLED]
+            self._by_life = alive, [slot for slot in alive if self.life[slot] == Life.CLOSED]
+        return self._by_life
+
     def listed(self) -> list[int]:
         """Slots that trade or wait for settlement, in slot order."""
-        return [slot for slot, life in enumerate(self.life) if life != Life.SETTLED]
+        return self._slots_by_life()[0]
+
+    def closed(self) -> list[int]:
+        """Slots past their expiry that wait for a settlement price."""
+        return self._slots_by_life()[1]
 
     def expiring(self, time_ns: int) -> list[int]:
         """Listed slots whose expiry is at or before `time_ns`."""
         return [
             slot
-            for slot, spec in enumerate(self.specs)
-            if self.life[slot] == Life.LISTED and spec.expiry_ns <= time_ns < NEVER_NS
+            for slot in self.listed()
+            if self.specs[slot].expiry_ns <= time_ns and self.life[slot] == Life.LISTED
         ]
 
     def next_expiry_ns(self, unit: int) -> int:
         """The earliest expiry not yet settled on an underlying; NEVER_NS if there is none."""
-        return min(
-            (
-                spec.expiry_ns
-                for spec, life in zip(self.specs, self.life, strict=True)
-                if spec.underlying == unit and life != Life.SETTLED
-            ),
-            default=NEVER_NS,
-        )
+        specs = [self.specs[slot] for slot in self.listed()]
+        return min((s.expiry_ns for s in specs if s.underlying == unit), default=NEVER_NS)
 
     def parts(self) -> Iterator[tuple[str, bytes]]:
         """Canonical bytes: terms, then life and halts."""
@@ -143,4 +160,5 @@ class Contracts:
             self.list_spec(spec)
         self.reindex()
         self.life = [Life(x) for x in parts["contracts.life"]]
+        self._by_life = None
         self.halted = [bool(x) for x in parts["contracts.halted"]]

@@ -123,6 +123,7 @@ class Engine:
         self._risk = Risk(state)
         self._gate = RiskGate(state, self._risk)
         if state.marks.is_open:
+            self._risk.value_lots()
             self._risk.reprice()
             self._risk.revalue()
             self._gate.rebuild()

@@ -93,7 +93,7 @@ def _columns(state: State, risk: Risk) -> TermColumns:
         base,
         base + naked,
         low,
-        np.minimum(high, np.array(contracts.price_max, np.int64)),
+        np.minimum(high, contracts.price_max_column),
         np.where(option, fees.option_cap_ppb, fees.future_ppb),
         np.where(option, option_cap, 2**60),
         coin.max(axis=1)[unit],

@@ -17,24 +17,33 @@ from exchange.core.contracts import Life, value_per_lot_e6
 from exchange.core.events import Event, FundingApplied, InstrumentSettled
 from exchange.core.ledger import House
 from exchange.core.marks import IndexState
-from exchange.core.positions import CARRIED_LOTS, ENTRY_MINOR, LOTS, REALISED_MINOR, SETTLED_MINOR
+from exchange.core.positions import (
+    CARRIED_LOTS,
+    ENTRY_MINOR,
+    KEY,
+    LOTS,
+    RANK_BITS,
+    RANK_MASK,
+    REALISED_MINOR,
+    SETTLED_MINOR,
+)
 from exchange.core.reject_reason import PostingCause
 from exchange.core.state import State
-from exchange.core.venue import USDC
 from margin.fixed_point import mul_div_floor
 from margin.invariant import Int64Array
 from margin.portfolio import LINEAR_CALL
 
 E9 = 10**9
-# A flow is -lots x step; the step is 10^-12 of the settlement currency, its minor unit coarser.
-USDC_STEP_PER_MINOR = 10**6
-COIN_STEP_PER_MINOR = 10**4
 
 
 class Gains(NamedTuple):
-    """What the cycle owes its winners until it closes: pending[pool, currency] in minor units."""
+    """What the cycle owes its winners until it closes, in minor units.
+
+    `pending[pool, currency]`; `rows`: (pool, currency, -1, amount) as held, before any haircut.
+    """
 
     pending: Int64Array
+    rows: Int64Array
 
 
 def funding_rate_e9(mark_e8: int, index_e8: int, dead_band_ppb: int, cap_ppb: int) -> int:
@@ -50,6 +59,8 @@ def _funding_steps(state: State, elapsed_ns: int, crossed: int) -> tuple[Int64Ar
     rules, marks = state.venue.funding, state.marks
     steps = np.zeros(len(state.contracts), np.int64)
     events: list[Event] = []
+    if rules.cap_ppb == 0:
+        return steps, events
     for slot in marks.perpetuals():
         spec = state.contracts.specs[slot]
         if marks.index_state[spec.underlying] == IndexState.DEAD:
@@ -73,43 +84,67 @@ def _funding_steps(state: State, elapsed_ns: int, crossed: int) -> tuple[Int64Ar
 @njit(cache=True)
 def _revalue_rows(
     table: Int64Array,
-    pool: Int64Array,
-    instrument: Int64Array,
+    by_rank: Int64Array,
     value_e6: Int64Array,
-    paid_at_fill: Int64Array,
     final: Int64Array,
     step_e12: Int64Array,
-    step_per_minor: Int64Array,
-    currency: Int64Array,
-    net: Int64Array,
-) -> tuple[Int64Array, Int64Array, Int64Array]:
-    """Variation margin, funding and exercise value of each position; updates what it is paid to.
+    terms: Int64Array,
+    pending: Int64Array,
+) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:
+    """Pay every position up to the marks.
 
-    The first two are added up in `net[pool, currency]`.
+    `terms[slot]`: paid at fill, currency, funding steps per minor unit. Returns variation margin,
+    funding, exercise values and net gains as rows of (pool, currency, instrument, amount), those
+    of zero left out; the net gains are also in `pending[pool, currency]`.
     """
     rows = table.shape[1]
-    margin = np.zeros(rows, np.int64)
-    funding = np.zeros(rows, np.int64)
-    exercise = np.zeros(rows, np.int64)
+    moved = np.empty((3, 4, rows), np.int64)
+    count = np.zeros(3, np.int64)
     for row in range(rows):
-        slot = instrument[row]
+        pool = table[KEY, row] >> RANK_BITS
+        slot = by_rank[table[KEY, row] & RANK_MASK]
         value = mul_div_floor(value_e6[slot], table[LOTS, row], 1_000_000)
-        step = step_e12[slot]
-        if step != 0:
-            funding[row] = mul_div_floor(-step, table[CARRIED_LOTS, row], step_per_minor[slot])
-        if paid_at_fill[slot] == 0:
-            margin[row] = value - table[SETTLED_MINOR, row]
+        margin, funding, exercise = 0, 0, 0
+        if step_e12[slot] != 0:
+            funding = mul_div_floor(-step_e12[slot], table[CARRIED_LOTS, row], terms[slot, 2])
+        if terms[slot, 0] == 0:
+            margin = value - table[SETTLED_MINOR, row]
             table[SETTLED_MINOR, row] = value
         elif final[slot] == 1:
-            exercise[row] = value
+            exercise = value
         if final[slot] == 1:
             table[REALISED_MINOR, row] += value - table[ENTRY_MINOR, row]
             table[ENTRY_MINOR, row] = 0
             table[LOTS, row] = 0
             table[SETTLED_MINOR, row] = 0
         table[CARRIED_LOTS, row] = table[LOTS, row]
-        net[pool[row], currency[slot]] += margin[row] + funding[row]
-    return margin, funding, exercise
+        pending[pool, terms[slot, 1]] += margin + funding
+        for kind, amount in enumerate((margin, funding, exercise)):
+            if amount != 0:
+                at = count[kind]
+                moved[kind, 0, at] = pool
+                moved[kind, 1, at] = terms[slot, 1]
+                moved[kind, 2, at] = slot
+                moved[kind, 3, at] = amount
+                count[kind] += 1
+    gains = np.empty((4, pending.size), np.int64)
+    won = 0
+    for pool in range(pending.shape[0]):
+        for currency in range(pending.shape[1]):
+            if pending[pool, currency] > 0:
+                gains[0, won] = pool
+                gains[1, won] = currency
+                gains[2, won] = -1
+                gains[3, won] = pending[pool, currency]
+                won += 1
+            else:
+                pending[pool, currency] = 0
+    return (
+        moved[0, :, : count[0]],
+        moved[1, :, : count[1]],
+        moved[2, :, : count[2]],
+        gains[:, :won],
+    )
 
 
 def _settlement_price(state: State, slot: int, settlement_e8: int) -> int:
@@ -121,100 +156,71 @@ def _settlement_price(state: State, slot: int, settlement_e8: int) -> int:
     return max(0, payoff if spec.kind == LINEAR_CALL else -payoff)
 
 
-def _prices(state: State) -> tuple[Int64Array, Int64Array, list[Event]]:
-    """Value of one lot per slot (10^-6 minor units), which slots end now, and the events of it."""
-    value = np.zeros(len(state.contracts), np.int64)
+def _settle_expired(state: State, value_e6: Int64Array) -> tuple[Int64Array, list[Event]]:
+    """Which slots end now, their value per lot put into `value_e6`, and the events of it."""
     final = np.zeros(len(state.contracts), np.int64)
     events: list[Event] = []
-    for slot in state.contracts.listed():
+    for slot in state.contracts.closed():
         spec = state.contracts.specs[slot]
-        price_e8 = int(state.marks.mark_e8[slot])
-        alive = state.marks.index_state[spec.underlying] != IndexState.DEAD
-        if state.contracts.life[slot] == Life.CLOSED and alive:
-            settlement = state.marks.settlement_e8(spec.underlying, spec.expiry_ns)
-            price_e8 = _settlement_price(state, slot, settlement)
-            final[slot] = 1
-            state.contracts.life[slot] = Life.SETTLED
-            held = int((state.positions.instrument == slot).sum())
-            events.append(InstrumentSettled(slot, settlement, held))
-        value[slot] = value_per_lot_e6(spec, price_e8) if price_e8 > 0 else 0
-    return value, final, events
+        if state.marks.index_state[spec.underlying] == IndexState.DEAD:
+            continue
+        settlement = state.marks.settlement_e8(spec.underlying, spec.expiry_ns)
+        price_e8 = _settlement_price(state, slot, settlement)
+        value_e6[slot] = value_per_lot_e6(spec, price_e8) if price_e8 > 0 else 0
+        final[slot] = 1
+        state.contracts.set_life(slot, Life.SETTLED)
+        held = int((state.positions.instrument == slot).sum())
+        events.append(InstrumentSettled(slot, settlement, held))
+    return final, events
 
 
-def _post_rows(
+def _post(
     state: State,
     cause: PostingCause,
-    counter: House,
-    pool: Int64Array,
-    instrument: Int64Array,
-    amount: Int64Array,
+    house: House,
+    rows: Int64Array,
+    amount_minor: Int64Array | None = None,
 ) -> list[Event]:
-    """Post one amount per position row against a house pool, rows of zero left out."""
-    hit = amount.nonzero()[0]
-    if not len(hit):
+    """Post rows of (pool, currency, instrument, amount) against a house pool.
+
+    `amount_minor` stands for the amounts where they are others.
+    """
+    count = rows.shape[1]
+    if count == 0:
         return []
-    slots = instrument[hit]
-    against = np.full(len(hit), int(counter), np.int64)
-    currency = state.contracts.currency_column[slots]
-    return [state.ledger.post(cause, pool[hit], against, currency, slots, amount[hit])]
+    against = np.empty(count, np.int64)
+    against.fill(house)
+    amount = rows[3] if amount_minor is None else amount_minor
+    return [state.ledger.post(cause, rows[0], against, rows[1], rows[2], amount)]
 
 
-def _hold_gains(state: State, net: Int64Array) -> tuple[Gains, list[Event]]:
-    """Hold the winners' net gains until the cycle closes."""
-    pending = np.maximum(net, 0)
-    pool, money = pending.nonzero()
-    if not len(pool):
-        return Gains(pending), []
-    held = np.full(len(pool), int(House.VM_PENDING), np.int64)
-    nothing = np.full(len(pool), -1, np.int64)
-    event = state.ledger.post(
-        PostingCause.GAINS_HELD, pool, held, money, nothing, -pending[pool, money]
-    )
-    return Gains(pending), [event]
+def take_marks(
+    state: State, value_e6: Int64Array, elapsed_ns: int, crossed: int
+) -> tuple[Gains, list[Event]]:
+    """Pay everything up to the marks just taken; returns the gains still to be released.
 
-
-def take_marks(state: State, elapsed_ns: int, crossed: int) -> tuple[Gains, list[Event]]:
-    """Pay everything up to the marks just taken; returns the gains still to be released."""
+    `value_e6[slot]` is the value of one lot at its mark, in 10^-6 minor units.
+    """
     steps, events = _funding_steps(state, elapsed_ns, crossed)
-    value, final, settled = _prices(state)
-    positions, currency = state.positions, state.contracts.currency_column
-    pool, instrument = positions.pool, positions.instrument
-    scale = np.where(currency == USDC, USDC_STEP_PER_MINOR, COIN_STEP_PER_MINOR)
-    net = np.zeros((state.accounts.pools, state.ledger.currencies), np.int64)
-    margin, funding, exercise = _revalue_rows(
-        positions.table,
-        pool,
-        instrument,
-        value,
-        state.contracts.is_option,
-        final,
-        steps,
-        scale,
-        currency,
-        net,
+    final, settled = _settle_expired(state, value_e6)
+    positions, contracts = state.positions, state.contracts
+    pending = np.zeros((state.accounts.pools, state.ledger.currencies), np.int64)
+    margin, funding, exercise, gains = _revalue_rows(
+        positions.table, contracts.by_rank, value_e6, final, steps, contracts.payment_terms, pending
     )
     events += settled
-    at = (pool, instrument)
-    events += _post_rows(state, PostingCause.VARIATION_MARGIN, House.VM_PENDING, *at, margin)
-    if steps.any():
-        events += _post_rows(state, PostingCause.FUNDING, House.VM_PENDING, *at, funding)
-    if settled:
-        events += _post_rows(state, PostingCause.EXERCISE, House.CLEARING, *at, exercise)
-    gains, held = _hold_gains(state, net)
+    events += _post(state, PostingCause.VARIATION_MARGIN, House.VM_PENDING, margin)
+    events += _post(state, PostingCause.FUNDING, House.VM_PENDING, funding)
+    events += _post(state, PostingCause.EXERCISE, House.CLEARING, exercise)
+    events += _post(state, PostingCause.GAINS_HELD, House.VM_PENDING, gains, -gains[3])
     positions.drop_flat()
-    return gains, events + held
+    return Gains(pending, gains), events
 
 
 def release_gains(state: State, gains: Gains) -> list[Event]:
     """Step 10: pay the winners; what rounding left in the house's books goes to `rounding`."""
-    events: list[Event] = []
-    pool, money = gains.pending.nonzero()
-    if len(pool):
-        held = np.full(len(pool), int(House.VM_PENDING), np.int64)
-        nothing = np.full(len(pool), -1, np.int64)
-        amount = gains.pending[pool, money]
-        cause = PostingCause.GAINS_RELEASED
-        events.append(state.ledger.post(cause, pool, held, money, nothing, amount))
+    due = gains.pending[gains.rows[0], gains.rows[1]]
+    events = _post(state, PostingCause.GAINS_RELEASED, House.VM_PENDING, gains.rows, due)
     left = state.ledger.cash[: House.VM_PENDING + 1]  # clearing and vm_pending
     if left.any():
         for house, currency in zip(*(at.tolist() for at in left.nonzero()), strict=True):
@@ -226,5 +232,5 @@ def release_gains(state: State, gains: Gains) -> list[Event]:
 
 def warm_up() -> None:
     """Compile the kernels of this module."""
-    none = np.empty(0, np.int64)
-    _revalue_rows(np.empty((6, 0), np.int64), *(none,) * 8, np.empty((0, 1), np.int64))
+    one, grid = np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
+    _revalue_rows(np.zeros((6, 1), np.int64), one, one, one, one, np.ones((1, 3), np.int64), grid)

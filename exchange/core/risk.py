@@ -83,12 +83,23 @@ class Risk:
         self.matrix: ScenarioMatrix
         self.table: RiskTable
         self.value_e6: Int64Array
+        self.index_e8: Int64Array  # USD price x 10^8 of each currency
         self.pending: Int64Array = np.zeros((0, 0), np.int64)
         none = np.zeros(0, np.int64)
         self.equity, self.initial, self.maintenance = none, none, none
 
+    def value_lots(self) -> Int64Array:
+        """Value of one lot of each contract at its mark, in 10^-6 minor units; call first."""
+        contracts, mark_e8 = self.state.contracts, self.state.marks.mark_e8.tolist()
+        values = np.zeros(len(contracts), np.int64)
+        for slot in contracts.listed():
+            if mark_e8[slot] > 0:
+                values[slot] = value_per_lot_e6(contracts.specs[slot], mark_e8[slot])
+        self.value_e6 = values
+        return values
+
     def reprice(self) -> None:
-        """New scenario matrix and unit values at the marks; call when marks or listings change."""
+        """New scenario matrix at the marks; call when marks or listings change."""
         state = self.state
         contracts, marks = state.contracts, state.marks
         if self._listed != len(contracts):
@@ -99,11 +110,12 @@ class Risk:
         if any(state != IndexState.FRESH for state in marks.index_state):
             self._widen_stale()
         self.table = risk_table(state.venue.preset, contracts.columns, self.matrix, self.layout)
-        values = np.zeros(len(contracts), np.int64)
-        for slot in contracts.listed():
-            if marks.mark_e8[slot] > 0:
-                values[slot] = value_per_lot_e6(contracts.specs[slot], int(marks.mark_e8[slot]))
-        self.value_e6 = values
+        coins = [
+            int(e8)
+            for e8, u in zip(marks.index_e8, state.venue.underlyings, strict=True)
+            if u.is_collateral
+        ]
+        self.index_e8 = np.array([PRICE_SCALE, *coins], np.int64)
 
     def _widen_stale(self) -> None:
         """A stale index adds a part of notional to the initial margin of its contracts."""
@@ -119,12 +131,6 @@ class Risk:
                 self.matrix.naked_im_extra[slot] += extra
             else:
                 self.matrix.delta_one_im_extra[slot] += extra
-
-    def index_e8(self) -> Int64Array:
-        """USD price x 10^8 of each currency."""
-        marks, venue = self.state.marks, self.state.venue
-        coins = [int(marks.index_e8[u]) for u, s in enumerate(venue.underlyings) if s.is_collateral]
-        return np.array([PRICE_SCALE, *coins], np.int64)
 
     def cash(self) -> Int64Array:
         """Cash and unreleased gains per pool and currency."""
@@ -212,7 +218,7 @@ class Risk:
         needed = pool_requirements(self.table, self._all_columns(self._coin_columns(cash)))
         self.initial, self.maintenance = needed.initial_minor, needed.maintenance_minor
         self.worst_scenario = needed.worst_scenario
-        self.equity = equity(cash, self.option_values(), self.index_e8(), self.haircut_ppb)
+        self.equity = equity(cash, self.option_values(), self.index_e8, self.haircut_ppb)
 
     def revalue_pool(self, pool: int) -> None:
         """The same for one pool, after its cash or positions moved."""
@@ -235,7 +241,7 @@ class Risk:
             self.value_e6,
             options[:, USDC],
         )
-        return int(equity(self._cash_of(pool)[None, :], options, self.index_e8(), rates)[0])
+        return int(equity(self._cash_of(pool)[None, :], options, self.index_e8, rates)[0])
 
     def add_pools(self, count: int) -> None:
         """Room for pools opened since the last revaluation; they hold nothing."""

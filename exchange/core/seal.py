@@ -48,7 +48,7 @@ def _close_expired(state: State, time_ns: int) -> list[Event]:
     if not expired:
         return []
     for slot in expired:
-        state.contracts.life[slot] = Life.CLOSED
+        state.contracts.set_life(slot, Life.CLOSED)
         state.collars.printed(slot)
     instruments = state.orders.resting[ORDER_ID] >> INSTRUMENT_SHIFT
     return close_rows(state, np.isin(instruments, expired), DoneReason.INSTRUMENT_EXPIRED)

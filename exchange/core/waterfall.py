@@ -76,7 +76,7 @@ class Waterfall:
     def _convert_to_usdc(self, pool: int) -> None:
         """Exchange a defaulter's coins at the index, through `fx`; gains to come included."""
         state = self.state
-        index = self.risk.index_e8().tolist()
+        index = self.risk.index_e8.tolist()
         for currency in range(1, state.ledger.currencies):
             amount = state.ledger.balance(pool, currency) + int(self.gains.pending[pool, currency])
             if amount == 0:

@@ -194,7 +194,7 @@ class AccountView:
         if orders.shape[1] and state.venue.risk_gate:
             initial = engine.gate.requirement(pool, orders)[0]
         cash_row = np.ascontiguousarray(risk.cash()[pool : pool + 1])
-        whole = int(equity(cash_row, options, risk.index_e8(), risk.no_haircut)[0])
+        whole = int(equity(cash_row, options, risk.index_e8, risk.no_haircut)[0])
         return PoolFigures(
             whole, int(risk.equity[pool]), initial, int(risk.maintenance[pool]),
             options[0].tolist(),
@@ -247,7 +247,7 @@ class AccountView:
         cash = state.ledger.balance(state.accounts.pool_of[account], currency)
         pool = self._figures(account)
         is_open = state.marks.is_open
-        price_e8 = int(engine.risk.index_e8()[currency]) if is_open else E8
+        price_e8 = int(engine.risk.index_e8[currency]) if is_open else E8
         available = max(0, pool.equity_minor - pool.initial_minor)
         value = pool.option_minor[currency]
 

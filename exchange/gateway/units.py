@@ -96,10 +96,8 @@ def minor_of(currency: int, amount: Decimal) -> int:
     scale = minor_per_unit(currency)
     minor = multiple_of(amount, E8 // scale)
     if minor is None:
-        raise WireError(
-            11029, "invalid_arguments", {"reason": f"amount is finer than 10^-{decimals_of(currency)}",
-                                         "param": "amount"}
-        )  # fmt: skip
+        reason = f"amount is finer than 10^-{decimals_of(currency)}"
+        raise WireError(11029, "invalid_arguments", {"reason": reason, "param": "amount"})
     # Above a transfer's bound, which then refuses it, and still within 64 bits.
     return max(-MONEY_TOO_LARGE, min(minor, MONEY_TOO_LARGE))
 

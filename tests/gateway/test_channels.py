@@ -258,9 +258,9 @@ async def test_indices_are_told_under_either_name(market: SmallMarket) -> None:
 @pytest.mark.parametrize(
     "channel",
     ["", "book", "book.NO.raw", f"book.{PERPETUAL}", f"book.{PERPETUAL}.1s",
-     f"quote.{PERPETUAL}.raw", "batch.NO", "deribit_price_index.xyz_usdc", "user.orders", "user.orders.any.raw",
-     "user.orders.any.XYZ.raw", "user.orders.spot.any.raw", "user.portfolio.XYZ", "user.nothing",
-     f"trades.{PERPETUAL}.raw.raw", "x" * 128],
+     f"quote.{PERPETUAL}.raw", "batch.NO", "deribit_price_index.xyz_usdc", "user.orders",
+     "user.orders.any.raw", "user.orders.any.XYZ.raw", "user.orders.spot.any.raw",
+     "user.portfolio.XYZ", "user.nothing", f"trades.{PERPETUAL}.raw.raw", "x" * 128],
 )  # fmt: skip
 async def test_a_channel_that_is_not_there_is_left_out(market: SmallMarket, channel: str) -> None:
     accepted = await market.ask(

@@ -78,15 +78,15 @@ async def test_an_inverse_contract_is_traded_in_dollars_and_settles_in_coin(
     )
     (trade,) = found["trades"]
     assert trade["fee_currency"] == "BTC"
-    assert trade["fee"] == 0.000003  # 3 basis points of 0.01 BTC
+    assert trade["fee"] == pytest.approx(0.000003, abs=1e-8)  # 3 basis points of 0.01 BTC
     market.close_batch(130_000, *INDEX[1:])
     position = await market.ask(market.ann, "private/get_position", instrument_name=INVERSE)
     assert position["size"] == 1170.0
-    assert position["average_price"] == pytest.approx(117_000, abs=0.01)
+    assert position["average_price"] == pytest.approx(117_000, rel=2e-6)  # to the satoshi
     assert position["size_currency"] == pytest.approx(1170 / 130_000)
     assert position["floating_profit_loss"] == pytest.approx(0.01 - 0.009, abs=2e-8)
     summary = await market.ask(market.ann, "private/get_account_summary", currency="BTC")
-    assert summary["balance"] == pytest.approx(2.001 - 0.000003, abs=2e-8)
+    assert summary["balance"] == pytest.approx(2.001 - trade["fee"], abs=2e-8)
     assert summary["equity"] == summary["balance"]
     in_usdc = await market.ask(market.ann, "private/get_account_summary", currency="USDC")
     assert in_usdc["initial_margin"] == pytest.approx(summary["initial_margin"] * 130_000)

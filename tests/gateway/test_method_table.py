@@ -54,7 +54,7 @@ async def test_the_example_of_every_channel_is_accepted_and_told() -> None:
     assert accepted == channels
     await market.ask(market.bob, "private/deposit", currency="USDC", amount=1_000_000)
     await market.buy(market.ann, 0.1, 100_000)
-    await market.sell(market.bob, 0.05, 100_000)
+    await market.sell(market.bob, 0.099, 100_000)
     market.close_batch()
     for price in range(99_000, 90_000, -1000):
         market.close_batch(price)

@@ -1,0 +1,151 @@
+"""The demo's composition: a story's venue, journal, engine, gateway and crowd on simulated time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+
+from clients.crowd import Crowd, CrowdReport, Mix, build_crowd, run
+from clients.memory import connector
+from exchange.cli.tally import Tally
+from exchange.clock import SimulatedClock
+from exchange.core.commands import OpenAccount
+from exchange.core.engine import Engine
+from exchange.core.venue import Venue, VenueError
+from exchange.coverage import require_coverage
+from exchange.cycle_driver import CycleDriver
+from exchange.feed import PathFeed
+from exchange.gateway.dispatch import Dispatcher
+from exchange.gateway.memory import MemoryConnection, MemoryHub
+from exchange.marker import Marker
+from exchange.sequencer import Sequencer
+from exchange.storage.recovery import create_store
+from exchange.storage.snapshot import Snapshot, snapshots_path, write_snapshot
+from exchange.venues import load_venue, resolved
+from replays.story import Story, index_paths
+
+SNAPSHOT_CYCLES = 100
+ROUNDS_MAX = 20_000  # turns of the event loop that a batch waits for its bots
+
+AfterCycle = Callable[[], Awaitable[None]]
+
+
+def story_venue(story: Story, name_or_path: str | None = None) -> Venue:
+    """The venue of a story: its opening, interval, opening prices and the house's money.
+
+    Raises `VenueError` where the story has no path for one of the venue's underlyings, or the
+    coverage over the horizon is too thin.
+    """
+    base = load_venue(name_or_path or story.venue, interval_s=story.interval_s)
+    prices = {path.name: path.knots[0][1] for path in story.paths}
+    names = [spec.name for spec in base.underlyings]
+    if names != list(prices):
+        raise VenueError(
+            f"venue {base.name} needs the indices {', '.join(names)} in this order; "
+            f"story {story.name} has {', '.join(prices)}"
+        )
+    venue = msgspec.structs.replace(
+        base,
+        opening_time_ns=story.opening_ns,
+        underlyings=tuple(
+            msgspec.structs.replace(spec, opening_index_e8=prices[spec.name])
+            for spec in base.underlyings
+        ),
+        default=msgspec.structs.replace(
+            base.default,
+            fund_minor=story.insurance_minor,
+            venue_capital_minor=story.venue_capital_minor,
+        ),
+    )
+    venue = resolved(venue)
+    require_coverage(venue)
+    return venue
+
+
+def story_crowd(story: Story, seed: int) -> Crowd:
+    """The bots of a story."""
+    money = {key: Decimal(minor) / 10**6 for key, minor in story.money_minor.items()}
+    currencies = tuple(path.name for path in story.paths)
+    return build_crowd(Mix(**story.crowd, **money), seed, currencies)
+
+
+class DemoMarket:
+    """One run of a story, journaled; `play` drives it, `close` must follow."""
+
+    def __init__(self, story: Story, venue: Venue, seed: int, journal: Path) -> None:
+        """Create the journal and open the market (cycle 0)."""
+        self.story, self.venue = story, venue
+        self.crowd = story_crowd(story, seed)
+        self.journal, self.watermark = create_store(journal)
+        try:
+            self.engine = Engine()
+            self.clock = SimulatedClock(venue.opening_time_ns)
+            self.sequencer = Sequencer(self.engine, self.journal, self.clock)
+            self.tally = Tally(self.engine)
+            self.hub = MemoryHub(Dispatcher(self.sequencer))
+            self.sequencer.listeners.append(self.tally.take)
+            marker = Marker(PathFeed(index_paths(story, seed)))
+            self.driver = CycleDriver(self.sequencer, marker)
+            self.driver.open(venue, seed)
+        except BaseException:
+            self.close()
+            raise
+
+    def join(self, name: str) -> MemoryConnection:
+        """Open an account of this name, and connect to it."""
+        self.sequencer.submit(OpenAccount, name)
+        self.sequencer.flush()
+        return self.hub.connect(name)
+
+    async def play(self, cycles: int, after_cycle: AfterCycle | None = None) -> CrowdReport:
+        """Let the crowd trade for `cycles` batches; `after_cycle` runs after each.
+
+        A batch closes when every bot is ready, or after `ROUNDS_MAX` rounds. Raises what stops a
+        bot or the venue; the journal then still holds all that was acknowledged.
+        """
+        running = asyncio.create_task(run(self.crowd, connector(self.join)))
+        try:
+            for _ in range(cycles):
+                await self.hub.all_ready(ROUNDS_MAX, sessions=len(self.crowd.bots))
+                if running.done():
+                    break  # a bot failed; the report says how
+                await self.clock.sleep_until(self.clock.now_ns() + self.venue.interval_ns)
+                self.driver.close_batch()
+                self._secure()
+                if after_cycle is not None:
+                    await after_cycle()
+            self._disconnect()
+            return await running
+        finally:
+            self._disconnect()
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(running, return_exceptions=True)
+
+    def _disconnect(self) -> None:
+        for connection in list(self.hub.connections):
+            connection.close()
+
+    def _secure(self) -> None:
+        """Per cycle the watermark and the log's folding, now and then a snapshot."""
+        self.watermark.write(*self.journal.head)
+        self.journal.checkpoint()
+        if self.engine.cycle % SNAPSHOT_CYCLES == 0:
+            head, engine = self.journal.head, self.engine
+            snapshot = Snapshot(
+                head.sequence, head.chain, engine.state_hash(), engine.snapshot()
+            )  # fmt: skip
+            write_snapshot(snapshots_path(self.journal.path), snapshot)
+
+    def close(self) -> None:
+        """Journal the last cycle's hash and close the files."""
+        sequencer = getattr(self, "sequencer", None)
+        if sequencer is not None and sequencer.stopped is None:
+            sequencer.write_note()
+            self.watermark.write(*self.journal.head)
+        self.journal.close()
