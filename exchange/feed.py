@@ -87,8 +87,8 @@ def read_feed(path: Path, names: list[str]) -> PathFeed:
                     exact = price * 10**8
                 except InvalidOperation:
                     raise FeedError(f"{where}: {name} is no number") from None
-                if not exact.is_finite() or exact <= 0:
-                    raise FeedError(f"{where}: {name} must be a positive price")
+                if not exact.is_finite() or exact < 1:
+                    raise FeedError(f"{where}: {name} must be a price of at least 0.00000001")
                 paths[index].append((time_ns, int(exact)))
     if not paths or not paths[0]:
         raise FeedError(f"{path}: no rows")

@@ -174,7 +174,8 @@ class Marker:
                 remembered.volatility_e9.get((unit, expiry_ns, strike), default)
                 for strike in ordered
             )
-            forward = readings[unit].price_e8
+            bound = state.venue.underlyings[unit].price_e8_max
+            forward = min(readings[unit].price_e8, bound)
             marks.append(ExpiryMark(unit, expiry_ns, forward, 0, ordered, volatilities))
         return tuple(marks)
 

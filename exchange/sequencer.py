@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from exchange.clock import Clock
@@ -21,6 +22,7 @@ from exchange.core.state import Phase
 
 Entry = tuple[int, str, bytes]  # time_ns, kind, payload
 Listener = Callable[[Command, list[Event]], None]
+Request = tuple[type[CommandBase], tuple[object, ...], asyncio.Future[list[Event]]]
 STATE_HASH = "StateHash"
 BATCH_COMMANDS_MAX = 4096
 
@@ -43,10 +45,8 @@ class Sequencer:
     def __init__(self, engine: Engine, log: DurableLog | None, clock: Clock) -> None:
         self.engine, self.log, self.clock = engine, log, clock
         self.listeners: list[Listener] = []
-        self.stopped: Exception | None = None
-        self._waiting: deque[
-            tuple[type[CommandBase], tuple[object, ...], asyncio.Future[list[Event]]]
-        ] = deque()
+        self.stopped: BaseException | None = None
+        self._waiting: deque[Request] = deque()
         self._wake = asyncio.Event()
         self._note: Entry | None = None
 
@@ -72,10 +72,8 @@ class Sequencer:
             commands = [kind(now, *fields) for kind, fields, _ in taken]  # type: ignore[arg-type]
             try:
                 results = self.commit(commands)  # type: ignore[arg-type]
-            except Exception as error:
-                for _, _, future in taken:
-                    if not future.done():
-                        future.set_exception(SequencerStopped(str(error)))
+            except BaseException as error:
+                self._fail([*taken, *self._waiting], error)
                 raise
             for (_, _, future), events in zip(taken, results, strict=True):
                 if not future.done():
@@ -83,6 +81,13 @@ class Sequencer:
             total += len(taken)
         self._wake.clear()
         return total
+
+    def _fail(self, requests: list[Request], error: BaseException) -> None:
+        """Nobody learns whether his request was done: only recovery can tell."""
+        self._waiting.clear()
+        for _, _, future in requests:
+            if not future.done():
+                future.set_exception(SequencerStopped(str(error)))
 
     async def run(self) -> None:
         """Flush whenever something waits, until cancelled."""
@@ -104,19 +109,26 @@ class Sequencer:
             entries = [(command.time_ns, *encode_command(command)) for command in commands]
             if self._note is not None:
                 entries.insert(0, self._note)
-            try:
+            with self._fail_stop():
                 self.log.append(entries)
-            except BaseException as error:
-                self.stopped = error if isinstance(error, Exception) else RuntimeError("stopped")
-                raise
             self._note = None
         results = []
-        for command in commands:
-            events = self.engine.apply(command)
-            results.append(events)
-            for listener in self.listeners:
-                listener(command, events)
+        with self._fail_stop():
+            for command in commands:
+                events = self.engine.apply(command)
+                results.append(events)
+                for listener in self.listeners:
+                    listener(command, events)
         return results
+
+    @contextmanager
+    def _fail_stop(self) -> Iterator[None]:
+        """Whatever goes wrong inside stops the sequencer for good."""
+        try:
+            yield
+        except BaseException as error:
+            self.stopped = error
+            raise
 
     def seal_and_uncross(self) -> list[Event]:
         """Close the running batch and clear it; requests wait from here on."""

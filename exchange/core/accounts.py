@@ -21,12 +21,13 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class LiquidationOrder(msgspec.Struct):
-    """One order of a case in the running batch: what the position was, what is to be traded."""
+    """One order of a case in the running batch, the fee on all of it, and what it filled."""
 
+    order_id: int
     instrument: int
-    lots_before: int
     quantity_lots: int
     fee_minor: int
+    filled_lots: int = 0
 
 
 class LiquidationCase(msgspec.Struct):

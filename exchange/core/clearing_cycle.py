@@ -10,7 +10,7 @@ from __future__ import annotations
 from exchange.core.commands import Revalue, Seal, Uncross
 from exchange.core.events import CycleClosed, Event, PositionsRevalued
 from exchange.core.ledger import HOUSE_POOLS, House
-from exchange.core.liquidation import advance_cases, margin_calls, unwind_fund
+from exchange.core.liquidation import advance_cases, margin_calls, note_fills, unwind_fund
 from exchange.core.revalue import release_gains, take_marks
 from exchange.core.risk import Risk
 from exchange.core.risk_gate import RiskGate
@@ -37,6 +37,7 @@ def run_uncross(state: State, command: Uncross) -> list[Event]:
     check(state.phase == Phase.SEALED, "a batch is uncrossed after its seal")
     check(command.batch == state.batch, "the batch that is uncrossed is the sealed one")
     events = uncross(state)
+    note_fills(state, events)
     state.phase = Phase.UNCROSSED
     return events
 
@@ -61,7 +62,8 @@ def run_revalue(state: State, risk: Risk, gate: RiskGate, command: Revalue) -> l
     events += margin_calls(state, risk)
     to_waterfall, steps = advance_cases(state, risk)
     events += steps
-    events += Waterfall(state, risk, gains).run(to_waterfall) if to_waterfall else []
+    if to_waterfall or risk.equity[House.INSURANCE] < 0:
+        events += Waterfall(state, risk, gains).run(to_waterfall)
     events += unwind_fund(state, risk)
     events += release_gains(state, gains)
     gains.pending[:] = 0  # now cash: equity is what it was
@@ -77,7 +79,9 @@ def run_revalue(state: State, risk: Risk, gate: RiskGate, command: Revalue) -> l
 def _close(state: State, risk: Risk, gate: RiskGate, command: Revalue) -> list[Event]:
     """Step 10: the books balance, the laws hold, the state has a hash."""
     state.validate()
-    state.accounts.withdrawals_frozen = bool((risk.equity[HOUSE_POOLS:] < 0).any())
+    fund_short = int(risk.equity[House.INSURANCE]) < 0
+    user_short = bool((risk.equity[HOUSE_POOLS:] < 0).any())
+    state.accounts.withdrawals_frozen = fund_short or user_short
     for house in (House.VENUE_CAPITAL, House.DEFAULT_FUND, House.BONDS, House.FEES):
         check(state.ledger.balance(house, USDC) >= 0, f"{house.name} is never below zero")
     state.client_orders.close_cycle()

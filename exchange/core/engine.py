@@ -82,12 +82,12 @@ class Engine:
     @property
     def cycle(self) -> int:
         """The last finished cycle; -1 before the first."""
-        return self.state.cycle
+        return -1 if self._state is None else self._state.cycle
 
     @property
     def last_state_hash(self) -> bytes:
-        """Digest of the state at the end of the last cycle."""
-        return self.state.last_hash
+        """Digest of the state at the end of the last cycle; zeros before the first."""
+        return bytes(32) if self._state is None else self._state.last_hash
 
     def state_hash(self) -> bytes:
         """Digest of the state as it is now."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from exchange.core.accounts import LiquidationCase, LiquidationOrder
 from exchange.core.book_of_pool import slices_of, terms_of
-from exchange.core.events import CallChanged, Event, LiquidationStep
+from exchange.core.events import CallChanged, Event, Filled, LiquidationStep
 from exchange.core.ledger import HOUSE_POOLS, House
 from exchange.core.orders import FLAGS, IMMEDIATE, LIQUIDATION, POOL, REDUCE_ONLY
 from exchange.core.reject_reason import DoneReason, PostingCause
@@ -76,7 +76,7 @@ def cancel_orders(state: State, pool: int, keep_reducing: bool) -> list[Event]:
     return close_rows(state, mine, DoneReason.LIQUIDATION)
 
 
-def place_house_order(state: State, pool: int, slot: int, lots: int, price_ticks: int) -> None:
+def place_house_order(state: State, pool: int, slot: int, lots: int, price_ticks: int) -> int:
     """Enter a liquidation order (signed lots) into the batch that opens when this cycle ends."""
     owner = state.accounts.owner_of[pool]
     sequence = state.orders.next_sequence
@@ -84,7 +84,7 @@ def place_house_order(state: State, pool: int, slot: int, lots: int, price_ticks
         sequence = state.accounts.next_own_sequence(owner)
     bound = state.contracts.price_max[slot]
     price = max(1, min(price_ticks, bound))
-    state.orders.append(
+    return state.orders.append(
         slot,
         pool,
         1 if lots > 0 else -1,
@@ -96,12 +96,27 @@ def place_house_order(state: State, pool: int, slot: int, lots: int, price_ticks
     )
 
 
+def note_fills(state: State, events: list[Event]) -> None:
+    """Remember what the auction filled of each case's orders."""
+    waiting = {
+        order.order_id: order for case in state.accounts.cases.values() for order in case.orders
+    }
+    if not waiting:
+        return
+    for event in events:
+        if isinstance(event, Filled):
+            for order_id, lots in zip(
+                event.order_id.tolist(), event.quantity_lots.tolist(), strict=True
+            ):
+                if order_id in waiting:
+                    waiting[order_id].filled_lots += lots
+
+
 def _charge_fills(state: State, risk: Risk, case: LiquidationCase) -> list[Event]:
     """Charge the liquidation fee on what the last batch filled, never beyond the equity."""
     events: list[Event] = []
     for order in case.orders:
-        held = state.positions.lots_of(case.pool, order.instrument)
-        filled = min(abs(held - order.lots_before), abs(order.quantity_lots))
+        filled = order.filled_lots
         if filled == 0:
             continue
         fee = order.fee_minor * filled // abs(order.quantity_lots)
@@ -148,11 +163,10 @@ def _offer(state: State, risk: Risk, case: LiquidationCase) -> list[Event] | Non
         return None
     events: list[Event] = []
     for plan in plans:
-        before = state.positions.lots_of(pool, plan.instrument)
         price = plan.prices.fillable_ticks
-        place_house_order(state, pool, plan.instrument, plan.quantity_lots, price)
+        order_id = place_house_order(state, pool, plan.instrument, plan.quantity_lots, price)
         case.orders.append(
-            LiquidationOrder(plan.instrument, before, plan.quantity_lots, plan.fee_minor)
+            LiquidationOrder(order_id, plan.instrument, plan.quantity_lots, plan.fee_minor)
         )
         events.append(LiquidationStep(pool, "offered", plan.instrument, plan.quantity_lots, price))
     case.public_attempts += 1

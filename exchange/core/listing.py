@@ -9,7 +9,7 @@ from exchange.core.commands import Halt, ListInstruments
 from exchange.core.contracts import Life
 from exchange.core.events import Event, InstrumentHalted, InstrumentsListed, Rejected
 from exchange.core.reject_reason import RejectReason
-from exchange.core.venue import VenueError, validate_instrument
+from exchange.core.venue import VenueError, validate_instrument, validate_together
 
 if TYPE_CHECKING:
     from exchange.core.engine import Engine
@@ -26,10 +26,12 @@ def list_instruments(engine: Engine, command: ListInstruments) -> list[Event]:
     if len(contracts) + len(names) > limits.INSTRUMENTS_MAX:
         return [Rejected(RejectReason.INSTRUMENT_INVALID, "no room for more contracts")]
     try:
+        trading = [contracts.specs[slot] for slot in contracts.listed()]
         for spec in command.specs:
             validate_instrument(state.venue, spec)
             if spec.expiry_ns <= command.time_ns:
                 raise VenueError(f"instrument {spec.name}: already expired")
+        validate_together(state.venue, [*trading, *command.specs])
     except VenueError as error:
         return [Rejected(RejectReason.INSTRUMENT_INVALID, str(error))]
     ranks_before = contracts.by_rank

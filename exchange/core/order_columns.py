@@ -25,6 +25,9 @@ from exchange.core.orders import (
     PRICE_TICKS,
     SEQUENCE_MASK,
 )
+from exchange.core.orders import SIDE as ORDER_SIDE
+from exchange.core.positions import KEY, RANK_BITS, RANK_MASK
+from exchange.core.positions import LOTS as POSITION_LOTS
 from exchange.core.reject_reason import RejectReason
 from exchange.core.state import State
 from margin.invariant import Int64Array, check
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 # Fields of one row of the command.
 ACCOUNT, INSTRUMENT, SIDE, PRICE, LOTS, IMMEDIATE_OR_CANCEL, TARGET = range(7)
 FIELDS = 7
+# Up to so many pools x contracts the compiled entry counts what each may come to hold.
+TALLIES_MAX = 2**22
 
 _BITS = limits.ORDER_SEQUENCE_BITS
 _ACCOUNT_UNKNOWN = int(RejectReason.ACCOUNT_UNKNOWN)
@@ -43,6 +48,7 @@ _PRICE_NOT_POSITIVE = int(RejectReason.PRICE_NOT_POSITIVE)
 _PRICE_TOO_HIGH = int(RejectReason.PRICE_TOO_HIGH)
 _QUANTITY_NOT_POSITIVE = int(RejectReason.QUANTITY_NOT_POSITIVE)
 _QUANTITY_TOO_LARGE = int(RejectReason.QUANTITY_TOO_LARGE)
+_POSITION_LIMIT = int(RejectReason.POSITION_LIMIT)
 _ORDER_UNKNOWN = int(RejectReason.ORDER_UNKNOWN)
 _ORDER_NOT_OPEN = int(RejectReason.ORDER_NOT_OPEN)
 _ORDER_NOT_OWNED = int(RejectReason.ORDER_NOT_OWNED)
@@ -88,6 +94,30 @@ def _refusal(
 
 
 @njit(cache=True)
+def _committed(
+    positions: Int64Array,
+    by_rank: Int64Array,
+    resting: Int64Array,
+    incoming: Int64Array,
+    pools: int,
+) -> Int64Array:
+    """Lots that each pool may come to hold, [pool, slot, long or short]: position and orders."""
+    lots = np.zeros((pools, len(by_rank), 2), np.int64)
+    for row in range(positions.shape[1]):
+        slot = by_rank[positions[KEY, row] & RANK_MASK]
+        held = positions[POSITION_LOTS, row]
+        lots[positions[KEY, row] >> RANK_BITS, slot, 0 if held > 0 else 1] += abs(held)
+    for row in range(resting.shape[1]):
+        side = 0 if resting[ORDER_SIDE, row] > 0 else 1
+        lots[resting[POOL, row], resting[ORDER_ID, row] >> _BITS, side] += resting[OPEN_LOTS, row]
+    for row in range(incoming.shape[0]):
+        side = 0 if incoming[row, ORDER_SIDE] > 0 else 1
+        slot = incoming[row, ORDER_ID] >> _BITS
+        lots[incoming[row, POOL], slot, side] += incoming[row, OPEN_LOTS]
+    return lots
+
+
+@njit(cache=True)
 def _enter(
     rows: Int64Array,
     resting: Int64Array,
@@ -101,6 +131,7 @@ def _enter(
     slot_reason: Int64Array,
     price_max: Int64Array,
     lots_max: Int64Array,
+    committed: Int64Array,
     order_ids: Int64Array,
     reasons: Int64Array,
 ) -> int:
@@ -112,7 +143,13 @@ def _enter(
             reasons[row] = _refusal(rows, row, slot_reason, price_max, lots_max, len(pool_of))
             if reasons[row] != 0:
                 continue
-            account = rows[ACCOUNT, row]
+            account, slot = rows[ACCOUNT, row], rows[INSTRUMENT, row]
+            side = 0 if rows[SIDE, row] > 0 else 1
+            held = committed[pool_of[account], slot, side] + rows[LOTS, row]
+            if held > lots_max[slot]:
+                reasons[row] = _POSITION_LIMIT
+                continue
+            committed[pool_of[account], slot, side] = held
             own_sequence[account] += 1
             flags = MARKET if rows[PRICE, row] == 0 else 0
             if rows[IMMEDIATE_OR_CANCEL, row] != 0:
@@ -139,6 +176,9 @@ def _enter(
         sequence = target & SEQUENCE_MASK
         if sequence <= 0 or sequence >= next_sequence + count:
             reasons[row] = _ORDER_UNKNOWN
+            continue
+        if rows[LOTS, row] <= 0:
+            reasons[row] = _QUANTITY_NOT_POSITIVE
             continue
         account = rows[ACCOUNT, row]
         pool = pool_of[account] if 0 <= account < len(pool_of) else -1
@@ -171,6 +211,9 @@ def _apply_compiled(state: State, rows: Int64Array) -> ColumnsApplied:
     reasons = np.zeros(rows.shape[1], np.int64)
     entered = np.empty((rows.shape[1], COLUMNS), np.int64)
     buffer = np.frombuffer(orders.incoming, np.int64).reshape(-1, COLUMNS)
+    committed = _committed(
+        state.positions.table, contracts.by_rank, orders.resting, buffer, state.accounts.pools
+    )
     count = _enter(
         rows,
         orders.resting,
@@ -184,6 +227,7 @@ def _apply_compiled(state: State, rows: Int64Array) -> ColumnsApplied:
         np.array(slot_reason, np.int64),
         contracts.price_max_column,
         contracts.lots_max_column,
+        committed,
         order_ids,
         reasons,
     )
@@ -207,6 +251,9 @@ def _apply_one_by_one(engine: Engine, rows: Int64Array, time_ns: int) -> Columns
             )
             order_ids[row] = order_id
             found = state.orders.find(order_id) if order_id > 0 else None
+            if found and lots <= 0:
+                reasons[row] = int(RejectReason.QUANTITY_NOT_POSITIVE)
+                continue
             left = found[OPEN_LOTS] - lots if found else 0
             if found and left > 0:
                 change = EditOrder(time_ns, account, order_id, found[PRICE_TICKS], left)
@@ -225,29 +272,18 @@ def apply_columns(engine: Engine, command: OrderColumns) -> list[Event]:
     flat = np.frombuffer(command.columns, np.int64)
     check(len(flat) == FIELDS * command.rows, "columns hold `rows` rows")
     rows = flat.reshape(FIELDS, command.rows)
-    if engine.state.venue.risk_gate:
+    state = engine.state
+    fits = state.accounts.pools * len(state.contracts) <= TALLIES_MAX
+    if state.venue.risk_gate or not fits:
         return [_apply_one_by_one(engine, rows, command.time_ns)]
-    return [_apply_compiled(engine.state, rows)]
+    return [_apply_compiled(state, rows)]
 
 
 def warm_up() -> None:
     """Compile the kernels of this module."""
-    one = np.zeros(1, np.int64)
+    one, keys = np.zeros(1, np.int64), np.zeros((6, 0), np.int64)
     rows = np.frombuffer(bytes(8 * FIELDS), np.int64).reshape(FIELDS, 1)
-    table = np.zeros((1, COLUMNS), np.int64)
-    _enter(
-        rows,
-        np.empty((COLUMNS, 0), np.int64),
-        table,
-        table,
-        1,
-        1,
-        0,
-        one,
-        one,
-        one,
-        one,
-        one,
-        one.copy(),
-        one.copy(),
-    )
+    resting, table = np.empty((COLUMNS, 0), np.int64), np.zeros((1, COLUMNS), np.int64)
+    tallies = _committed(keys, one, resting, table, 1)
+    after = (one, one, one, one, one, tallies, one.copy(), one.copy())
+    _enter(rows, resting, table, table, 1, 1, 0, *after)

@@ -143,7 +143,7 @@ def cancel_all(engine: Engine, command: CancelAll) -> list[Event]:
     state = engine.state
     if not 0 <= command.account < len(state.accounts.names):
         return [Rejected(RejectReason.ACCOUNT_UNKNOWN)]
-    if command.instrument >= len(state.contracts):
+    if not -1 <= command.instrument < len(state.contracts):
         return [Rejected(RejectReason.INSTRUMENT_UNKNOWN)]
     rows = state.orders.of_pool(state.accounts.pool_of[command.account])
     wanted = (rows[FLAGS] & LIQUIDATION) == 0

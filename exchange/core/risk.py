@@ -19,7 +19,7 @@ from exchange.core.positions import KEY, LOTS, RANK_MASK
 from exchange.core.state import State
 from exchange.core.venue import USDC, lot_notional_minor
 from margin.fixed_point import PRICE_SCALE, mul_div_floor
-from margin.invariant import Int64Array
+from margin.invariant import Int64Array, check
 from margin.portfolio import Positions as PositionColumns
 from margin.requirement import (
     OpenOrders,
@@ -263,12 +263,17 @@ class Risk:
         return int(needed.initial_minor[0]), int(needed.maintenance_minor[0])
 
     def requirements(self, pool: int) -> Callable[[Sequence[int]], tuple[int, int]]:
-        """(initial, maintenance) of a pool as a function of its positions' lots, in row order."""
+        """(initial, maintenance) of a pool as a function of its positions' lots (those not 0)."""
         columns = self.columns_of(pool)
         coins = columns.coin_minor[0]
-        return lambda lots: requirement_with_orders(
-            self.table, columns.instrument, np.array(lots, np.int64), coins, NO_ORDERS
-        )
+        instruments = columns.instrument[columns.quantity_lots != 0]
+
+        def requirement(lots: Sequence[int]) -> tuple[int, int]:
+            check(len(lots) == len(instruments), "one quantity for each position")
+            held = np.array(lots, np.int64)
+            return requirement_with_orders(self.table, instruments, held, coins, NO_ORDERS)
+
+        return requirement
 
     def maintenance_with(self, pool: int, added: dict[int, int]) -> int:
         """Maintenance margin of a pool if it also held `added` (instrument slot -> signed lots)."""

@@ -32,7 +32,6 @@ from exchange.core.orders import (
 from exchange.core.reject_reason import RejectReason
 from exchange.core.risk import Risk
 from exchange.core.state import State
-from exchange.core.venue import USDC
 from margin.invariant import Int64Array
 from margin.requirement import OpenOrders, requirement_with_orders
 
@@ -193,14 +192,11 @@ class RiskGate:
     def covers_withdrawal(self, pool: int, currency: int, amount_minor: int) -> bool:
         """Whether a pool, its open orders included, stays covered after paying this out."""
         risk = self.risk
-        before = risk.cash()
         ledger = self.state.ledger.cash
         ledger[pool, currency] -= amount_minor
         risk.revalue_pool(pool)
         needed, fees = self.requirement(pool, self.state.orders.of_pool(pool))
-        enough = int(risk.equity[pool]) - fees >= needed and (
-            currency != USDC or int(before[pool, USDC]) >= amount_minor
-        )
+        enough = int(risk.equity[pool]) - fees >= needed
         ledger[pool, currency] += amount_minor
         risk.revalue_pool(pool)
         return enough

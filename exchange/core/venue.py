@@ -6,6 +6,8 @@ journal record, so that a replay reads the journal and nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from exchange.core import limits
@@ -207,6 +209,8 @@ def validate_instrument(venue: Venue, spec: InstrumentSpec) -> None:
     require(0 <= spec.underlying < len(venue.underlyings), f"{at}: unknown underlying")
     require(spec.kind in FUTURE_KINDS + OPTION_KINDS, f"{at}: unknown kind {spec.kind}")
     require(spec.tick_e8 > 0 and spec.lot_e8 > 0, f"{at}: tick and lot must be positive")
+    price_max = venue.underlyings[spec.underlying].price_e8_max
+    require(spec.tick_e8 <= price_max, f"{at}: its tick is above the highest price")
     if spec.kind == INVERSE:
         require(venue.coin_of(spec.underlying) > 0, f"{at}: inverse, but its coin is no collateral")
         exact = spec.lot_e8 % E8_PER_MINOR == 0
@@ -215,9 +219,27 @@ def validate_instrument(venue: Venue, spec: InstrumentSpec) -> None:
     require(exact, f"{at}: one tick of one lot must be a whole number of minor units (10^-6 USDC)")
     require(position_lots_max(venue, spec) > 0, f"{at}: one lot exceeds the largest position")
     if spec.kind in OPTION_KINDS:
-        require(
-            spec.strike_e8 > 0 and spec.expiry_ns < NEVER_NS, f"{at}: needs a strike and an expiry"
-        )
+        require(0 < spec.strike_e8 <= price_max, f"{at}: its strike is out of bounds")
+        require(spec.expiry_ns < NEVER_NS, f"{at}: an option needs an expiry")
+    else:
+        require(spec.strike_e8 == 0, f"{at}: only an option has a strike")
+
+
+def validate_together(venue: Venue, specs: Sequence[InstrumentSpec]) -> None:
+    """Raise `VenueError` where contracts that trade together break a bound or do not fit.
+
+    Options of one strike must share a lot, since their naked shorts are counted in lots.
+    """
+    lot_of: dict[tuple[int, int, int], int] = {}
+    for spec in specs:
+        if spec.kind in OPTION_KINDS:
+            strike = (spec.underlying, spec.expiry_ns, spec.strike_e8)
+            same = lot_of.setdefault(strike, spec.lot_e8) == spec.lot_e8
+            require(same, f"instrument {spec.name}: options of one strike must share a lot")
+    for number, underlying in enumerate(venue.underlyings):
+        count = sum(spec.underlying == number for spec in specs)
+        most = limits.INSTRUMENTS_PER_UNIT_MAX
+        require(count <= most, f"underlying {underlying.name}: more than {most} contracts")
 
 
 def validate(venue: Venue) -> None:
@@ -239,6 +261,7 @@ def validate(venue: Venue) -> None:
     require(len(set(listed)) == len(listed), "instruments must have different names")
     for spec in venue.instruments:
         validate_instrument(venue, spec)
+    validate_together(venue, venue.instruments)
     require(venue.disclosure in ("opaque", "outstanding"), "disclosure is opaque or outstanding")
     require(venue.collar.band_ppb >= 0, "collar band must not be negative")
     require(venue.collar.widen_ppb >= 10**9, "the collar widens: its factor is at least 1")

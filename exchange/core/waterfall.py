@@ -51,7 +51,8 @@ class Waterfall:
 
         A round empties every pool it works out, so no more rounds than pools are possible.
         """
-        waiting = list(pools)
+        waiting = self._with_fund(list(pools))
+        emptied: list[int] = []
         for _ in range(self.state.accounts.pools):
             if not waiting:
                 break
@@ -62,10 +63,19 @@ class Waterfall:
             for pool in waiting:
                 self._work_out(pool)
                 self.state.accounts.cases.pop(pool, None)
+            emptied += waiting
             self.risk.revalue()
-            waiting = [pool for pool in self._below_zero() if slices_of(self.state, pool)]
+            waiting = [
+                pool
+                for pool in self._below_zero()
+                if pool not in emptied or slices_of(self.state, pool)
+            ]
         check(not waiting, "the waterfall ends")
         return self.events
+
+    def _with_fund(self, pools: list[int]) -> list[int]:
+        fund = int(House.INSURANCE)
+        return [*pools, fund] if fund in self._below_zero() else pools
 
     def _below_zero(self) -> list[int]:
         """Margined pools with negative equity whose marks are fresh enough to act on."""

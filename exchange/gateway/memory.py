@@ -71,6 +71,9 @@ class MemoryConnection:
         self._serving.pop(task, None)
         error = None if task.cancelled() else task.exception()
         if error is not None:
+            task.get_loop().call_exception_handler(
+                {"message": "a request failed inside the venue", "exception": error, "task": task}
+            )
             self._close(f"the venue failed: {error!r}")
 
     async def receive(self) -> bytes:

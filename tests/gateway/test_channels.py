@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
+from exchange.core.orders import IMMEDIATE, LIQUIDATION, MARKET
 from exchange.gateway import publisher
+from exchange.gateway.market_data import disclosed_levels
 from exchange.gateway.methods import CHANNELS
 from tests.gateway.small_market import PERPETUAL, SmallMarket, heard, only
 
@@ -93,6 +96,21 @@ async def test_ticker_and_order_book_hold_what_clients_require(market: SmallMark
     )  # fmt: skip
     assert book["bids"] == [[100_000.0, 0.01]]
     assert book.items() >= ticker.items()
+
+
+def test_the_disclosed_curve_sums_by_price_and_leaves_out_what_is_not_shown() -> None:
+    rows = [  # order_id, pool, side, price_ticks, open_lots, flags, age_batch, own_sequence
+        (1, 10, 1, 99, 5, 0, 1, 1), (2, 11, 1, 99, 2, IMMEDIATE, 1, 1), (3, 10, 1, 98, 1, 0, 1, 2),
+        (4, 10, -1, 101, 4, 0, 1, 3), (5, 10, -1, 100, 7, LIQUIDATION, 1, 4),
+        (6, 10, 1, 0, 7, MARKET, 1, 5), (7, 10, 1, 97, 0, 0, 1, 6),
+        ((2 << 40) | 8, 10, -1, 50, 3, 0, 1, 7), ((2 << 40) | 9, 11, -1, 49, 1, 0, 1, 8),
+    ]  # fmt: skip
+    levels = disclosed_levels(np.array(rows, np.int64).T)
+    assert levels == {
+        0: (((99, 7), (98, 1)), ((101, 4),)),
+        2: ((), ((49, 1), (50, 3))),
+    }
+    assert disclosed_levels(np.empty((8, 0), np.int64)) == {}
 
 
 async def test_depth_cuts_the_book(market: SmallMarket) -> None:
@@ -298,7 +316,12 @@ async def test_a_notification_is_encoded_once_for_all(market: SmallMarket) -> No
         who.take_notifications()
     calls = []
     original = publisher.encode
-    publisher.encode = lambda data: calls.append(data) or original(data)  # type: ignore[func-returns-value]
+
+    def counted(data: object) -> bytes:
+        calls.append(data)
+        return original(data)
+
+    publisher.encode = counted
     try:
         market.close_batch()
     finally:

@@ -82,6 +82,24 @@ async def test_a_reader_that_is_too_slow_is_disconnected(market: SmallMarket) ->
     assert len(heard(quick)) == 3
 
 
+async def test_a_failure_inside_the_venue_is_loud_and_ends_the_connection(
+    market: SmallMarket,
+) -> None:
+    heard_of: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: heard_of.append(str(context["exception"])))
+    entry = market.dispatcher.entries["public/test"]
+
+    def broken(session: object, params: object) -> object:
+        raise ZeroDivisionError("broken")
+
+    market.dispatcher.entries["public/test"] = msgspec.structs.replace(entry, query=broken)
+    await market.ann.send(b'{"method":"public/test"}')
+    with pytest.raises(ConnectionClosed, match="the venue failed"):
+        await market.ann.receive()
+    assert heard_of == ["broken"]
+
+
 async def test_closing_ends_the_stream_of_notifications(market: SmallMarket) -> None:
     await market.ask(market.ann, "public/subscribe", channels=["batch.any"])
     seen = []

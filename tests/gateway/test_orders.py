@@ -96,6 +96,22 @@ async def test_fills_show_in_order_trades_and_position(market: SmallMarket) -> N
     assert await market.ask(market.bob, "private/get_positions", kind="option") == []
 
 
+async def test_open_orders_count_in_the_initial_margin_at_once(market: SmallMarket) -> None:
+    async def funds() -> tuple[float, float]:
+        row = await market.ask(market.ann, "private/get_account_summary", currency="USDC")
+        return row["initial_margin"], row["available_funds"]
+
+    assert await funds() == (0.0, 1_000_000.0)
+    order = await market.buy(market.ann, 0.1, 100_000)
+    initial, available = await funds()
+    assert initial > 0
+    assert available == pytest.approx(1_000_000 - initial)
+    await market.ask(market.ann, "private/cancel", order_id=order["order_id"])
+    assert await funds() == (0.0, 1_000_000.0)
+    await market.ask(market.ann, "private/deposit", currency="USDC", amount=5)
+    assert await funds() == (0.0, 1_000_005.0)
+
+
 async def test_an_order_older_than_the_batch_makes_a_younger_one_takes(market: SmallMarket) -> None:
     await market.buy(market.ann, 0.01, 100_000)
     market.close_batch()

@@ -1,0 +1,81 @@
+"""The command line: `uncross COMMAND`, and the composition of everything else.
+
+Commands are imported when they are asked for, so that `uncross --help` compiles and loads nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+INTERRUPTED = 130
+
+# Command -> the line about it in `uncross --help`. Each lives in a module of its name.
+COMMANDS = {
+    "demo": "Run a story: a live market, a crash, margin calls, liquidations, a summary.",
+    "replay": "Run recorded order flow through the auctions.",
+    "verify": "Prove a journal bit for bit by replaying it.",
+    "show": "Show what happened in a cycle of a journal.",
+    "venue": "Print a venue as the engine gets it, and what its margin covers.",
+    "bench": "Measure the engine on this machine (from a checkout).",
+}
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """What a user's input or machine can cause: told in one line, without a traceback."""
+    from exchange.core.commands import CommandError
+    from exchange.core.venue import VenueError
+    from exchange.feed import FeedError
+    from exchange.storage.faults import StorageFailed, StorageRefused
+    from margin.presets import PresetError
+    from replays.lobster import LobsterError
+    from replays.story import StoryError
+
+    return (VenueError, FeedError, StorageFailed, StorageRefused, PresetError, LobsterError,
+            StoryError, CommandError, OSError)  # fmt: skip
+
+
+class CommandTable(click.Group):
+    """A group that imports a command's module only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names, in the order in which a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name: `command` in its module."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"exchange.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; refused input and an interrupt end with one line and a code."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("stopped", err=True)
+            ctx.exit(INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except Exception as error:
+            if isinstance(error, refusals()):
+                raise click.ClickException(str(error)) from None
+            raise
+
+
+@click.group(cls=CommandTable)
+@click.version_option(package_name="uncross")
+def main() -> None:
+    """An exchange and a clearing house in one process: batch auctions, margin, default waterfall.
+
+    Start with `uncross demo`.
+    """

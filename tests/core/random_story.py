@@ -1,0 +1,217 @@
+"""A seeded stream of commands over the `small` venue: trading, money, halts, listings, crashes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+
+from exchange.core.commands import (
+    CancelAll,
+    CancelOrder,
+    Command,
+    Deposit,
+    EditOrder,
+    Halt,
+    ListInstruments,
+    OpenAccount,
+    OrderColumns,
+    PlaceOrder,
+    Withdraw,
+)
+from exchange.core.contracts import Life
+from exchange.core.limits import ORDER_SEQUENCE_BITS
+from exchange.core.orders import ORDER_ID
+from exchange.core.venue import InstrumentSpec, Venue
+from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, LINEAR_PUT, NEVER_NS
+from tests.core.market import E8, SECOND, Market, contract, small
+
+ACCOUNTS_MAX = 40
+FIRST_ACCOUNTS = 12
+HALF_HOUR = 1800 * SECOND
+
+
+def story_venue(**parts: object) -> Venue:
+    """The `small` venue with a thin fund, so that every layer of the waterfall has work."""
+    default = {"fund_minor": 50_000 * 10**6, "venue_capital_minor": 20_000 * 10**6,
+               "public_cycles": 2}  # fmt: skip
+    return small(HALF_HOUR // SECOND, **{"default": default, **parts})
+
+
+class Story:
+    """Draws one command after another from what a market looks like; moves its index and clock."""
+
+    def __init__(self, market: Market, seed: int) -> None:
+        self.market, self.chance = market, random.Random(seed)
+        self.drift = [1.0] * len(market.index_e8)
+        self.opening = list(market.index_e8)
+        self.known: list[tuple[int, int]] = []  # (account, order id), whoever is still open
+        self.listings = 0
+
+    def pick(self) -> Command:
+        """The next request; some of them are nonsense and must be refused."""
+        accounts = len(self.market.state.accounts.names)
+        roll = self.chance.random()
+        if accounts < FIRST_ACCOUNTS or (roll < 0.003 and accounts < ACCOUNTS_MAX):
+            return OpenAccount(self.market.now, f"account {accounts}")
+        account = self.chance.randrange(accounts)
+        if roll < 0.64:
+            return self._place(account)
+        if roll < 0.90 and self.known:
+            return self._change()
+        if roll < 0.955:
+            return self._money(account)
+        if roll < 0.975:
+            return self._columns()
+        if roll < 0.98:
+            slot = self.chance.randrange(len(self.market.state.contracts))
+            return Halt(self.market.now, slot, self.chance.random() < 0.3)
+        if roll < 0.985:
+            return CancelAll(self.market.now, account, self.chance.choice([-1, 0, 1]))
+        if roll < 0.99:
+            return self.listing()
+        return self._nonsense(account)
+
+    def _live_slot(self) -> int:
+        contracts = self.market.state.contracts
+        live = [s for s, life in enumerate(contracts.life) if life == Life.LISTED]
+        return self.chance.choice(live)
+
+    def _price(self, slot: int, side: int) -> int:
+        """Around the mark, more often than not a little short of crossing it."""
+        state = self.market.state
+        spec = state.contracts.specs[slot]
+        mark = int(state.marks.mark_e8[slot])
+        away = self.chance.gauss(0.002, 0.01) if self.chance.random() < 0.95 else 0.2
+        if state.contracts.is_option_slot(slot):
+            mark = max(mark, 10 * spec.tick_e8)
+        return max(1, int(mark * (1 - side * away)) // spec.tick_e8)
+
+    def _lots(self, slot: int) -> int:
+        most = 400 if self.market.state.contracts.columns.kind[slot] in (LINEAR, INVERSE) else 40
+        return 1 + int(most * self.chance.random() ** 3)
+
+    def _place(self, account: int) -> PlaceOrder:
+        slot, side = self._live_slot(), self.chance.choice([1, -1])
+        price = 0 if self.chance.random() < 0.08 else self._price(slot, side)
+        return PlaceOrder(
+            self.market.now, account, slot, side, price, self._lots(slot),
+            self.chance.random() < 0.1, self.chance.random() < 0.1,
+            f"id {self.chance.randrange(40)}" if self.chance.random() < 0.05 else "",
+        )  # fmt: skip
+
+    def _change(self) -> Command:
+        at = self.chance.randrange(len(self.known))
+        account, order_id = self.known[at]
+        if self.chance.random() < 0.6:
+            self.known[at] = self.known[-1]
+            self.known.pop()
+            return CancelOrder(self.market.now, account, order_id)
+        slot = order_id >> ORDER_SEQUENCE_BITS
+        price = self._price(slot, self.chance.choice([1, -1]))
+        return EditOrder(self.market.now, account, order_id, price, self._lots(slot))
+
+    def _money(self, account: int) -> Command:
+        state = self.market.state
+        currency = self.chance.randrange(state.ledger.currencies)
+        pool = state.accounts.pool_of[account]
+        if self.chance.random() < 0.6 and int(state.ledger.cash[pool].sum()) < 10**11:
+            amount = int((20_000 * 10**6, 10 * 10**6, 3 * E8)[currency] * self.chance.random())
+            return Deposit(self.market.now, account, currency, amount)
+        amount = int(max(1, state.ledger.balance(pool, currency)) * self.chance.random() * 1.1)
+        return Withdraw(self.market.now, account, currency, amount)
+
+    def _columns(self) -> OrderColumns:
+        rows = []
+        accounts = len(self.market.state.accounts.names)
+        for row in range(self.chance.randrange(1, 7)):
+            account, target = self.chance.randrange(accounts), 0
+            if row and self.chance.random() < 0.3:
+                target = -self.chance.randrange(1, row + 1)
+            elif self.known and self.chance.random() < 0.3:
+                account, target = self.chance.choice(self.known)
+            slot, side = self._live_slot(), self.chance.choice([1, -1])
+            price = self._price(slot, side)
+            rows.append((account, slot, side, price, self._lots(slot), 0, target))
+        columns = np.array(rows, np.int64).T.copy()
+        return OrderColumns(self.market.now, len(rows), columns.tobytes())
+
+    def listing(self) -> ListInstruments:
+        """New contracts of every dated kind, half an hour before they expire."""
+        self.listings += 1
+        now = self.market.now
+        expiry = now + HALF_HOUR
+        strike = round(self.market.index_e8[0] / E8, -3)
+        tag = f"{self.listings}"
+        return ListInstruments(now, (
+            contract(f"BTC_USDC-{tag}", LINEAR, E8 // 2, E8 // 1000, 0, expiry),
+            contract(f"BTC-{tag}", INVERSE, E8 // 2, 10 * E8, 0, expiry),
+            contract(f"BTC_USDC-{tag}-C", LINEAR_CALL, 5 * E8, E8 // 100, 0, expiry, int(strike)),
+            contract(f"BTC_USDC-{tag}-P", LINEAR_PUT, 5 * E8, E8 // 100, 0, expiry, int(strike)),
+        ))  # fmt: skip
+
+    def _nonsense(self, account: int) -> Command:
+        now, specs = self.market.now, self.market.state.contracts.specs
+        return self.chance.choice([
+            PlaceOrder(now, 10**6, 0, 1, 100, 1),
+            PlaceOrder(now, account, 999, 1, 100, 1),
+            PlaceOrder(now, account, 0, 2, 100, 1),
+            PlaceOrder(now, account, 0, 1, -5, 1),
+            PlaceOrder(now, account, 0, 1, 2**40, 1),
+            PlaceOrder(now, account, 0, 1, 100, 0),
+            PlaceOrder(now, account, 0, -1, 100, 2**40),
+            PlaceOrder(now, account, 0, 1, 200_000, 2_000_000),
+            CancelOrder(now, account, 12345 << ORDER_SEQUENCE_BITS),
+            CancelOrder(now, account, -1),
+            EditOrder(now, account, 2**62, 1, 1),
+            Deposit(now, account, 9, 5),
+            Deposit(now, account, 0, -5),
+            Withdraw(now, account, 0, 2**60),
+            OpenAccount(now, "account 0"),
+            ListInstruments(now, (specs[0],)),
+            ListInstruments(now, (contract("bad", 9, 1, 1, expiry_ns=NEVER_NS),)),
+            Halt(now, -1, True),
+        ])  # fmt: skip
+
+    def remember(self) -> None:
+        """Learn which orders are open now, so that the next requests can name them."""
+        orders, accounts = self.market.state.orders, self.market.state.accounts
+        self.known = [
+            (accounts.owner_of[row[1]], row[ORDER_ID])
+            for row in orders.resting.T.tolist()
+            if accounts.owner_of[row[1]] >= 0
+        ]
+
+    def needs_listing(self) -> bool:
+        """Whether hardly a dated contract is left."""
+        contracts = self.market.state.contracts
+        return not any(
+            contracts.life[s] == Life.LISTED
+            and self.market.now + 60 * SECOND < contracts.specs[s].expiry_ns < NEVER_NS
+            for s in range(len(contracts))
+        )
+
+    def move(self) -> int:
+        """New indices, ages and basis; how long the next cycle waits."""
+        market, chance = self.market, self.chance
+        for unit, opening in enumerate(self.opening):
+            step = chance.gauss(0, 0.004)
+            if chance.random() < 0.03:
+                step += chance.choice([-1, 1]) * chance.uniform(0.05, 0.25)
+            self.drift[unit] *= 1 + step - 0.03 * (self.drift[unit] - 1)
+            self.drift[unit] = min(2.5, max(0.3, self.drift[unit]))
+            market.index_e8[unit] = int(opening * self.drift[unit])
+            roll = chance.random()
+            market.age_ns[unit] = 0
+            if roll < 0.03:
+                market.age_ns[unit] = (30 if roll < 0.02 else 120) * SECOND
+        for slot in market.state.contracts.listed():
+            unit = market.state.contracts.specs[slot].underlying
+            market.basis_e8[slot] = int(market.index_e8[unit] * chance.gauss(0, 0.001))
+        return chance.choice([1, 1, 1, 1, 5, 60, 600]) * SECOND
+
+
+def specs_listed(market: Market) -> Iterator[InstrumentSpec]:
+    """Contracts that were listed after the opening."""
+    yield from market.state.contracts.specs[len(market.venue.instruments) :]
