@@ -38,7 +38,7 @@ from exchange.core.order_entry import cancel, cancel_all, edit, place
 from exchange.core.reject_reason import PostingCause, RejectReason
 from exchange.core.risk import Risk
 from exchange.core.risk_gate import RiskGate
-from exchange.core.state import Phase, State
+from exchange.core.state import State
 from exchange.core.venue import USDC, validate, validate_instrument
 from margin.invariant import check
 
@@ -53,41 +53,22 @@ Handler = Callable[["Engine", Any], list[Event]]
 class Engine:
     """The venue as a deterministic state machine."""
 
+    state: State  # there is one, and the two below, once `Genesis` was applied
+    risk: Risk
+    gate: RiskGate
+
     def __init__(self) -> None:
-        self._state: State | None = None
-        self._risk: Risk | None = None
-        self._gate: RiskGate | None = None
-
-    @property
-    def state(self) -> State:
-        """The state; there is one after `Genesis`."""
-        check(self._state is not None, "the first command is Genesis")
-        assert self._state is not None
-        return self._state
-
-    @property
-    def risk(self) -> Risk:
-        """Equity and requirements at the last marks."""
-        check(self._risk is not None, "the first command is Genesis")
-        assert self._risk is not None
-        return self._risk
-
-    @property
-    def gate(self) -> RiskGate:
-        """The pre-trade check."""
-        check(self._gate is not None, "the first command is Genesis")
-        assert self._gate is not None
-        return self._gate
+        self.has_begun = False
 
     @property
     def cycle(self) -> int:
         """The last finished cycle; -1 before the first."""
-        return -1 if self._state is None else self._state.cycle
+        return self.state.cycle if self.has_begun else -1
 
     @property
     def last_state_hash(self) -> bytes:
         """Digest of the state at the end of the last cycle; zeros before the first."""
-        return bytes(32) if self._state is None else self._state.last_hash
+        return self.state.last_hash if self.has_begun else bytes(32)
 
     def state_hash(self) -> bytes:
         """Digest of the state as it is now."""
@@ -95,14 +76,13 @@ class Engine:
 
     def apply(self, command: Command) -> list[Event]:
         """Apply one command and return what happened."""
-        state = self._state
-        if state is None:
-            check(isinstance(command, Genesis), "the first command is Genesis")
-            assert isinstance(command, Genesis)
+        if not self.has_begun:
             return _genesis(self, command)
-        check(command.time_ns >= state.time_ns, "time never runs backwards")
+        state = self.state
+        if command.time_ns < state.time_ns:
+            check(False, "time never runs backwards")
         kind = type(command)
-        if state.phase != Phase.COLLECTING and kind not in CYCLE_COMMANDS:
+        if state.phase and kind not in CYCLE_COMMANDS:  # 0 is collecting
             return [Rejected(RejectReason.CYCLE_OPEN)]
         state.time_ns = command.time_ns
         return HANDLERS[kind](self, command)
@@ -119,20 +99,23 @@ class Engine:
         return engine
 
     def _adopt(self, state: State) -> None:
-        self._state = state
-        self._risk = Risk(state)
-        self._gate = RiskGate(state, self._risk)
+        self.state = state
+        self.risk = Risk(state)
+        self.gate = RiskGate(state, self.risk)
+        self.has_begun = True
         if state.marks.is_open:
-            self._risk.value_lots()
-            self._risk.reprice()
-            self._risk.revalue()
-            self._gate.rebuild()
+            self.risk.value_lots()
+            self.risk.reprice()
+            self.risk.revalue()
+            self.gate.rebuild()
         else:
-            self._risk.add_pools(state.accounts.pools)
-            self._gate.add_pools(state.accounts.pools)
+            self.risk.add_pools(state.accounts.pools)
+            self.gate.add_pools(state.accounts.pools)
 
 
-def _genesis(engine: Engine, command: Genesis) -> list[Event]:
+def _genesis(engine: Engine, command: Command) -> list[Event]:
+    check(isinstance(command, Genesis), "the first command is Genesis")
+    assert isinstance(command, Genesis)
     check(command.version == VERSION, f"journal of version {command.version}, not {VERSION}")
     venue = command.venue
     validate(venue)

@@ -12,9 +12,10 @@ import numpy as np
 from numba import njit
 
 from exchange.core import limits
+from exchange.core.admission import refusal_of_contract
 from exchange.core.commands import CancelOrder, EditOrder, OrderColumns, PlaceOrder
 from exchange.core.events import ColumnsApplied, Event, OrderAccepted, Rejected
-from exchange.core.order_entry import cancel, edit, place, refusal_of_instrument
+from exchange.core.order_entry import cancel, edit, place
 from exchange.core.orders import (
     COLUMNS,
     IMMEDIATE,
@@ -205,7 +206,7 @@ def _enter(
 
 def _apply_compiled(state: State, rows: Int64Array) -> ColumnsApplied:
     contracts, orders = state.contracts, state.orders
-    slot_reason = [int(refusal_of_instrument(state, slot)) for slot in range(len(contracts))]
+    slot_reason = [int(refusal_of_contract(state, slot)) for slot in range(len(contracts))]
     slot_reason.append(int(RejectReason.INSTRUMENT_UNKNOWN))
     order_ids = np.zeros(rows.shape[1], np.int64)
     reasons = np.zeros(rows.shape[1], np.int64)

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from exchange.core import limits
+from exchange.core.admission import refusal_of_contract, refusal_of_terms
 from exchange.core.commands import CancelAll, CancelOrder, EditOrder, PlaceOrder
-from exchange.core.contracts import Life
 from exchange.core.events import Event, OrderAccepted, OrderDone, OrderEdited, Rejected
-from exchange.core.marks import IndexState
 from exchange.core.orders import (
     AGE_BATCH,
     FLAGS,
@@ -32,42 +31,12 @@ if TYPE_CHECKING:
     from exchange.core.engine import Engine
 
 
-def refusal_of_instrument(state: State, slot: int) -> RejectReason:
-    """Why no order may enter this contract now, or NONE."""
-    contracts = state.contracts
-    if not 0 <= slot < len(contracts):
-        return RejectReason.INSTRUMENT_UNKNOWN
-    if not state.marks.is_open:
-        return RejectReason.MARKET_NOT_OPEN
-    spec = contracts.specs[slot]
-    if contracts.life[slot] != Life.LISTED or spec.expiry_ns <= state.time_ns:
-        return RejectReason.INSTRUMENT_EXPIRED
-    if contracts.halted[slot]:
-        return RejectReason.INSTRUMENT_HALTED
-    if state.marks.index_state[spec.underlying] == IndexState.DEAD:
-        return RejectReason.INDEX_DEAD
-    return RejectReason.NONE
-
-
-def refusal_of_terms(state: State, slot: int, price_ticks: int, lots: int) -> RejectReason:
-    """Why an order of this price (0: market) and size is never accepted, or NONE."""
-    if price_ticks < 0:
-        return RejectReason.PRICE_NOT_POSITIVE
-    if price_ticks > state.contracts.price_max[slot]:
-        return RejectReason.PRICE_TOO_HIGH
-    if lots <= 0:
-        return RejectReason.QUANTITY_NOT_POSITIVE
-    if lots > state.contracts.lots_max[slot]:
-        return RejectReason.QUANTITY_TOO_LARGE
-    return RejectReason.NONE
-
-
 def _refusal(state: State, command: PlaceOrder) -> RejectReason:
     if not 0 <= command.account < len(state.accounts.names):
         return RejectReason.ACCOUNT_UNKNOWN
     if command.side not in (1, -1):
         return RejectReason.SIDE_UNKNOWN
-    reason = refusal_of_instrument(state, command.instrument)
+    reason = refusal_of_contract(state, command.instrument)
     if reason:
         return reason
     if len(command.client_order_id) > limits.CLIENT_ORDER_ID_LENGTH_MAX:
@@ -75,34 +44,63 @@ def _refusal(state: State, command: PlaceOrder) -> RejectReason:
     return refusal_of_terms(state, command.instrument, command.price_ticks, command.quantity_lots)
 
 
+def _admission(engine: Engine, command: PlaceOrder) -> RejectReason:
+    """The full path: every reason not to take an order, its margin last."""
+    state = engine.state
+    reason = _refusal(state, command)
+    if reason:
+        return reason
+    pool = state.accounts.pool_of[command.account]
+    if pool in state.accounts.cases and not command.reduce_only:
+        return RejectReason.ACCOUNT_IN_LIQUIDATION
+    return engine.gate.admit(
+        pool,
+        command.instrument,
+        command.side,
+        command.price_ticks,
+        command.quantity_lots,
+        command.reduce_only,
+    )
+
+
+def _is_ordinary(state: State, command: PlaceOrder) -> bool:
+    """Whether the gate's short path may look at an order: known parties, nothing special."""
+    accounts = state.accounts
+    return (
+        0 <= command.account < len(accounts.pool_of)
+        and (command.side == 1 or command.side == -1)
+        and not command.reduce_only
+        and not accounts.cases
+        and len(command.client_order_id) <= limits.CLIENT_ORDER_ID_LENGTH_MAX
+    )
+
+
 def place(engine: Engine, command: PlaceOrder) -> list[Event]:
     """Accept an order into the running batch, or repeat the answer its client id had before."""
     state = engine.state
-    accounts = state.accounts
     account, client_order_id = command.account, command.client_order_id
     if client_order_id:
-        known = state.client_orders.find(account, client_order_id)
+        known = state.client_orders.order_of.get((account, client_order_id))
         if known is not None:
-            return [OrderAccepted(known, account, repeated=True)]
-    reason = _refusal(state, command)
-    if reason:
-        return [Rejected(reason)]
-    pool = accounts.pool_of[account]
-    if pool in accounts.cases and not command.reduce_only:
-        return [Rejected(RejectReason.ACCOUNT_IN_LIQUIDATION)]
-    slot, side = command.instrument, command.side
-    price_ticks, lots = command.price_ticks, command.quantity_lots
-    reason = engine.gate.admit(pool, slot, side, price_ticks, lots, command.reduce_only)
-    if reason:
-        return [Rejected(reason)]
+            return [OrderAccepted(known, account, True)]
+    slot, side, price_ticks = command.instrument, command.side, command.price_ticks
+    lots = command.quantity_lots
+    if not (
+        _is_ordinary(state, command)
+        and engine.gate.admit_ordinary(
+            state.accounts.pool_of[account], slot, side, price_ticks, lots
+        )
+    ):
+        reason = _admission(engine, command)
+        if reason:
+            return [Rejected(reason)]
     flags = MARKET if price_ticks == 0 else 0
     if command.immediate_or_cancel:
         flags |= IMMEDIATE
     if command.reduce_only:
         flags |= REDUCE_ONLY
-    order_id = state.orders.append(
-        slot, pool, side, price_ticks, lots, flags, state.batch, accounts.next_own_sequence(account)
-    )
+    pool, own = state.accounts.pool_of[account], state.accounts.next_own_sequence(account)
+    order_id = state.orders.append(slot, pool, side, price_ticks, lots, flags, state.batch, own)
     if client_order_id:
         state.client_orders.remember(account, client_order_id, order_id)
     return [OrderAccepted(order_id, account)]
@@ -170,7 +168,7 @@ def edit(engine: Engine, command: EditOrder) -> list[Event]:
         reason = RejectReason.EDIT_OF_MARKET_ORDER
     slot = limits.instrument_of(command.order_id)
     if not reason:
-        reason = refusal_of_instrument(state, slot)
+        reason = refusal_of_contract(state, slot)
     price_ticks, lots = command.price_ticks, command.quantity_lots
     if not reason and price_ticks <= 0:
         reason = RejectReason.PRICE_NOT_POSITIVE

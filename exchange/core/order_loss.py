@@ -43,6 +43,21 @@ class Terms(NamedTuple):
     coin_low: int
 
 
+class Ordinary(NamedTuple):
+    """`Terms` folded for a limit order on a linear contract or an option: the common case."""
+
+    expiry_ns: int
+    price_max: int
+    lots_max: int
+    tick: int
+    worst_buy_less_mark: int
+    worst_sell_plus_mark: int
+    charge_buy: int
+    charge_sell: int
+    fee_ppb: int
+    fee_cap: int
+
+
 class TermColumns(NamedTuple):
     """The same of all contracts, a column a field."""
 
@@ -111,6 +126,24 @@ class OrderLoss:
         self.columns = _columns(state, risk)
         fields = (column.tolist() for column in self.columns)
         self.rows = [Terms(*row) for row in zip(*fields, strict=True)]
+
+    def ordinary(self, slot: int) -> Ordinary | None:
+        """The folded terms of a contract, None for an inverse one."""
+        terms, contracts = self.rows[slot], self.state.contracts
+        if terms.inverse:
+            return None
+        return Ordinary(
+            contracts.specs[slot].expiry_ns,
+            contracts.price_max[slot],
+            contracts.lots_max[slot],
+            terms.tick,
+            terms.worst_buy - terms.mark_floor,
+            terms.worst_sell + terms.mark_ceiling,
+            terms.charge_buy,
+            terms.charge_sell,
+            terms.fee_ppb,
+            terms.fee_cap,
+        )
 
     def price_met(self, slot: int, side: int, price_ticks: int) -> int:
         """The worst price an order can trade at: its limit, or the collar's for a market order."""

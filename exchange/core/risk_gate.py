@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from exchange.core.admission import refusal_of_contract
 from exchange.core.marks import IndexState
-from exchange.core.order_loss import OrderLoss
+from exchange.core.order_loss import PPB, ROUNDING_MINOR, OrderLoss, Ordinary
 from exchange.core.orders import (
     FLAGS,
     INSTRUMENT_SHIFT,
@@ -48,10 +49,12 @@ class RiskGate:
         self.entered_lots: list[int] = []
         self.largest_lots: list[int] = []
         self.loss: OrderLoss
+        self.desk: list[Ordinary | None] = []
 
     def rebuild(self) -> None:
         """Read the new requirements and reserve every open order afresh."""
         self.entered_lots = []
+        self.desk = []
         if not self.state.venue.risk_gate:
             return
         rows = self._open_rows()
@@ -61,6 +64,51 @@ class RiskGate:
         reserving = rows[:, (rows[FLAGS] & RESERVES_NOTHING) == 0]
         np.add.at(reserved, reserving[POOL], self.loss.bounds(reserving))
         self.reserved = reserved.tolist()
+        self._count_lots()
+        self.open_desk()
+
+    def open_desk(self) -> None:
+        """Keep folded terms of the contracts on which nothing unusual holds."""
+        self.desk = [
+            None
+            if refusal_of_contract(self.state, slot) or self._is_stale(slot)
+            else self.loss.ordinary(slot)
+            for slot in range(len(self.state.contracts))
+        ]
+
+    def _is_stale(self, slot: int) -> bool:
+        unit = self.state.contracts.specs[slot].underlying
+        return self.state.marks.index_state[unit] != IndexState.FRESH
+
+    def admit_ordinary(self, pool: int, slot: int, side: int, price_ticks: int, lots: int) -> bool:
+        """Admit a limit order by its bound, in a few integer steps.
+
+        False where anything is out of the ordinary, the order's terms included: the full path of
+        `admit` then decides. The bound is that of `OrderLoss.bound`.
+        """
+        terms = self.desk[slot] if 0 <= slot < len(self.desk) else None
+        if terms is None or terms.expiry_ns <= self.state.time_ns:
+            return False
+        lots_max = terms.lots_max
+        if not (0 < price_ticks <= terms.price_max and 0 < lots <= lots_max):
+            return False
+        if self.largest_lots[slot] + self.entered_lots[slot] + lots > lots_max:
+            return False
+        limit = price_ticks * terms.tick
+        if side == 1:
+            loss, per_lot = terms.worst_buy_less_mark + limit, terms.charge_buy
+        else:
+            loss, per_lot = terms.worst_sell_plus_mark - limit, terms.charge_sell
+        if loss > 0:
+            per_lot += loss * self.loss.factor_ppb // PPB + 1
+        fee = limit * terms.fee_ppb // PPB + 2
+        per_lot += fee if fee < terms.fee_cap else terms.fee_cap
+        reserved = self.reserved[pool] + (per_lot * lots >> self.loss.exponent) + ROUNDING_MINOR
+        if reserved > self.headroom[pool]:
+            return False
+        self.reserved[pool] = reserved
+        self.entered_lots[slot] += lots
+        return True
 
     def _open_rows(self) -> Int64Array:
         orders = self.state.orders
@@ -102,8 +150,7 @@ class RiskGate:
             self.entered_lots[slot] += lots
             return RejectReason.NONE
         bound = self.loss.bound(slot, side, price_ticks, lots)
-        unit = self.state.contracts.specs[slot].underlying
-        stale = self.state.marks.index_state[unit] != IndexState.FRESH
+        stale = self._is_stale(slot)
         if stale or self.reserved[pool] + bound > self.headroom[pool]:
             reason = self._decide(pool, slot, side, price_ticks, lots, stale)
             if reason:
