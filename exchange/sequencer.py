@@ -142,6 +142,8 @@ class Sequencer:
         state = self.engine.state
         cycle = state.cycle.to_bytes(8, "big")
         self._note = (state.time_ns, STATE_HASH, cycle + state.last_hash)
+        if self._waiting:  # requests that came while the cycle was open
+            self._wake.set()
         return events
 
     def write_note(self) -> None:

@@ -176,12 +176,14 @@ class HistoricalReplay:
         bounds = flow.row_start
         self._placed_start = np.searchsorted(placed, bounds).tolist()
         self._earlier_start = np.searchsorted(self._earlier, bounds).tolist()
+        self._row_start = bounds.tolist()
+        self.run.orders = int((flow.row_kind != REDUCE).sum())
         return columns
 
     def _enter(self, at: int, time_ns: int) -> int:
         """Enter the `at`-th batch that has rows; returns how many rows it has."""
         flow = self.flow
-        start, end = int(flow.row_start[at]), int(flow.row_start[at + 1])
+        start, end = self._row_start[at], self._row_start[at + 1]
         rows = self._columns[:, start:end].copy()
         placed = self._placed[self._placed_start[at] : self._placed_start[at + 1]]
         earlier = self._earlier[self._earlier_start[at] : self._earlier_start[at + 1]]
@@ -189,7 +191,6 @@ class HistoricalReplay:
         applied = self._apply(OrderColumns(time_ns, end - start, rows.tobytes()))[0]
         assert isinstance(applied, ColumnsApplied)
         self._order_ids[flow.reference[placed]] = applied.order_ids[placed - start]
-        self.run.orders += int((rows[6] == 0).sum())
         if applied.reasons.any():
             late = applied.reasons == int(RejectReason.ORDER_NOT_OPEN)
             self.run.late_cancels += int(late.sum())

@@ -79,11 +79,10 @@ def run_revalue(state: State, risk: Risk, gate: RiskGate, command: Revalue) -> l
 def _close(state: State, risk: Risk, gate: RiskGate, command: Revalue) -> list[Event]:
     """Step 10: the books balance, the laws hold, the state has a hash."""
     state.validate()
-    fund_short = int(risk.equity[House.INSURANCE]) < 0
-    user_short = bool((risk.equity[HOUSE_POOLS:] < 0).any())
-    state.accounts.withdrawals_frozen = fund_short or user_short
-    for house in (House.VENUE_CAPITAL, House.DEFAULT_FUND, House.BONDS, House.FEES):
-        check(state.ledger.balance(house, USDC) >= 0, f"{house.name} is never below zero")
+    lowest = min(int(risk.equity[House.INSURANCE]), int(risk.equity[HOUSE_POOLS:].min(initial=0)))
+    state.accounts.withdrawals_frozen = lowest < 0
+    _, _, fees, _, _, _, capital, default_fund, bonds, _ = state.ledger.cash[:HOUSE_POOLS, USDC]
+    check(min(fees, capital, default_fund, bonds) >= 0, "no layer of the house is below zero")
     state.client_orders.close_cycle()
     state.cycle = command.cycle
     state.batch += 1

@@ -15,6 +15,12 @@ import msgspec
 Entry = tuple[int, str, int]  # (account, client order id, order id)
 
 
+def _digest(entries: list[Entry]) -> bytes:
+    if not entries:
+        return bytes(32)
+    return hashlib.sha256(msgspec.msgpack.encode(entries)).digest()
+
+
 class ClientOrders:
     """(account, client order id) -> order id, for the last `cycles` cycles."""
 
@@ -35,9 +41,9 @@ class ClientOrders:
 
     def close_cycle(self) -> None:
         """End the cycle: digest its entries, forget those of the oldest."""
-        digest = hashlib.sha256(msgspec.msgpack.encode(self.current)).digest()
-        self.closed.append((digest, self.current))
-        self.current = []
+        self.closed.append((_digest(self.current), self.current))
+        if self.current:
+            self.current = []
         while len(self.closed) > self.cycles:
             _, forgotten = self.closed.popleft()
             for account, client_order_id, _ in forgotten:
@@ -56,10 +62,7 @@ class ClientOrders:
         """Restore what `parts` and `entries` gave; raises ValueError where they disagree."""
         decode = msgspec.msgpack.decode
         closed = decode(parts["client_orders.entries"], type=list[list[Entry]])
-        self.closed = deque(
-            (hashlib.sha256(msgspec.msgpack.encode(entries)).digest(), entries)
-            for entries in closed
-        )
+        self.closed = deque((_digest(entries), entries) for entries in closed)
         if b"".join(digest for digest, _ in self.closed) != parts["client_orders.digests"]:
             raise ValueError("client order ids do not match their digests")
         self.current = decode(parts["client_orders.current"], type=list[Entry])

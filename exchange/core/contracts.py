@@ -54,6 +54,7 @@ class Contracts:
         self.lots_max: list[int] = []
         self.currency: list[int] = []
         self._by_life: tuple[list[int], list[int]] | None = None
+        self._next_expiry: list[int] | None = None
         self._index_columns()
 
     def __len__(self) -> int:
@@ -67,7 +68,7 @@ class Contracts:
         self.specs.append(spec)
         self.slot_of[spec.name] = slot
         self.life.append(Life.LISTED)
-        self._by_life = None
+        self._by_life = self._next_expiry = None
         self.halted.append(False)
         self.price_max.append(price_ticks_max(self.venue, spec))
         self.lots_max.append(position_lots_max(self.venue, spec))
@@ -119,7 +120,7 @@ class Contracts:
     def set_life(self, slot: int, life: Life) -> None:
         """Move a contract along its life."""
         self.life[slot] = life
-        self._by_life = None
+        self._by_life = self._next_expiry = None
 
     def _slots_by_life(self) -> tuple[list[int], list[int]]:
         if self._by_life is None:
@@ -145,8 +146,12 @@ class Contracts:
 
     def next_expiry_ns(self, unit: int) -> int:
         """The earliest expiry not yet settled on an underlying; NEVER_NS if there is none."""
-        specs = [self.specs[slot] for slot in self.listed()]
-        return min((s.expiry_ns for s in specs if s.underlying == unit), default=NEVER_NS)
+        if self._next_expiry is None:
+            self._next_expiry = [NEVER_NS] * len(self.venue.underlyings)
+            for slot in self.listed():
+                at, expiry = self.specs[slot].underlying, self.specs[slot].expiry_ns
+                self._next_expiry[at] = min(self._next_expiry[at], expiry)
+        return self._next_expiry[unit]
 
     def parts(self) -> Iterator[tuple[str, bytes]]:
         """Canonical bytes: terms, then life and halts."""
@@ -160,5 +165,5 @@ class Contracts:
             self.list_spec(spec)
         self.reindex()
         self.life = [Life(x) for x in parts["contracts.life"]]
-        self._by_life = None
+        self._by_life = self._next_expiry = None
         self.halted = [bool(x) for x in parts["contracts.halted"]]

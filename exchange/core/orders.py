@@ -202,16 +202,18 @@ class OrderTable:
         check(bool((self.resting[OPEN_LOTS] >= 0).all()), "open quantity is never negative")
         check(len(self.incoming) % COLUMNS == 0, "incoming rows are whole")
 
-    def parts(self) -> Iterator[tuple[str, bytes]]:
+    def parts(self) -> Iterator[tuple[str, bytes | memoryview]]:
         """Canonical bytes of the table (see `state_hash`)."""
         sequences = (self.next_sequence, self.first_incoming)
-        yield "orders", _encode((self.resting.tobytes(), self.incoming.tobytes(), sequences))
+        yield "orders.resting", self.resting.data if self.resting.size else b""
+        yield "orders.incoming", _encode((self.incoming.tobytes(), sequences))
 
     def load(self, parts: dict[str, bytes]) -> None:
         """Restore what `parts` gave."""
-        layout = tuple[bytes, bytes, tuple[int, int]]
-        resting, incoming, sequences = msgspec.msgpack.decode(parts["orders"], type=layout)
-        self.resting = np.frombuffer(resting, np.int64).reshape(COLUMNS, -1).copy()
+        layout = tuple[bytes, tuple[int, int]]
+        incoming, sequences = msgspec.msgpack.decode(parts["orders.incoming"], type=layout)
+        flat = np.frombuffer(parts["orders.resting"], np.int64)
+        self.resting = flat.reshape(COLUMNS, -1).copy()
         self.incoming = array("q")
         self.incoming.frombytes(incoming)
         self.next_sequence, self.first_incoming = sequences

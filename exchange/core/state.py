@@ -56,7 +56,7 @@ class State:
         self.last_hash = bytes(32)
         self._venue_bytes = msgspec.msgpack.encode((venue, seed))
 
-    def parts(self) -> Iterator[tuple[str, bytes]]:
+    def parts(self) -> Iterator[tuple[str, bytes | memoryview]]:
         """Canonical bytes of everything, in a fixed order."""
         yield "venue", self._venue_bytes
         yield "clock", b"%d,%d,%d,%d" % (self.phase, self.batch, self.cycle, self.time_ns)
@@ -72,16 +72,25 @@ class State:
 
     def digest(self) -> bytes:
         """SHA-256 over the bytes of every part, each behind its length."""
-        pieces = []
+        digest = hashlib.sha256()
+        small: list[bytes] = []  # hashed together: a call costs more than a copy
         for _, data in self.parts():
-            pieces.append(len(data).to_bytes(8))
-            pieces.append(data)
-        return hashlib.sha256(b"".join(pieces)).digest()
+            if isinstance(data, memoryview):
+                small.append(data.nbytes.to_bytes(8))
+                digest.update(b"".join(small))
+                digest.update(data)
+                small = []
+            else:
+                small.append(len(data).to_bytes(8))
+                small.append(data)
+        digest.update(b"".join(small))
+        return digest.digest()
 
     def snapshot(self) -> bytes:
         """Canonical bytes from which `restore` makes an equal state."""
         entries = ("client_orders.entries", self.client_orders.entries())
-        return msgspec.msgpack.encode([*self.parts(), entries])
+        parts = [(name, bytes(data)) for name, data in self.parts()]
+        return msgspec.msgpack.encode([*parts, entries])
 
     @classmethod
     def restore(cls, data: bytes) -> State:

@@ -15,7 +15,7 @@ from exchange.core.events import Event
 from exchange.core.state import State
 from exchange.gateway.account_view import AccountView, default_notice
 from exchange.gateway.batch_view import ALL, BatchView
-from exchange.gateway.channels import Topic, topic_of
+from exchange.gateway.channels import USER_BY_INTERVAL, Topic, topic_of
 from exchange.gateway.instrument_view import InstrumentView
 from exchange.gateway.market_data import MarketData
 from exchange.gateway.order_history import OrderHistory, Touched
@@ -187,9 +187,11 @@ class Publisher:
     def _tell_user(self, state: State, account: int, name: str, channel: UserChannel,
                    touched: Touched, orders: dict[int, msgspec.Raw]) -> None:  # fmt: skip
         topic, contracts = channel.topic, state.contracts
+        if topic.name not in USER_BY_INTERVAL or (topic.name == "trades" and not touched.trades):
+            return
         slots = {record.slot for record in touched.orders.values()}
         covered = {s for s in slots if topic.covers(state, s, contracts.specs[s])}
-        if topic.name not in ("orders", "trades", "changes") or not covered:
+        if not covered:
             return
         mine = [orders[i] for i, record in touched.orders.items() if record.slot in covered]
         trades = [t for t in touched.trades if contracts.slot_of[t.instrument_name] in covered]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-
 import numpy as np
 
 from exchange.core.commands import (
@@ -23,7 +21,7 @@ from exchange.core.commands import (
 from exchange.core.contracts import Life
 from exchange.core.limits import ORDER_SEQUENCE_BITS
 from exchange.core.orders import ORDER_ID
-from exchange.core.venue import InstrumentSpec, Venue
+from exchange.core.venue import Venue
 from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, LINEAR_PUT, NEVER_NS
 from tests.core.market import E8, SECOND, Market, contract, small
 
@@ -64,12 +62,12 @@ class Story:
             return self._money(account)
         if roll < 0.975:
             return self._columns()
-        if roll < 0.98:
+        if roll < 0.977:
             slot = self.chance.randrange(len(self.market.state.contracts))
-            return Halt(self.market.now, slot, self.chance.random() < 0.3)
-        if roll < 0.985:
+            return Halt(self.market.now, slot, self.chance.random() < 0.2)
+        if roll < 0.982:
             return CancelAll(self.market.now, account, self.chance.choice([-1, 0, 1]))
-        if roll < 0.99:
+        if roll < 0.983:
             return self.listing()
         return self._nonsense(account)
 
@@ -83,17 +81,23 @@ class Story:
         state = self.market.state
         spec = state.contracts.specs[slot]
         mark = int(state.marks.mark_e8[slot])
-        away = self.chance.gauss(0.002, 0.01) if self.chance.random() < 0.95 else 0.2
+        away = self.chance.gauss(0.0, 0.01) if self.chance.random() < 0.97 else 0.2
         if state.contracts.is_option_slot(slot):
             mark = max(mark, 10 * spec.tick_e8)
         return max(1, int(mark * (1 - side * away)) // spec.tick_e8)
 
+    def _leaning(self, account: int, slot: int) -> int:
+        """Most accounts build up one side of a contract, so that a crash finds losers."""
+        side = 1 if (account * 7 + slot * 3) % 5 < 2 else -1
+        return side if self.chance.random() < 0.75 else -side
+
     def _lots(self, slot: int) -> int:
-        most = 400 if self.market.state.contracts.columns.kind[slot] in (LINEAR, INVERSE) else 40
+        most = 1500 if self.market.state.contracts.columns.kind[slot] in (LINEAR, INVERSE) else 150
         return 1 + int(most * self.chance.random() ** 3)
 
     def _place(self, account: int) -> PlaceOrder:
-        slot, side = self._live_slot(), self.chance.choice([1, -1])
+        slot = self._live_slot()
+        side = self._leaning(account, slot)
         price = 0 if self.chance.random() < 0.08 else self._price(slot, side)
         return PlaceOrder(
             self.market.now, account, slot, side, price, self._lots(slot),
@@ -116,8 +120,8 @@ class Story:
         state = self.market.state
         currency = self.chance.randrange(state.ledger.currencies)
         pool = state.accounts.pool_of[account]
-        if self.chance.random() < 0.6 and int(state.ledger.cash[pool].sum()) < 10**11:
-            amount = int((20_000 * 10**6, 10 * 10**6, 3 * E8)[currency] * self.chance.random())
+        if self.chance.random() < 0.6 and int(state.ledger.cash[pool].sum()) < 3 * 10**10:
+            amount = int((15_000 * 10**6, 10**7, 10**8)[currency] * self.chance.random())
             return Deposit(self.market.now, account, currency, amount)
         amount = int(max(1, state.ledger.balance(pool, currency)) * self.chance.random() * 1.1)
         return Withdraw(self.market.now, account, currency, amount)
@@ -196,9 +200,9 @@ class Story:
         """New indices, ages and basis; how long the next cycle waits."""
         market, chance = self.market, self.chance
         for unit, opening in enumerate(self.opening):
-            step = chance.gauss(0, 0.004)
-            if chance.random() < 0.03:
-                step += chance.choice([-1, 1]) * chance.uniform(0.05, 0.25)
+            step = chance.gauss(0, 0.006)
+            if chance.random() < 0.08:
+                step += chance.choice([-1, 1]) * chance.uniform(0.04, 0.25)
             self.drift[unit] *= 1 + step - 0.03 * (self.drift[unit] - 1)
             self.drift[unit] = min(2.5, max(0.3, self.drift[unit]))
             market.index_e8[unit] = int(opening * self.drift[unit])
@@ -210,8 +214,3 @@ class Story:
             unit = market.state.contracts.specs[slot].underlying
             market.basis_e8[slot] = int(market.index_e8[unit] * chance.gauss(0, 0.001))
         return chance.choice([1, 1, 1, 1, 5, 60, 600]) * SECOND
-
-
-def specs_listed(market: Market) -> Iterator[InstrumentSpec]:
-    """Contracts that were listed after the opening."""
-    yield from market.state.contracts.specs[len(market.venue.instruments) :]
