@@ -81,6 +81,7 @@ class DemoMarket:
         """Create the journal and open the market (cycle 0)."""
         self.story, self.venue = story, venue
         self.crowd = story_crowd(story, seed)
+        self.worst_cycle, self._worst = 1, 0
         self.journal, self.watermark = create_store(journal)
         try:
             self.engine = Engine()
@@ -116,6 +117,7 @@ class DemoMarket:
                     break  # a bot failed; the report says how
                 await self.clock.sleep_until(self.clock.now_ns() + self.venue.interval_ns)
                 self.driver.close_batch()
+                self._note_worst()
                 self._secure()
                 if after_cycle is not None:
                     await after_cycle()
@@ -130,6 +132,14 @@ class DemoMarket:
     def _disconnect(self) -> None:
         for connection in list(self.hub.connections):
             connection.close()
+
+    def _note_worst(self) -> None:
+        """Remember the cycle in which most went wrong."""
+        counts = self.tally.last_cycle
+        trouble = counts.margin_calls + counts.liquidations + counts.fund_takeovers
+        trouble += counts.adl_events
+        if trouble > self._worst:
+            self.worst_cycle, self._worst = self.engine.cycle, trouble
 
     def _secure(self) -> None:
         """Per cycle the watermark and the log's folding, now and then a snapshot."""

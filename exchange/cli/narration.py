@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from exchange.core.accounts import NO_OWNER
+from exchange.core.auction import CLAMPED, INTERRUPTED
 from exchange.core.events import (
     CallChanged,
     Deleveraged,
@@ -32,7 +33,6 @@ from margin.margin_call import CallOutcome
 from margin.portfolio import INVERSE
 
 E8 = 10**8
-AUCTION_STATES = ("no cross", "printed", "printed at the collar", "extended")
 
 
 def clock_text(time_ns: int) -> str:
@@ -81,14 +81,18 @@ def print_lines(state: State, event: Printed) -> Iterator[str]:
         event.volume_lots.tolist(), event.surplus_lots.tolist(), strict=True,
     ):  # fmt: skip
         spec = state.contracts.specs[slot]
+        if code == INTERRUPTED:
+            yield f"{spec.name:<28} {price_text(spec, ticks):>14}  outside the collar: extended"
         if not lots:
             continue
-        heavy = "balanced" if not surplus else f"{'buy' if surplus > 0 else 'sell'} surplus "
-        rest = amount_text(spec, abs(surplus)) if surplus else ""
-        clamped = " (at the collar)" if code == CLAMPED_CODE else ""
+        heavy = "balanced"
+        if surplus:
+            side = "buy" if surplus > 0 else "sell"
+            heavy = f"{side} surplus {amount_text(spec, abs(surplus))}"
+        clamped = ", at the collar" if code == CLAMPED else ""
         yield (
             f"{spec.name:<28} {price_text(spec, ticks):>14}  {amount_text(spec, lots):>18}  "
-            f"{heavy}{rest}{clamped}"
+            f"{heavy}{clamped}"
         )
 
 
@@ -170,12 +174,11 @@ def shortfall_line(state: State, event: ShortfallOpen) -> str:
 
 
 def funding_line(state: State, event: FundingApplied) -> str:
-    """A funding payment at a boundary."""
+    """A funding payment at a boundary of its period."""
     name = state.contracts.specs[event.instrument].name
-    return f"{name} funding {event.rate_8h_e9 / 10**7:+.4f} % per 8 h"
+    return f"{name} {event.rate_8h_e9 / 10**7:+.4f} % per 8 h"
 
 
-CLAMPED_CODE = 2
 NARRATORS: dict[type[Event], tuple[str, Callable[[State, Any], str]]] = {
     Transferred: ("transfers", transfer_line),
     InstrumentsListed: ("listings", listed_line),
@@ -190,5 +193,7 @@ NARRATORS: dict[type[Event], tuple[str, Callable[[State, Any], str]]] = {
 
 def narrate(state: State, event: Event) -> tuple[str, str] | None:
     """(heading, line) of an event worth a line, or None."""
+    if isinstance(event, FundingApplied):
+        return ("funding", funding_line(state, event)) if event.payments else None
     found = NARRATORS.get(type(event))
     return None if found is None else (found[0], found[1](state, event))

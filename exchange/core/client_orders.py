@@ -42,8 +42,7 @@ class ClientOrders:
     def close_cycle(self) -> None:
         """End the cycle: digest its entries, forget those of the oldest."""
         self.closed.append((_digest(self.current), self.current))
-        if self.current:
-            self.current = []
+        self.current = []
         while len(self.closed) > self.cycles:
             _, forgotten = self.closed.popleft()
             for account, client_order_id, _ in forgotten:

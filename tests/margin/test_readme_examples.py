@@ -130,7 +130,7 @@ def scenario() -> None:
     said("Scenarios", f"{weight / 1e9:.4f}", f"{33 * weight / 1e9:.2f} %")
     for days in (30, 1):
         for side in (-1, 1):
-            said("Scenarios", f"{shocked_volatility(PS_1, 0.5, days, side):.3f}")
+            said("Scenarios", f"{shocked_volatility(PS_1, 0.5, days / 365, side):.3f}")
 
 
 def lots() -> None:

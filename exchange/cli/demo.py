@@ -1,0 +1,37 @@
+"""`uncross demo`: a story on a live market, from the first batch to the summary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("demo")
+@click.option("--story", "story_name", default="2025-10-10", show_default=True,
+              help="A story that ships, or a TOML file.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0, 2**62), default=7, show_default=True,
+              help="Chance: the crowd, the way between the knots, the lottery.")  # fmt: skip
+@click.option("--cycles", type=click.IntRange(min=1), help="How many batches; the story's if not given.")
+@click.option("--fast", is_flag=True, help="Do not wait between batches.")
+@click.option("--in-process/--no-in-process", default=True,
+              help="Bots in this process on simulated time (the default, and all there is).")  # fmt: skip
+@click.option("--venue", "venue_name", help="A venue that ships, or a TOML file, instead of the story's.")
+@click.option("--summary", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write the figures to this JSON file.")  # fmt: skip
+@click.option("--journal", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write the journal to this new file; a temporary one if not given.")  # fmt: skip
+def command(
+    story_name: str, seed: int, cycles: int | None, fast: bool, in_process: bool,
+    venue_name: str | None, summary: Path | None, journal: Path | None,
+) -> None:  # fmt: skip
+    """Open a market, let a crowd of bots trade through a story, and sum it up.
+
+    The same story, venue, seed and cycles always give the same state hash. Without --fast about two
+    batches a second are shown live in the terminal.
+    """
+    from exchange.cli.demo_run import DemoRequest, run_demo
+
+    if not in_process:
+        raise click.UsageError("the demo runs in process only")
+    run_demo(DemoRequest(story_name, seed, cycles, fast, venue_name, summary, journal))
