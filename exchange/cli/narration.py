@@ -23,12 +23,8 @@ from exchange.core.events import (
 )
 from exchange.core.ledger import House
 from exchange.core.state import State
-from exchange.core.venue import (
-    MINOR_DECIMALS_COIN,
-    MINOR_DECIMALS_USDC,
-    USDC,
-    InstrumentSpec,
-)
+from exchange.core.venue import USDC, InstrumentSpec
+from margin.fixed_point import COIN_SCALE, USDC_SCALE
 from margin.margin_call import CallOutcome
 from margin.portfolio import INVERSE
 
@@ -43,7 +39,7 @@ def clock_text(time_ns: int) -> str:
 
 def usdc(amount_minor: int, decimals: int = 2) -> str:
     """Minor USDC as USDC."""
-    return f"{amount_minor / 10**MINOR_DECIMALS_USDC:,.{decimals}f}"
+    return f"{amount_minor / USDC_SCALE:,.{decimals}f}"
 
 
 def decimal_text(value_e8: int) -> str:
@@ -148,8 +144,8 @@ def deleveraged_line(state: State, event: Deleveraged) -> str:
 
 def transfer_line(state: State, event: Transferred) -> str:
     """A deposit or withdrawal."""
-    scale = MINOR_DECIMALS_USDC if event.currency == USDC else MINOR_DECIMALS_COIN
-    amount = abs(event.amount_minor) / 10**scale
+    scale = USDC_SCALE if event.currency == USDC else COIN_SCALE
+    amount = abs(event.amount_minor) / scale
     verb = "deposits" if event.amount_minor > 0 else "withdraws"
     name = state.accounts.names[event.account]
     return f"{name} {verb} {amount:,.2f} {state.venue.currencies()[event.currency]}"

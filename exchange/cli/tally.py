@@ -26,9 +26,8 @@ from exchange.core.events import (
 )
 from exchange.core.ledger import House
 from exchange.core.venue import lot_notional_minor
+from margin.fixed_point import USDC_SCALE
 from margin.margin_call import CallOutcome
-
-MINOR_PER_USDC = 10**6
 
 
 @dataclass
@@ -154,7 +153,7 @@ class Tally:
             "refused": total.refused,
             "prints": total.prints,
             "fills": total.fills,
-            "volume": total.volume_minor // MINOR_PER_USDC,
+            "volume": total.volume_minor // USDC_SCALE,
             "margin_calls": total.margin_calls,
             "margin_calls_cured": total.margin_calls_cured,
             "margin_calls_expired": total.margin_calls_expired,
