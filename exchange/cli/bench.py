@@ -73,9 +73,9 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table(title=f"{platform.machine()}, Python {platform.python_version()}")
-    for heading, justify in (("benchmark", "left"), ("ours", "right"), ("baseline", "right"),
-                             ("unit", "left"), ("ratio", "right"), ("against", "left")):  # fmt: skip
-        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for heading in ("benchmark", "ours", "baseline", "unit", "ratio", "against"):
+        is_figure = heading in ("ours", "baseline", "ratio")
+        table.add_column(heading, justify="right" if is_figure else "left", overflow="fold")
     for row in rows:
         table.add_row(
             str(row["name"]), figure(row.get("ours")), figure(row.get("baseline")),

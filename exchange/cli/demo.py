@@ -12,11 +12,15 @@ import click
               help="A story that ships, or a TOML file.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**62), default=7, show_default=True,
               help="Chance: the crowd, the way between the knots, the lottery.")  # fmt: skip
-@click.option("--cycles", type=click.IntRange(min=1), help="How many batches; the story's if not given.")
+@click.option(
+    "--cycles", type=click.IntRange(min=1), help="How many batches; the story's if not given."
+)
 @click.option("--fast", is_flag=True, help="Do not wait between batches.")
 @click.option("--in-process/--no-in-process", default=True,
-              help="Bots in this process on simulated time (the default, and all there is).")  # fmt: skip
-@click.option("--venue", "venue_name", help="A venue that ships, or a TOML file, instead of the story's.")
+              help="Bots in this process, on simulated time: the only way so far.")  # fmt: skip
+@click.option(
+    "--venue", "venue_name", help="A venue that ships, or a TOML file, instead of the story's."
+)
 @click.option("--summary", type=click.Path(dir_okay=False, path_type=Path),
               help="Write the figures to this JSON file.")  # fmt: skip
 @click.option("--journal", type=click.Path(dir_okay=False, path_type=Path),

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -27,6 +28,7 @@ from exchange.sequencer import Sequencer
 from exchange.storage.recovery import create_store
 from exchange.storage.snapshot import Snapshot, snapshots_path, write_snapshot
 from exchange.venues import load_venue, resolved
+from margin.fixed_point import USDC_SCALE
 from replays.story import Story, index_paths
 
 SNAPSHOT_CYCLES = 100
@@ -69,9 +71,10 @@ def story_venue(story: Story, name_or_path: str | None = None) -> Venue:
 
 def story_crowd(story: Story, seed: int) -> Crowd:
     """The bots of a story."""
-    money = {key: Decimal(minor) / 10**6 for key, minor in story.money_minor.items()}
-    currencies = tuple(path.name for path in story.paths)
-    return build_crowd(Mix(**story.crowd, **money), seed, currencies)
+    mix: dict[str, Any] = dict(story.crowd)
+    for key, minor in story.money_minor.items():
+        mix[key] = Decimal(minor) / USDC_SCALE
+    return build_crowd(Mix(**mix), seed, tuple(path.name for path in story.paths))
 
 
 class DemoMarket:

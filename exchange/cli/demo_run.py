@@ -127,4 +127,3 @@ async def _pace(last_end: float, *, fast: bool) -> float:
     now = time.perf_counter()
     await asyncio.sleep(max(0.0, CYCLE_S - (now - last_end)))
     return max(now, last_end + CYCLE_S)
-

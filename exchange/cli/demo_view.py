@@ -133,8 +133,9 @@ class DemoView:
             f"lowest {usdc(tally.fund_low_minor, 0)}",
         )  # fmt: skip
         counts = (
-            f"orders {total.orders:,}   fills {total.fills:,}   volume {usdc(total.volume_minor, 0)}"
-            f" USDC   funding {total.funding_paid}   expiries {len(tally.expiries)}\n"
+            f"orders {total.orders:,}   fills {total.fills:,}   "
+            f"volume {usdc(total.volume_minor, 0)} USDC   "
+            f"funding {total.funding_paid}   expiries {len(tally.expiries)}\n"
             f"calls {total.margin_calls}   cured {total.margin_calls_cured}   "
             f"liquidations {total.liquidations}   takeovers {total.fund_takeovers}   "
             f"deleveraged {total.adl_events}   haircuts {total.vm_haircuts}"
@@ -150,4 +151,3 @@ def _lines(title: str, rows: deque[tuple[str, str, str]]) -> RenderableType:
         text.append(f"{moment} ", "dim")
         text.append(f"{line}\n", style)
     return Panel(text, title=title, padding=(0, 1))
-

@@ -41,3 +41,26 @@ def record_progress(what: str) -> Iterator[Callable[[int, int], None]]:
             progress.update(task, completed=done, total=total)
 
         yield advance
+
+
+@contextmanager
+def row_progress(what: str, total: int) -> Iterator[Callable[[int], None] | None]:
+    """A bar that is told how many rows more are done; None where nobody would see it.
+
+    The bar moves in hundredths, so that showing it does not slow down what it shows.
+    """
+    with terminal_progress() as progress:
+        if progress.disable:
+            yield None
+            return
+        task = progress.add_task(what, total=total)
+        waiting = 0
+
+        def advance(rows: int) -> None:
+            nonlocal waiting
+            waiting += rows
+            if waiting * 100 >= total:
+                progress.advance(task, waiting)
+                waiting = 0
+
+        yield advance

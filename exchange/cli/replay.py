@@ -74,7 +74,7 @@ def replay_lobster(file: Path, interval_ns: int, seed: int) -> dict[str, Any]:
 
     Raises `LobsterError` with the line where the file is wrong.
     """
-    from exchange.cli.progress import terminal_progress
+    from exchange.cli.progress import row_progress
     from exchange.cli.warm_up import warm_up_with_line
     from replays import lobster as reader
     from replays.flow import build_flow
@@ -92,9 +92,8 @@ def replay_lobster(file: Path, interval_ns: int, seed: int) -> dict[str, Any]:
     opening_ns = flow.start_ns + flow.first_batch * interval_ns
     venue = share_venue(name, interval_ns, flow.tick_e4, opening_ns, messages.price_e4)
     replay = HistoricalReplay(flow, venue, seed)
-    with terminal_progress() as progress:
-        bar = progress.add_task("replaying", total=len(flow))
-        run = replay.execute(lambda rows: progress.advance(bar, rows))
+    with row_progress("replaying", len(flow)) as advance:
+        run = replay.execute(advance)
     totals = flow.totals
     share = run.auction_volume / totals.visible_volume if totals.visible_volume else 0.0
     return {

@@ -49,7 +49,6 @@ class Rerun:
         ):
             held_mark(journal, allow_missing=True)
             total = journal.head.sequence
-            started = False
             for record in journal.records():
                 self.records = record.sequence
                 if record.sequence % 1000 == 0:
@@ -57,9 +56,8 @@ class Rerun:
                 if record.kind == STATE_HASH_KIND:
                     continue
                 command = decode_command(record.kind, record.payload)
-                cycle = self.engine.state.batch if started else 0
+                cycle = self.engine.state.batch if self.engine.has_begun else 0
                 events = self._apply(record.sequence, command)
-                started = True
                 self.tally.take(command, events)
                 yield Step(record.sequence, cycle, command, events)
 
@@ -145,8 +143,8 @@ def overview_text(path: Path) -> list[str]:
     lines = [
         f"venue {state.venue.name}, seed {state.seed}, {rerun.records} records, "
         f"{state.cycle + 1} cycles of {state.venue.interval_ns / 1e9:g} s",
-        f"{clock_text(opened)} to {clock_text(state.time_ns)} UTC, {rerun.tally.accounts} accounts, "
-        f"{len(state.contracts)} contracts",
+        f"{clock_text(opened)} to {clock_text(state.time_ns)} UTC, "
+        f"{rerun.tally.accounts} accounts, {len(state.contracts)} contracts",
         "",
     ]
     total = rerun.tally.total

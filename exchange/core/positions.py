@@ -38,14 +38,15 @@ def _row_of(keys: Int64Array, key: int) -> int:
 
 
 @njit(cache=True)
-def _missing(keys: Int64Array, wanted: Int64Array) -> Int64Array:
-    """Those of `wanted` that have no row."""
-    found = np.empty(len(wanted), np.int64)
+def _missing(keys: Int64Array, pool: Int64Array, slot: Int64Array, rank: Int64Array) -> Int64Array:
+    """The keys of those (pool, slot) that have no row."""
+    found = np.empty(len(pool), np.int64)
     count = 0
-    for index in range(len(wanted)):
-        row = _row_of(keys, wanted[index])
-        if row == len(keys) or keys[row] != wanted[index]:
-            found[count] = wanted[index]
+    for index in range(len(pool)):
+        wanted = (pool[index] << RANK_BITS) | rank[slot[index]]
+        row = _row_of(keys, wanted)
+        if row == len(keys) or keys[row] != wanted:
+            found[count] = wanted
             count += 1
     return found[:count]
 
@@ -53,14 +54,16 @@ def _missing(keys: Int64Array, wanted: Int64Array) -> Int64Array:
 @njit(cache=True)
 def _apply(
     table: Int64Array,
-    fill_key: Int64Array,
+    pool: Int64Array,
+    slot: Int64Array,
+    rank: Int64Array,
     fill_lots: Int64Array,
     fill_value: Int64Array,
-    paid_at_fill: Int64Array,
+    is_option: Int64Array,
 ) -> None:
     """Add fills to positions that all have a row; futures owe the fill's value until revalued."""
-    for index in range(len(fill_key)):
-        row = _row_of(table[KEY], fill_key[index])
+    for index in range(len(pool)):
+        row = _row_of(table[KEY], (pool[index] << RANK_BITS) | rank[slot[index]])
         lots, traded, value = table[LOTS, row], fill_lots[index], fill_value[index]
         if lots == 0 or (lots > 0) == (traded > 0):
             table[ENTRY_MINOR, row] += value
@@ -71,7 +74,7 @@ def _apply(
             table[REALISED_MINOR, row] -= entry_closed + value_closed
             table[ENTRY_MINOR, row] += value - value_closed - entry_closed
         table[LOTS, row] = lots + traded
-        if paid_at_fill[index] == 0:
+        if is_option[slot[index]] == 0:
             table[SETTLED_MINOR, row] += value
 
 
@@ -164,15 +167,16 @@ class Positions:
         self, pool: Int64Array, instrument: Int64Array, lots: Int64Array, value_minor: Int64Array
     ) -> None:
         """Add signed `lots` traded at `value_minor` (signed alike) to the positions."""
-        keys = (pool << RANK_BITS) | self.contracts.rank[instrument]
-        missing = _missing(self.table[KEY], keys)
+        rank = self.contracts.rank
+        missing = _missing(self.table[KEY], pool, instrument, rank)
         if len(missing):
             fresh = np.unique(missing)
             rows = np.zeros((COLUMNS, len(fresh)), np.int64)
             rows[KEY] = fresh
             at = self.table[KEY].searchsorted(fresh)
             self.table = np.ascontiguousarray(np.insert(self.table, at, rows, axis=1))
-        _apply(self.table, keys, lots, value_minor, self.contracts.is_option[instrument])
+        is_option = self.contracts.is_option
+        _apply(self.table, pool, instrument, rank, lots, value_minor, is_option)
 
     def drop_flat(self) -> None:
         """Remove positions of zero lots that owe nothing and carry nothing."""
@@ -217,8 +221,8 @@ def warm_up() -> None:
     """Compile the kernels of this module."""
     table = np.zeros((COLUMNS, 1), np.int64)
     none = np.empty(0, np.int64)
-    _missing(table[KEY], none)
-    _apply(table, none, none, none, none)
+    _missing(table[KEY], none, none, none)
+    _apply(table, none, none, none, none, none, none)
     _sums(table, np.zeros(1, np.int64))
     _starts(table[KEY], 1)
     _without_flat(table)

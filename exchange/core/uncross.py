@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from exchange.core import auction, limits
+from exchange.core import auction
 from exchange.core.contracts import Life, value_per_lot_e6
 from exchange.core.events import Event, Filled, OrdersDone, Printed
 from exchange.core.ledger import House
 from exchange.core.marks import IndexState
 from exchange.core.orders import (
     AGE_BATCH,
+    COLUMNS,
     FLAGS,
     IMMEDIATE,
     MARKET,
@@ -25,7 +26,7 @@ from exchange.core.orders import (
 from exchange.core.reject_reason import DoneReason, PostingCause
 from exchange.core.state import State
 from margin.fixed_point import mul_div_ceil, mul_div_floor
-from margin.invariant import BoolArray, Int64Array, check
+from margin.invariant import Int64Array, check
 
 PPB = 10**9
 E6 = 10**6
@@ -47,99 +48,111 @@ def fee_per_lot_e6(state: State, slot: int, price_ticks: int) -> int:
     return -(-min(index_value_e6 * fees.option_ppb, value_e6 * fees.option_cap_ppb) // PPB)
 
 
+# Columns of the fills; up to the fee they are those of the event `Filled`.
+(F_ORDER, F_POOL, F_SLOT, F_SIDE, F_PRICE, F_LOTS, F_OPEN, F_AGE, F_FEE, F_SIGNED, F_VALUE) = range(
+    11
+)
+FILL_COLUMNS = 11
+
+
 @njit(cache=True)
 def _settle_rows(
-    table: Int64Array,
-    start: Int64Array,
-    fill: Int64Array,
-    carries: Int64Array,
-    value_e6: Int64Array,
-    fee_e6: Int64Array,
-) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:
-    """Reduce open lots by the fills; which rows traded, at what value and fee, and which end.
+    table: Int64Array, start: Int64Array, fill: Int64Array, books: Int64Array
+) -> tuple[Int64Array, Int64Array, Int64Array, int]:
+    """Apply the fills to the sealed table.
 
-    Values are signed and rounded down, fees rounded up, in minor units. Remainders of market and
-    immediate orders end unless their book `carries` everything. `reason` is 0 for what stays.
+    Returns the fills (FILL_COLUMNS), the orders that end (id, pool, open lots, reason), the table
+    of those that stay, and bought minus sold.
+
+    `books[b]`: slot, price, value and fee of a lot (10^-6 minor units), and 1 where everything
+    carries. Values are signed and rounded down, fees rounded up, in minor units. Remainders of
+    market and immediate orders end unless their book carries.
     """
-    hits = 0
-    for row in range(len(fill)):
-        if fill[row] > 0:
-            hits += 1
-    traded = np.empty((3, hits), np.int64)  # row, value, fee
-    reason = np.zeros(len(fill), np.int64)
-    bought, sold, at = 0, 0, 0
+    hits, leaving = 0, 0
     for book in range(len(start) - 1):
         for row in range(start[book], start[book + 1]):
-            if fill[row] > 0:
-                signed = table[SIDE, row] * fill[row]
-                traded[0, at] = row
-                traded[1, at] = mul_div_floor(value_e6[book], signed, 1_000_000)
-                traded[2, at] = mul_div_ceil(fee_e6[book], fill[row], 1_000_000)
+            hits += fill[row] > 0
+            short_lived = books[book, 4] == 0 and (table[FLAGS, row] & _SHORT_LIVED) != 0
+            leaving += short_lived or table[OPEN_LOTS, row] == fill[row]
+    fills = np.empty((FILL_COLUMNS, hits), np.int64)
+    ended = np.empty((4, leaving), np.int64)
+    staying = np.empty((COLUMNS, table.shape[1] - leaving), np.int64)
+    balance, at, gone, kept = 0, 0, 0, 0
+    for book in range(len(start) - 1):
+        slot, price, value_e6, fee_e6, carries = books[book]
+        for row in range(start[book], start[book + 1]):
+            lots = fill[row]
+            open_lots = table[OPEN_LOTS, row] - lots
+            if lots > 0:
+                signed = table[SIDE, row] * lots
+                balance += signed
+                fills[F_ORDER, at] = table[ORDER_ID, row]
+                fills[F_POOL, at] = table[POOL, row]
+                fills[F_SLOT, at] = slot
+                fills[F_SIDE, at] = table[SIDE, row]
+                fills[F_PRICE, at] = price
+                fills[F_LOTS, at] = lots
+                fills[F_OPEN, at] = open_lots
+                fills[F_AGE, at] = table[AGE_BATCH, row]
+                fills[F_FEE, at] = mul_div_ceil(fee_e6, lots, 1_000_000)
+                fills[F_SIGNED, at] = signed
+                fills[F_VALUE, at] = mul_div_floor(value_e6, signed, 1_000_000)
                 at += 1
-                bought += max(0, signed)
-                sold += max(0, -signed)
-                table[OPEN_LOTS, row] -= fill[row]
-            if table[OPEN_LOTS, row] == 0:
-                reason[row] = _FILLED
-            elif carries[book] == 0 and (table[FLAGS, row] & _SHORT_LIVED) != 0:
-                reason[row] = _REMAINDER
-    return traded[0], traded[1], traded[2], np.where(bought == sold, reason, -1)
+            reason = 0
+            if open_lots == 0:
+                reason = _FILLED
+            elif carries == 0 and (table[FLAGS, row] & _SHORT_LIVED) != 0:
+                reason = _REMAINDER
+            if reason != 0:
+                ended[0, gone] = table[ORDER_ID, row]
+                ended[1, gone] = table[POOL, row]
+                ended[2, gone] = open_lots
+                ended[3, gone] = reason
+                gone += 1
+                continue
+            for column in range(COLUMNS):
+                staying[column, kept] = table[column, row]
+            staying[OPEN_LOTS, kept] = open_lots
+            kept += 1
+    return fills, ended, staying, balance
 
 
-def _auctioned(state: State) -> tuple[Int64Array, Int64Array, BoolArray | None]:
-    """Slots with orders that are auctioned now, bounds of their books, and the rows that are.
-
-    The last is None where every order is; the books of halted contracts carry over.
-    """
-    table = state.orders.resting
-    starts = state.orders.book_starts(len(state.contracts))
-    slots = (starts[1:] - starts[:-1]).nonzero()[0]
-    halted = [
-        slot
-        for slot in slots.tolist()
-        if state.contracts.life[slot] != Life.LISTED
-        or state.contracts.halted[slot]
-        or state.marks.index_state[state.contracts.specs[slot].underlying] == IndexState.DEAD
-    ]
-    if not halted:
-        return slots, np.concatenate((starts[slots], starts[-1:])), None
-    rows = np.ones(table.shape[1], np.bool_)
-    for slot in halted:
-        rows[starts[slot] : starts[slot + 1]] = False
-    slots = slots[~np.isin(slots, halted)]
-    sizes = np.diff(starts)[slots]
-    return slots, np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes))), rows
+def _is_halted(state: State, slot: int) -> bool:
+    """Whether a contract's book carries over unauctioned."""
+    contracts = state.contracts
+    if contracts.life[slot] != Life.LISTED or contracts.halted[slot]:
+        return True
+    return state.marks.index_state[contracts.specs[slot].underlying] == IndexState.DEAD
 
 
-def _terms(state: State, slots: Int64Array) -> auction.AuctionTerms:
-    bands = [state.collars.band(s, state.marks.reference_ticks(s)) for s in slots.tolist()]
-    columns = (
-        np.array(
-            [(b.reference_ticks, b.low_ticks, b.high_ticks, int(b.clamp)) for b in bands], np.int64
-        )
-        .reshape(-1, 4)
-        .T.copy()
+def _terms(state: State, slots: list[int]) -> auction.AuctionTerms:
+    bands = [state.collars.band(slot, state.marks.reference_ticks(slot)) for slot in slots]
+    return auction.AuctionTerms(
+        np.array([band.reference_ticks for band in bands], np.int64),
+        np.array([band.low_ticks for band in bands], np.int64),
+        np.array([band.high_ticks for band in bands], np.int64),
+        np.array([int(band.clamp) for band in bands], np.int64),
     )
-    return auction.AuctionTerms(*columns)
 
 
 def _clear(
-    state: State, slots: Int64Array, start: Int64Array, orders: Int64Array
+    state: State, slots: list[int], start: Int64Array, orders: Int64Array
 ) -> tuple[auction.Prints, auction.AuctionTerms]:
+    """Auction these books, and tell the collars what became of them."""
     books = auction.SealedBooks(
-        book_start=start,
-        side=orders[SIDE],
-        is_market=orders[FLAGS] & MARKET,
-        price_ticks=orders[PRICE_TICKS],
-        quantity_lots=orders[OPEN_LOTS],
-        batch=orders[AGE_BATCH],
-        account=state.accounts.drawing_column()[orders[POOL]],
-        sequence=orders[OWN_SEQUENCE],
+        start,
+        orders[SIDE],
+        orders[FLAGS] & MARKET,
+        orders[PRICE_TICKS],
+        orders[OPEN_LOTS],
+        orders[AGE_BATCH],
+        state.accounts.drawing_column()[orders[POOL]],
+        orders[OWN_SEQUENCE],
     )
     terms = _terms(state, slots)
     prints = auction.clear_sound(books, terms, auction.batch_seed(state.seed, state.batch))
     for slot, outcome, reference in zip(
-        slots.tolist(), prints.state.tolist(), terms.reference_ticks.tolist(), strict=True
+        slots, prints.state.tolist(), terms.reference_ticks.tolist(), strict=True
     ):
         if outcome == auction.INTERRUPTED:
             state.collars.interrupted(slot, reference)
@@ -148,15 +161,14 @@ def _clear(
     return prints, terms
 
 
-def _unit_values(state: State, slots: Int64Array, prints: auction.Prints) -> Int64Array:
-    """Value and fee of one lot at each print, in 10^-6 minor units; zero where nothing traded."""
-    units = np.zeros((2, len(slots)), np.int64)
-    for at in prints.volume_lots.nonzero()[0].tolist():
-        slot, ticks = int(slots[at]), int(prints.price_ticks[at])
-        spec = state.contracts.specs[slot]
-        units[0, at] = value_per_lot_e6(spec, ticks * spec.tick_e8)
-        units[1, at] = fee_per_lot_e6(state, slot, ticks)
-    return units
+def _book_terms(state: State, slot: int, outcome: int, ticks: int, volume: int) -> tuple[int, ...]:
+    """One row of `books` for `_settle_rows`."""
+    carries = int(outcome == auction.INTERRUPTED)
+    if volume == 0:
+        return slot, 0, 0, 0, carries
+    spec = state.contracts.specs[slot]
+    value_e6 = value_per_lot_e6(spec, ticks * spec.tick_e8)
+    return slot, ticks, value_e6, fee_per_lot_e6(state, slot, ticks), carries
 
 
 def _post_fills(
@@ -178,68 +190,76 @@ def _post_fills(
     return events
 
 
+def _auction_active(
+    state: State, slots: list[int], start: Int64Array
+) -> tuple[list[Event], Int64Array, Int64Array]:
+    """Auction the books that are not halted: the event, every row's fill, every book's terms."""
+    table = state.orders.resting
+    halted = [_is_halted(state, slot) for slot in slots]
+    if not any(halted):
+        active, prints, fill = slots, *_printed(state, slots, start, table)
+    else:
+        sizes = np.diff(start)
+        rows = np.repeat(~np.array(halted, np.bool_), sizes)
+        active = [slot for slot, held in zip(slots, halted, strict=True) if not held]
+        fill = np.zeros(table.shape[1], np.int64)
+        if not active:
+            carried = [(slot, 0, 0, 0, 1) for slot in slots]
+            return [], fill, np.array(carried, np.int64).reshape(-1, 5)
+        bounds = np.concatenate(([0], np.cumsum(sizes[~np.array(halted, np.bool_)])))
+        orders = np.ascontiguousarray(table[:, rows])
+        prints, fill[rows] = _printed(state, active, bounds, orders)
+    outcomes = zip(
+        active,
+        prints.states.tolist(),
+        prints.price_ticks.tolist(),
+        prints.volume_lots.tolist(),
+        strict=True,
+    )
+    terms = {outcome[0]: _book_terms(state, *outcome) for outcome in outcomes}
+    books = [terms.get(slot, (slot, 0, 0, 0, 1)) for slot in slots]
+    return [prints], fill, np.array(books, np.int64)
+
+
+def _printed(
+    state: State, slots: list[int], start: Int64Array, orders: Int64Array
+) -> tuple[Printed, Int64Array]:
+    prints, terms = _clear(state, slots, start, orders)
+    event = Printed(
+        state.batch,
+        np.array(slots, np.int64),
+        prints.state,
+        prints.price_ticks,
+        prints.volume_lots,
+        prints.surplus_lots,
+        terms.reference_ticks,
+    )
+    return event, prints.fill_lots
+
+
 def uncross(state: State) -> list[Event]:
     """Clear every book of the sealed batch, settle the fills, carry what stays."""
-    slots, start, auctioned = _auctioned(state)
-    if not len(slots):
+    starts = state.orders.book_starts(len(state.contracts))
+    with_orders = (starts[1:] - starts[:-1]).nonzero()[0]
+    if not len(with_orders):
         return []
-    table = state.orders.resting
-    orders = table if auctioned is None else np.ascontiguousarray(table[:, auctioned])
-    prints, terms = _clear(state, slots, start, orders)
-    events: list[Event] = [
-        Printed(
-            state.batch,
-            slots,
-            prints.state,
-            prints.price_ticks,
-            prints.volume_lots,
-            prints.surplus_lots,
-            terms.reference_ticks,
-        )
-    ]
-    value_e6, fee_e6 = _unit_values(state, slots, prints)
-    carries = (prints.state == auction.INTERRUPTED).astype(np.int64)
-    traded, value, fee, reason = _settle_rows(
-        orders, start, prints.fill_lots, carries, value_e6, fee_e6
-    )
-    check(len(reason) == 0 or reason[0] >= 0, "as much is bought as is sold")
-    if len(traded):
-        rows = orders[:, traded]
-        fill, instrument = prints.fill_lots[traded], rows[ORDER_ID] >> limits.ORDER_SEQUENCE_BITS
-        book = np.searchsorted(slots, instrument)
-        events.append(
-            Filled(
-                state.batch,
-                rows[ORDER_ID],
-                rows[POOL],
-                instrument,
-                rows[SIDE],
-                prints.price_ticks[book],
-                fill,
-                rows[OPEN_LOTS],
-                rows[AGE_BATCH],
-                fee,
-            )
-        )
-        state.positions.apply(rows[POOL], instrument, rows[SIDE] * fill, value)
-        events += _post_fills(state, rows[POOL], instrument, value, fee)
-    ended = reason.nonzero()[0]
-    if len(ended):
-        gone = orders[:, ended]
-        events.append(OrdersDone(gone[ORDER_ID], gone[POOL], gone[OPEN_LOTS], reason[ended]))
-    if auctioned is None:
-        if len(ended):
-            state.orders.keep(reason == 0)
-    else:
-        table[OPEN_LOTS, auctioned] = orders[OPEN_LOTS]
-        kept = np.ones(table.shape[1], np.bool_)
-        kept[auctioned] = reason == 0
-        state.orders.keep(kept)
+    start = np.append(starts[with_orders], starts[-1])
+    events, fill, books = _auction_active(state, with_orders.tolist(), start)
+    *settled, balance = _settle_rows(state.orders.resting, start, fill, books)
+    check(balance == 0, "as much is bought as is sold")
+    fills, ended, state.orders.resting = settled
+    if fills.shape[1]:
+        pool, slot, value, fee = fills[F_POOL], fills[F_SLOT], fills[F_VALUE], fills[F_FEE]
+        events.append(Filled(state.batch, *fills[: F_FEE + 1]))
+        state.positions.apply(pool, slot, fills[F_SIGNED], value)
+        events += _post_fills(state, pool, slot, value, fee)
+    if ended.shape[1]:
+        events.append(OrdersDone(*ended))
     return events
 
 
 def warm_up() -> None:
     """Compile the kernels of this module and of the auction."""
-    none, one = np.empty(0, np.int64), np.zeros(1, np.int64)
-    _settle_rows(np.empty((8, 0), np.int64), one, none, none, none, none)
+    one, row = np.zeros(1, np.int64), np.zeros((COLUMNS, 1), np.int64)
+    _settle_rows(row, np.array([0, 1], np.int64), one, np.zeros((1, 5), np.int64))
     auction.warm_up()

@@ -348,7 +348,7 @@ def test_columns_of_wrong_type_or_length_stop_the_auction() -> None:
     with pytest.raises(InvariantBroken, match="batch must be 2 contiguous int64 values"):
         auction.clear(short, terms(100), 1)
     floats = msgspec.structs.replace(books, side=np.array([1.0, -1.0]))
-    with pytest.raises(InvariantBroken, match="side must be int64"):
+    with pytest.raises(InvariantBroken, match="side must be 2 contiguous int64 values"):
         auction.clear(floats, terms(100), 1)
     with pytest.raises(InvariantBroken, match="low end must not be above"):
         auction.clear(books, terms(100, low=5, high=4), 1)
