@@ -185,6 +185,11 @@ def advance_cases(state: State, risk: Risk) -> tuple[list[int], list[Event]]:
         if case.opened_cycle == state.ledger.cycle:
             events += cancel_orders(state, pool, keep_reducing=True)
         equity, maintenance = int(risk.equity[pool]), int(risk.maintenance[pool])
+        private_until = case.opened_cycle + state.venue.default.private_cycles
+        if state.ledger.cycle < private_until and 3 * equity >= 2 * maintenance:
+            # The private phase: its auction among permissioned providers has nobody to ask yet.
+            events.append(LiquidationStep(pool, "private"))
+            continue
         waited = case.public_attempts >= state.venue.default.public_cycles
         urgent = equity < 0 or 3 * equity < 2 * maintenance
         has_positions = bool(slices_of(state, pool))

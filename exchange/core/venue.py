@@ -137,6 +137,12 @@ class DefaultSpec(Part, frozen=True):
     allow_uncovered: bool
 
 
+class LimitSpec(Part, frozen=True):
+    """Bounds of the venue's own, inside those of `limits`."""
+
+    position_notional_minor: int = limits.POSITION_NOTIONAL_MINOR_MAX
+
+
 class Venue(Part, frozen=True):
     """Everything that defines a market before its first order."""
 
@@ -156,6 +162,7 @@ class Venue(Part, frozen=True):
     default: DefaultSpec
     preset: Preset
     client_order_id_cycles: int
+    limits: LimitSpec = LimitSpec()
 
     def currencies(self) -> tuple[str, ...]:
         """Names of the currencies, USDC first, then each collateral coin in listing order."""
@@ -192,9 +199,12 @@ def price_ticks_max(venue: Venue, spec: InstrumentSpec) -> int:
 
 
 def position_lots_max(venue: Venue, spec: InstrumentSpec) -> int:
-    """Largest position one pool may hold, so that scenario sums stay exact."""
+    """Largest position one pool may hold, valued at the underlying's highest price.
+
+    The bound keeps scenario sums exact; a venue may set it lower.
+    """
     top = lot_notional_minor(spec, venue.underlyings[spec.underlying].price_e8_max)
-    return min(limits.QUANTITY_LOTS_MAX, limits.POSITION_NOTIONAL_MINOR_MAX // top)
+    return min(limits.QUANTITY_LOTS_MAX, venue.limits.position_notional_minor // top)
 
 
 def require(condition: bool, message: str) -> None:
@@ -274,6 +284,11 @@ def validate(venue: Venue) -> None:
     require(
         venue.index.dead_after_ns >= venue.index.stale_after_ns > 0,
         "an index is stale before it is dead",
+    )
+    most = limits.POSITION_NOTIONAL_MINOR_MAX
+    require(
+        0 < venue.limits.position_notional_minor <= most,
+        f"limits: position_notional must be positive and at most {most // 10**6} USDC",
     )
     require(
         venue.client_order_id_cycles >= 1, "client order ids are remembered for at least one cycle"

@@ -23,6 +23,7 @@ from exchange.core.venue import (
     FeeSpec,
     FundingSpec,
     IndexSpec,
+    LimitSpec,
     ListingSpec,
     UnderlyingSpec,
     Venue,
@@ -200,7 +201,7 @@ def _underlying(table: Any, number: int) -> tuple[UnderlyingSpec, ListingSpec]:
 
 
 def _venue(table: dict[str, Any]) -> Venue:
-    _keys(table, "venue", TOP_KEYS)
+    _keys(table, "venue", TOP_KEYS, ("limits",))
     opening = table["opening"]
     if not isinstance(opening, datetime) or opening.tzinfo is None:
         raise VenueError("venue.opening must be a date and time with an offset, such as ...Z")
@@ -224,6 +225,7 @@ def _venue(table: dict[str, Any]) -> Venue:
         index=_section(IndexSpec, table["index"], "index"),
         calls=_section(CallSpec, table["calls"], "calls"),
         default=_section(DefaultSpec, table["default"], "default"),
+        limits=_section(LimitSpec, table["limits"], "limits") if "limits" in table else LimitSpec(),
         preset=load_preset(str(table["preset"])),
         client_order_id_cycles=scaled(
             table["client_order_id_cycles"], 1, "venue.client_order_id_cycles"
