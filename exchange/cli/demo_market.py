@@ -32,6 +32,7 @@ from margin.fixed_point import USDC_SCALE
 from replays.story import Story, index_paths
 
 SNAPSHOT_CYCLES = 100
+VENUE_FAILED = "the venue failed"  # how the hub begins when a request of a client broke it
 ROUNDS_MAX = 20_000  # turns of the event loop that a batch waits for its bots
 
 AfterCycle = Callable[[], Awaitable[None]]
@@ -85,6 +86,7 @@ class DemoMarket:
         self.story, self.venue = story, venue
         self.crowd = story_crowd(story, seed)
         self.worst_cycle, self._worst = 1, 0
+        self._connections: list[MemoryConnection] = []
         self.journal, self.watermark = create_store(journal)
         try:
             self.engine = Engine()
@@ -104,7 +106,9 @@ class DemoMarket:
         """Open an account of this name, and connect to it."""
         self.sequencer.submit(OpenAccount, name)
         self.sequencer.flush()
-        return self.hub.connect(name)
+        connection = self.hub.connect(name)
+        self._connections.append(connection)
+        return connection
 
     async def play(self, cycles: int, after_cycle: AfterCycle | None = None) -> CrowdReport:
         """Let the crowd trade for `cycles` batches; `after_cycle` runs after each.
@@ -126,6 +130,11 @@ class DemoMarket:
                     await after_cycle()
             self._disconnect()
             return await running
+        except Exception as error:
+            for connection in self._connections:
+                if connection.closed_because.startswith(VENUE_FAILED):
+                    error.add_note(connection.closed_because)
+            raise
         finally:
             self._disconnect()
             running.cancel()
@@ -157,8 +166,10 @@ class DemoMarket:
 
     def close(self) -> None:
         """Journal the last cycle's hash and close the files."""
-        sequencer = getattr(self, "sequencer", None)
-        if sequencer is not None and sequencer.stopped is None:
-            sequencer.write_note()
-            self.watermark.write(*self.journal.head)
-        self.journal.close()
+        sequencer: Sequencer | None = getattr(self, "sequencer", None)
+        try:
+            if sequencer is not None and sequencer.stopped is None:
+                sequencer.write_note()
+                self.watermark.write(*self.journal.head)
+        finally:
+            self.journal.close()

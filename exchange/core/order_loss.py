@@ -41,6 +41,7 @@ class Terms(NamedTuple):
     fee_cap: int  # no fee of a lot is above this
     coin_high: int  # most and least that 10^4 minor units of coin can be worth in a scenario
     coin_low: int
+    rounding_minor: int  # what roundings of the exact rule can add to one order
 
 
 class Ordinary(NamedTuple):
@@ -75,6 +76,7 @@ class TermColumns(NamedTuple):
     fee_cap: Int64Array
     coin_high: Int64Array
     coin_low: Int64Array
+    rounding_minor: Int64Array
 
 
 def _columns(state: State, risk: Risk) -> TermColumns:
@@ -98,6 +100,7 @@ def _columns(state: State, risk: Risk) -> TermColumns:
         + (index_value << exponent) % PPB * fees.option_ppb // PPB
     ) + 2
     coin = matrix.coin_value[:, None] + matrix.coin
+    coin_minor = coin.max(axis=1) // 10**4 + 1
     return TermColumns(
         inverse.astype(np.int64),
         np.where(inverse, risk.value_e6, mark),
@@ -113,6 +116,8 @@ def _columns(state: State, risk: Risk) -> TermColumns:
         np.where(option, option_cap, 2**60),
         coin.max(axis=1)[unit],
         np.maximum(0, coin.min(axis=1))[unit],
+        # The rule rounds an inverse order's coin, and its pool's, down to whole minor units.
+        ROUNDING_MINOR + np.where(inverse, (2 * coin_minor[unit] >> exponent) + 1, 0),
     )
 
 
@@ -190,7 +195,7 @@ class OrderLoss:
             terms.charge_buy if side > 0 else terms.charge_sell
         )
         per_lot += self.fee(slot, side, price, price_ticks == 0)
-        return (per_lot * lots >> self.exponent) + ROUNDING_MINOR
+        return (per_lot * lots >> self.exponent) + terms.rounding_minor
 
     def fee_minor(self, slot: int, side: int, price_ticks: int, lots: int) -> int:
         """Minor USDC that an order can cost in fees, rounded up."""
@@ -262,5 +267,7 @@ class OrderLoss:
             buys, terms.charge_buy[slot], terms.charge_sell[slot]
         )
         per_lot += self.fees(rows)
-        found: Int64Array = (per_lot * rows[OPEN_LOTS] >> self.exponent) + ROUNDING_MINOR
+        found: Int64Array = (per_lot * rows[OPEN_LOTS] >> self.exponent) + terms.rounding_minor[
+            slot
+        ]
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exchange.core.commands import PlaceOrder, Withdraw
+from exchange.core.commands import Deposit, PlaceOrder, Withdraw
 from exchange.core.events import OrdersDone
 from exchange.core.reject_reason import DoneReason, RejectReason
 from tests.core.market import (
@@ -21,15 +21,17 @@ from tests.core.market import (
 )
 
 R = RejectReason
-# 100 lots are 10 BTC / 100 = 0.1 BTC, 10,000 dollars at the index of 100,000. A long position of
+# 100 lots are 0.1 BTC, worth 10,000 dollars at the index of 100,000. A long position of
 # 0.1 BTC needs 16 % of that in the worst scenario plus 2 % contingencies: 1800; the fee is 3.
 
 
-@pytest.mark.parametrize(("usdc", "accepted"), [(1_803, True), (1_802, False)])
+@pytest.mark.parametrize(("minor", "accepted"), [(1_803_000_100, True), (1_802_999_999, False)])
 def test_a_limit_at_the_mark_needs_initial_margin_and_fee(
-    market: Market, usdc: int, accepted: bool
+    market: Market, minor: int, accepted: bool
 ) -> None:
-    ann = market.account("ann", usdc)
+    """The fee is rounded up lot by lot, so that a few minor units more are asked for."""
+    ann = market.account("ann", 0)
+    market.do(Deposit, ann, 0, minor)
     if accepted:
         market.place(ann, BUY, 100, 200_000)
     else:

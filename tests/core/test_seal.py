@@ -62,6 +62,7 @@ def test_orders_leave_at_the_first_seal_at_or_after_expiry() -> None:
     assert market.open_lots(order) == 5, "the last auction is strictly before"
     market.place(bob, SELL, 1, 190_000, FUTURE)
     market.now = expiry
+    market.account("eve")  # the venue learns that it is this late
     assert market.refused_order(bob, SELL, 1, 190_000, FUTURE) == RejectReason.INSTRUMENT_EXPIRED
     events = market.seal(0)
     assert set(done_for(events, DoneReason.INSTRUMENT_EXPIRED)) >= {order}

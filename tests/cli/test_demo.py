@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from exchange.storage.recovery import recover
+from tests.cli.conftest import SHORT_CYCLES, Demo, run_demo, uncross
+
+ROOT = Path(__file__).resolve().parents[2]
+KEYS = {
+    "cycles", "accounts", "orders", "fills", "volume", "margin_calls", "margin_calls_cured",
+    "liquidations", "fund_start_minor", "fund_end_minor", "fund_takeovers", "adl_events",
+    "vm_haircuts", "funding_paid", "expiries_settled", "trial_balance", "positions_sum",
+    "state_hash", "journal", "seconds",
+}  # fmt: skip
+
+
+def test_the_crash_calls_cures_liquidates_and_is_taken_over(demo: Demo) -> None:
+    summary = demo.summary
+    assert set(summary) >= KEYS
+    assert summary["cycles"] == SHORT_CYCLES
+    assert summary["accounts"] == 44
+    assert summary["trial_balance"] == 0
+    assert summary["positions_sum"] == 0
+    assert summary["shortfalls"] == 0
+    for key in ("orders", "fills", "volume", "margin_calls", "margin_calls_cured",
+                "liquidations", "fund_takeovers"):  # fmt: skip
+        assert summary[key] > 0, key
+    assert summary["fund_start_minor"] == 60_000 * 10**6
+
+
+def test_the_summary_names_the_journal_and_what_to_try_next(demo: Demo) -> None:
+    assert f"uncross verify {demo.journal}" in demo.output
+    assert f"uncross show {demo.journal} --cycle " in demo.output
+    assert "margin period of risk: 900 s = 6 cycles of 150 s" in demo.output
+
+
+def test_the_same_seed_gives_the_same_market_and_another_another(demo: Demo) -> None:
+    again = run_demo(demo.folder, demo.story, "again", 7)
+    other = run_demo(demo.folder, demo.story, "other", 8)
+    assert again.summary["state_hash"] == demo.summary["state_hash"]
+    assert other.summary["state_hash"] != demo.summary["state_hash"]
+    left_out = {"seconds", "journal"}
+    assert {k: v for k, v in again.summary.items() if k not in left_out} == {
+        k: v for k, v in demo.summary.items() if k not in left_out
+    }
+
+
+def test_the_journal_recovers_to_the_state_of_the_summary(demo: Demo) -> None:
+    from exchange.core.engine import Engine
+
+    recovered = recover(demo.journal, Engine)
+    try:
+        assert recovered.engine.last_state_hash.hex() == demo.summary["state_hash"]
+    finally:
+        recovered.journal.close()
+
+
+def test_a_story_is_told_no_further_than_its_knots(demo: Demo) -> None:
+    result = uncross("demo", "--fast", "--cycles", 5000, "--journal", demo.folder / "far")
+    assert result.exit_code == 2
+    assert "reaches 312 cycles, not 5000" in result.output
+    assert not (demo.folder / "far").exists()
+
+
+def test_an_existing_file_is_never_overwritten(demo: Demo) -> None:
+    before = demo.journal.read_bytes()
+    result = uncross("demo", "--fast", "--cycles", 1, "--journal", demo.journal)
+    assert result.exit_code == 1
+    assert "a journal is never overwritten" in result.output
+    assert demo.journal.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--story", "nope", "no story 'nope': neither a file nor one of 2025-10-10"),
+        ("--venue", "nope", "no venue 'nope': neither a file nor one of demo, tiny"),
+        ("--venue", "tiny", "needs the indices BTC in this order"),
+        ("--journal", "/nowhere/at/all", "there is no directory"),
+    ],
+)
+def test_what_the_user_got_wrong_is_one_line(option: str, value: str, message: str) -> None:
+    result = uncross("demo", "--fast", "--cycles", 1, option, value)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_bot_over_the_wire_is_not_offered_yet() -> None:
+    result = uncross("demo", "--no-in-process")
+    assert result.exit_code == 2
+    assert "in process only" in result.output
+
+
+def test_ctrl_c_closes_the_journal(demo: Demo) -> None:
+    journal = demo.folder / "stopped.journal"
+    command = [sys.executable, "-m", "exchange", "demo", "--story", str(demo.story), "--fast",
+               "--journal", str(journal)]  # fmt: skip
+    running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and not journal.exists():
+        time.sleep(0.05)
+    time.sleep(1)
+    os.kill(running.pid, signal.SIGINT)
+    output, _ = running.communicate(timeout=30)
+    assert running.returncode == 130, output.decode()
+    assert b"Traceback" not in output
+    assert not Path(f"{journal}-wal").exists(), "the log is folded into the journal"
+    assert uncross("verify", journal).output.startswith("equal")

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from exchange.cli import bench
+from exchange.core.venue import VenueError
+from exchange.coverage import coverage, horizon_ns, require_coverage
+from exchange.venues import load_venue
+from tests.cli.conftest import uncross
+
+DEMO = Path(load_venue.__code__.co_filename).parent / "demo.toml"
+
+
+def test_coverage_is_the_spot_range_in_deviations_over_the_horizon() -> None:
+    venue = load_venue("demo", interval_s=150)
+    assert horizon_ns(venue) == (3 + 0 + 3) * 150 * 10**9
+    years = 900 / (365 * 86_400)
+    rows = {row.underlying: row for row in coverage(venue)}
+    assert list(rows) == ["BTC", "ETH", "SOL"]
+    assert rows["BTC"].deviations == pytest.approx(0.16 / (0.45 * years**0.5))
+    assert rows["SOL"].deviations == pytest.approx(0.27 / (0.8 * years**0.5))
+
+
+def test_a_thinly_covered_venue_is_refused_unless_it_says_so() -> None:
+    require_coverage(load_venue("demo"))
+    day = load_venue("demo", interval_s=86_400)
+    with pytest.raises(VenueError, match=r"BTC is covered for 2\.77 standard deviations"):
+        require_coverage(day)
+
+
+def test_the_demo_refuses_a_venue_without_cover(tmp_path: Path) -> None:
+    path = tmp_path / "bold.toml"
+    text = DEMO.read_text("utf-8").replace("coverage_min = 3", "coverage_min = 60")
+    path.write_text(text, "utf-8")
+    refused = uncross("demo", "--fast", "--cycles", 1, "--venue", path)
+    assert refused.exit_code == 1
+    assert "allow_uncovered" in refused.output
+    path.write_text(text.replace("allow_uncovered = false", "allow_uncovered = true"), "utf-8")
+    assert uncross("venue", path).exit_code == 0
+
+
+def test_venue_prints_what_the_engine_gets_and_its_coverage() -> None:
+    result = uncross("venue", "demo")
+    assert result.exit_code == 0
+    assert "interval_ns = 5000000000" in result.output
+    assert "BTC_USDC-PERPETUAL" in result.output
+    assert "standard deviations" in result.output
+
+
+def test_venue_with_another_interval_may_lose_its_cover() -> None:
+    result = uncross("venue", "demo", "--interval", 86_400)
+    assert result.exit_code == 1
+    assert "less than coverage_min = 3" in result.output
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("interval_s = 5", "interval_s = 5\ncolour = 1", "unknown key venue.colour"),
+        ("interval_s = 5", "interval_s = 0", "interval must be positive"),
+        ('preset = "ps-1"', 'preset = "ps-99"', "ps-99"),
+        ("[collar]", "[collar", "not TOML"),
+    ],
+)
+def test_a_wrong_venue_file_is_one_line(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:  # fmt: skip
+    path = tmp_path / "mine.toml"
+    path.write_text(DEMO.read_text("utf-8").replace(old, new), "utf-8")
+    result = uncross("venue", path)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert result.output.count("\n") == 1
+
+
+def test_bench_runs_what_the_checkout_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "tests" / "benchmarks"
+    folder.mkdir(parents=True)
+    row = {"name": "toys", "ours": 2.0, "baseline": 1.0, "unit": "toys/s", "ratio": 2.0,
+           "baseline_name": "hands", "conditions": "a quiet room"}  # fmt: skip
+    (folder / "bench_toys.py").write_text(f"def run(quick=False):\n    return [{row!r}]\n")
+    monkeypatch.setattr(bench, "BENCHMARKS", folder)
+    told = uncross("bench", "--quick")
+    assert told.exit_code == 0
+    assert "toys/s" in told.output
+    assert "a quiet room" in told.output
+    rows = json.loads(uncross("bench", "toys", "--json").stdout)
+    assert rows == [{"benchmark": "toys", **row}]
+    wrong = uncross("bench", "trains")
+    assert wrong.exit_code == 2
+    assert "known: toys" in wrong.output
+    shutil.rmtree(folder)
+    nowhere = uncross("bench")
+    assert nowhere.exit_code == 1
+    assert "from a checkout" in nowhere.output
