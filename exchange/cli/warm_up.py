@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 
 import click
@@ -37,7 +38,7 @@ def warm_up(progress: Progress | None = None) -> None:
 
 def warm_up_with_line() -> None:
     """Warm up with one line on the terminal that shows how far it is; silent elsewhere."""
-    shown = click.get_text_stream("stderr").isatty()
+    shown = sys.stderr.isatty()
 
     def line(done: int, of: int, name: str) -> None:
         text = f"kernels {done}/{of} {name}" if name else f"kernels {of}/{of} ready"

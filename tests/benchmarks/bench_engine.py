@@ -17,9 +17,7 @@ import numba
 import numpy as np
 from lightmatchingengine.lightmatchingengine import LightMatchingEngine, Side
 
-from exchange.core import auction, orders, positions, risk, uncross
-from exchange.core import ledger as ledger_module
-from exchange.core import order_columns, revalue
+from exchange.cli.warm_up import warm_up
 from exchange.core.commands import (
     CancelOrder,
     Deposit,
@@ -37,7 +35,6 @@ from exchange.core.engine import VERSION, Engine
 from exchange.core.events import ColumnsApplied, OrderAccepted, Printed
 from exchange.core.venue import USDC
 from exchange.venues import load_venue
-from margin import requirement, scenarios, valuation
 from margin.invariant import Int64Array
 from replays import lobster
 from replays.flow import REDUCE, TAKE, Flow, build_flow
@@ -55,13 +52,6 @@ CONTRACTS = tuple(
     for name in ("PERPETUAL", "17OCT25", "24OCT25")
 )
 REPLAY_FILE = "lobster/AAPL_2012-06-21_34200000_37800000_message_50.csv.gz"
-WARMED = (requirement, scenarios, valuation, ledger_module, orders, positions, order_columns)
-
-
-def warm_up() -> None:
-    """Compile every kernel that a cycle uses."""
-    for module in (*WARMED, auction, uncross, revalue, risk, lobster):
-        module.warm_up()
 
 
 @dataclass(frozen=True)
@@ -269,7 +259,7 @@ def match_continuously(flow: RequestFlow) -> tuple[float, int]:
 
 
 def lobster_file() -> Path | None:
-    """The recorded session, or None: under $UNCROSS_DATA, else ../shared/data beside the checkout."""
+    """The recorded session under $UNCROSS_DATA or ../shared/data beside the checkout, or None."""
     beside = Path(__file__).parents[3] / "shared" / "data"
     path = Path(os.environ.get("UNCROSS_DATA", beside)) / REPLAY_FILE
     return path if path.is_file() else None
@@ -346,7 +336,13 @@ def _replay_rows(quick: bool) -> list[dict[str, Any]]:
     path = lobster_file()
     if path is None:
         reason = f"no file {REPLAY_FILE} under $UNCROSS_DATA or ../shared/data"
-        return [{"name": "replay LOBSTER AAPL, one hour", "skipped": reason}]
+        return [
+            {
+                "name": "replay LOBSTER AAPL, one hour",
+                "skipped": reason,
+                "conditions": f"skipped: {reason}",
+            }
+        ]
     messages = lobster.read_messages(path)
     rows = []
     for interval_ns, label in ((5 * 10**9, "5 s"), (10**9, "1 s"), (10**8, "100 ms"))[
@@ -377,6 +373,7 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
     A replay row has `skipped`, the reason, instead of figures where its file is absent.
     """
     warm_up()
+    lobster.warm_up()
     _engine_rows(quick=True)  # whatever compiles by type compiles here
     return _engine_rows(quick) + _replay_rows(quick)
 

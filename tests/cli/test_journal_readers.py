@@ -26,7 +26,10 @@ def copy_of(demo: Demo, folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("change", "where"),
     [
-        ("UPDATE records SET payload = payload || x'00' WHERE sequence = 500", "record 500"),
+        (
+            "UPDATE records SET payload = CAST(payload || x'00' AS BLOB) WHERE sequence = 500",
+            "record 500",
+        ),
         ("UPDATE records SET time_ns = time_ns + 1 WHERE sequence = 77", "record 77"),
         ("DELETE FROM records WHERE sequence = 300", "record 300"),
         ("DELETE FROM records WHERE sequence > 900", "record 901"),

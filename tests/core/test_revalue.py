@@ -248,20 +248,15 @@ def test_a_dated_future_pays_to_its_settlement_price() -> None:
 
 
 def test_an_inverse_future_pays_coin_to_its_settlement_price() -> None:
-    """10,000 dollars: 0.1 BTC at 100,000 become 0.09708737 at 103,000, rounded down for each."""
+    """10,000 dollars are 0.1 BTC at 100,000 and 0.09708737864 at 103,000; each side's value is
+    rounded down: -9,708,738 for the long, 9,708,737 for the short."""
     market = Market(small())
     ann, bob = two(market)
-    start = market.cash(ann, 1), market.cash(bob, 1)
+    start, fee = market.cash(ann, 1), 3_000
     market.trade(ann, bob, 1000, 200_000, INVERSE_FUTURE)
     to_settlement(market)
-    gain = 10_000_000 - 9_708_738  # floor of minus the value is the ceiling of the value
-    assert market.cash(ann, 1) == start[0] + gain - 3_000
-    assert market.cash(bob, 1) == start[1] - gain - 1 + 1 - 3_000 + rounding_of_short()
-
-
-def rounding_of_short() -> int:
-    """The short's value is floored too: 9,708,737.86 down to 9,708,737 against 9,708,738."""
-    return -1 + 1 - 1 + 1
+    assert market.cash(ann, 1) == start + 10_000_000 - 9_708_738 - fee
+    assert market.cash(bob, 1) == start - 10_000_000 + 9_708_737 - fee
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,152 @@
+"""Everything that README.md tells a reader to type works, and its links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from exchange.core.reject_reason import RejectReason
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text("utf-8")
+PAGES = sorted(
+    page for page in ROOT.glob("**/README.md")
+    if not any(part.startswith(".") for part in page.relative_to(ROOT).parts)
+)  # fmt: skip
+LOBSTER_FILE = "AAPL_2012-06-21_34200000_37800000_message_50.csv"
+SECONDS_MAX = 240
+
+# The environment that runs this test stands for the one that these lines make.
+SETUP = re.compile(r"^(python3 -m venv|\.venv/bin/pip |\.venv/bin/pytest$)")
+# What takes a minute is run shorter; options that the reader types stay.
+SHORTER = {
+    "uncross demo": "--fast --cycles 5",
+    "uncross bench": "black76 --quick",
+}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
+    return [part.strip() for line in lines for part in line.split("&&")]
+
+
+TYPED = [command for command in commands() if not SETUP.match(command)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+
+
+def run(arguments: list[str], folder: Path) -> str:
+    done = subprocess.run(
+        arguments, cwd=folder, env=environment(), capture_output=True, text=True,
+        timeout=SECONDS_MAX,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{arguments}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return done.stdout
+
+
+def shortened(command: str) -> str:
+    command = command.replace(".venv/bin/", "")
+    for start, more in SHORTER.items():
+        if command.startswith(start):
+            command = re.sub(r" --cycles \d+| --fast", "", command) + f" {more}"
+    return re.sub(r"(uncross show .*--cycle) \d+", r"\1 5", command)
+
+
+def made_up_session() -> str:
+    """A few minutes of a LOBSTER file: quotes on both sides, some executed, some deleted."""
+    lines = []
+    for number in range(600):
+        second, order = 34_200 + number // 4, 10 * number
+        buy = number % 2 == 0
+        price = 5_859_400 - 100 * (number % 7) if buy else 5_859_500 + 100 * (number % 5)
+        rest = f"100,{price},{1 if buy else -1}"
+        lines.append(f"{second}.{number % 4}1,1,{order},{rest}")
+        if number % 3 == 0:
+            lines.append(f"{second}.{number % 4}2,4,{order},{rest}")
+        elif number % 3 == 1:
+            lines.append(f"{second}.{number % 4}3,3,{order},{rest}")
+    return "\n".join(lines) + "\n"
+
+
+def test_the_readers_first_two_commands_are_setup_demo_and_tests() -> None:
+    first, second = blocks("sh")[:2]
+    for line in (first, second):
+        assert line.startswith("python3 -m venv .venv && .venv/bin/pip install -q ")
+        assert len(line.splitlines()) == 1
+    assert first.rstrip().endswith(".venv/bin/uncross demo")
+    assert second.rstrip().endswith(".venv/bin/pytest")
+
+
+def test_every_command_runs_when_typed_in_order(tmp_path: Path) -> None:
+    for name in ("replays/stories/2025-10-10.toml", "exchange/venues/demo.toml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / LOBSTER_FILE).write_text(made_up_session(), "utf-8")
+    (tmp_path / "bot.py").write_text(bot(), "utf-8")
+    told: dict[str, str] = {}
+    ran: set[str] = set()  # some are the same command once they are shortened
+    for typed in TYPED:
+        short = shortened(typed)
+        if short in ran:
+            continue
+        ran.add(short)
+        program, *arguments = shlex.split(short)
+        if program == "uncross":
+            entry = "from exchange.cli import main; main(prog_name='uncross')"
+            told[typed] = run([sys.executable, "-c", entry, *arguments], tmp_path)
+        elif program == "python":
+            told[typed] = run([sys.executable, *arguments], tmp_path)
+        else:
+            assert program == "cp", f"who runs {typed!r}?"
+            told[typed] = run([program, *arguments], tmp_path)
+    assert told[".venv/bin/uncross verify night.journal"].startswith("equal")
+    assert "cycle 5" in told[".venv/bin/uncross show night.journal --cycle 33"]
+    for name in ("seed-11.json", "figures.json", "night.json"):
+        assert "state_hash" in (tmp_path / name).read_text("utf-8"), name
+    lines = told[".venv/bin/python bot.py"].splitlines()
+    assert len(lines) >= 6, "the bot had its turns"
+
+
+def bot() -> str:
+    (code,) = [block for block in blocks("python") if "clients" in block]
+    assert "market.play(20)" in code
+    return code.replace("market.play(20)", "market.play(6)")
+
+
+def test_the_margin_that_the_reader_asks_for_is_the_one_printed(tmp_path: Path) -> None:
+    (code,) = [block for block in blocks("python") if "pool_requirements" in block]
+    (answer,) = blocks("text")
+    (tmp_path / "ask.py").write_text(code, "utf-8")
+    assert run([sys.executable, "ask.py"], tmp_path) == answer
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
+        assert (page.parent / target).is_file(), target
+
+
+def test_the_core_page_lists_every_reason_of_refusal() -> None:
+    text = (ROOT / "exchange" / "core" / "README.md").read_text("utf-8")
+    listed = re.findall(r"^\| (\d+) \| `([A-Z_]+)` \| \S", text, re.MULTILINE)
+    reasons = [(str(int(r)), r.name) for r in RejectReason if r is not RejectReason.NONE]
+    assert listed == sorted(reasons)
+
+
+def test_every_package_has_a_page() -> None:
+    named = {page.parent.relative_to(ROOT).as_posix() for page in PAGES}
+    packages = {"margin", "exchange", "exchange/core", "exchange/storage", "clients", "replays"}
+    assert named >= packages
