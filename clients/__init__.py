@@ -1,6 +1,12 @@
 """The other side of the wire: a typed client of the venue, and sample bots that use only that."""
 
-from clients.errors import AnswerUnexpected, ClientError, ConnectionLost, VenueRefused
+from clients.errors import (
+    AnswerUnexpected,
+    ClientError,
+    ConnectionLost,
+    OutcomeUnknown,
+    VenueRefused,
+)
 from clients.records import (
     AccountSummary,
     BatchNotice,
@@ -30,6 +36,7 @@ __all__ = [
     "MarginCallNotice",
     "Order",
     "OrderBook",
+    "OutcomeUnknown",
     "Position",
     "PublicTrade",
     "Ticker",

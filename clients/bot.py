@@ -9,7 +9,7 @@ from decimal import Decimal
 from random import Random
 from typing import ClassVar, TypeVar
 
-from clients.errors import ConnectionLost, VenueRefused
+from clients.errors import ConnectionLost, OutcomeUnknown, VenueRefused
 from clients.records import ZERO, BatchNotice, Instrument, Order, Ticker
 from clients.transport import Transport
 from clients.venue import IMMEDIATE_OR_CANCEL, Venue
@@ -48,6 +48,7 @@ class Bot(ABC):
         self.session = f"{name}.{session}" if session else name
         self.random = chances(seed, name)
         self.refusals: Counter[int] = Counter()
+        self.unanswered = 0
         self.turns = 0
         self.interrupted = False
         self.universe: dict[str, Instrument] = {}
@@ -68,9 +69,11 @@ class Bot(ABC):
         await self.venue.open()
         if self.venue.state.open_orders:
             await self.venue.cancel_all()
-        if not self.venue.state.equity:
-            await self.venue.deposit("USDC", self.money)
-            self.deposited += self.money
+        while not self.venue.state.equity:
+            try:
+                self.deposited += await self.venue.deposit("USDC", self.money)
+            except OutcomeUnknown:  # the summary tells
+                self.unanswered += 1
             await self.venue.get_account_summaries()
         await self.choose()
         await self.venue.register()
@@ -189,10 +192,14 @@ class Bot(ABC):
     async def attempt(self, request: Awaitable[Answer]) -> Answer | None:
         """The answer to an order, or None if the venue refused it, which is normal life.
 
-        Protocol errors (negative codes) and a lost log-in are raised: they are our own fault.
+        None, too, if the connection broke and nobody can say what became of the request. Protocol
+        errors (negative codes) and a lost log-in are raised: they are our own fault.
         """
         try:
             return await request
+        except OutcomeUnknown:
+            self.unanswered += 1
+            return None
         except VenueRefused as refused:
             if refused.code < 0 or refused.code in FATAL_CODES:
                 raise
@@ -234,3 +241,22 @@ class Bot(ABC):
                     time_in_force=IMMEDIATE_OR_CANCEL, reduce_only=True,
                 )
             )  # fmt: skip
+
+    async def hedge_delta(self, worth: Decimal, slack: Decimal) -> bool:
+        """Trade the universe's future against the delta of the options held.
+
+        Nothing is sent below `worth` USD of delta, or at more than `slack` away from the mark.
+        Returns whether an order went out.
+        """
+        hedge = next((row for row in self.universe.values() if not row.is_option), None)
+        index = None if hedge is None else self.index(hedge.instrument_name)
+        if hedge is None or index is None:
+            return False
+        delta = self.held(hedge.instrument_name)
+        for name, amount in self.venue.state.positions.items():
+            ticker = self.ticker(name)
+            if ticker is not None and ticker.greeks is not None:
+                delta += amount * ticker.greeks.delta
+        if abs(delta) * index < worth:
+            return False
+        return await self.take(hedge, -delta, slack) is not None

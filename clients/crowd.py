@@ -12,8 +12,12 @@ from clients.arbitrageur import Arbitrageur
 from clients.bot import Bot
 from clients.market_maker import BOOKS, MarketMaker
 from clients.noise_trader import NoiseTrader
+from clients.option_seller import OptionSeller
 from clients.transport import Transport
 from clients.trend_follower import TrendFollower
+
+KINDS = ("market_makers", "noise_traders", "trend_followers", "arbitrageurs", "option_sellers")
+"""The counts of a mix; the money of each has the singular's name."""
 
 Connect = Callable[[str], Awaitable[Transport]]
 
@@ -26,15 +30,17 @@ class Mix:
     noise_traders: int = 50
     trend_followers: int = 44
     arbitrageurs: int = 6
+    option_sellers: int = 4
     market_maker_money: Decimal = Decimal(2_000_000)
     noise_trader_money: Decimal = Decimal(20_000)
     trend_follower_money: Decimal = Decimal(25_000)
     arbitrageur_money: Decimal = Decimal(500_000)
+    option_seller_money: Decimal = Decimal(100_000)
 
     @property
     def bots(self) -> int:
         """How many there are."""
-        return self.market_makers + self.noise_traders + self.trend_followers + self.arbitrageurs
+        return sum(getattr(self, kind) for kind in KINDS)
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Crowd:
         return [bot.name for bot in self.bots]
 
 
-@dataclass(frozen=True)
+@dataclass
 class CrowdReport:
     """What a crowd did, by bot name; `interrupted` lost the connection within a turn."""
 
@@ -57,6 +63,7 @@ class CrowdReport:
     trades: dict[str, int] = field(default_factory=dict)
     deposited: dict[str, Decimal] = field(default_factory=dict)
     refusals: Counter[int] = field(default_factory=Counter)
+    unanswered: int = 0
     interrupted: list[str] = field(default_factory=list)
 
 
@@ -66,8 +73,9 @@ def build_crowd(
     """The bots of a mix. The same mix, seed and currencies give the same crowd.
 
     Market makers take the currencies in turn, first all futures books and then all options books,
-    so that 2 x currencies of them cover everything. Trend followers and arbitrageurs take them in
-    turn too; noise traders go anywhere. Names are `mm-01`, `arb-01`, `trend-001`, `noise-001`.
+    so that 2 x currencies of them cover everything. Trend followers, arbitrageurs and option
+    sellers take them in turn too; noise traders go anywhere. Names are `mm-01`, `arb-01`,
+    `trend-001`, `noise-001`, `option-01`.
     """
     count = len(currencies)
     bots: list[Bot] = [
@@ -95,6 +103,13 @@ def build_crowd(
         NoiseTrader(f"noise-{k + 1:03d}", seed, mix.noise_trader_money, session=session)
         for k in range(mix.noise_traders)
     ]
+    bots += [
+        OptionSeller(
+            f"option-{k + 1:02d}", seed, mix.option_seller_money, session=session,
+            currency=currencies[k % count],
+        )
+        for k in range(mix.option_sellers)
+    ]  # fmt: skip
     return Crowd(bots)
 
 
@@ -116,6 +131,7 @@ async def run(crowd: Crowd, connect: Connect, last_batch: int | None = None) -> 
         report.trades[bot.name] = bot.venue.state.trades
         report.deposited[bot.name] = bot.deposited
         report.refusals.update(bot.refusals)
+        report.unanswered += bot.unanswered
         if bot.interrupted:
             report.interrupted.append(bot.name)
     return report

@@ -22,7 +22,19 @@ class VenueRefused(ClientError):
 class ConnectionLost(ClientError):
     """The connection ended; whether an unanswered request took effect is not known.
 
-    An order whose answer is missing may be sent again with the same `client_order_id`.
+    An order whose answer is missing may be sent again with the same `client_order_id`. `sent` is
+    False where the request certainly never left.
+    """
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class OutcomeUnknown(ConnectionLost):
+    """The connection is back, but a request that cannot be repeated went unanswered meanwhile.
+
+    A transfer of money is of this kind: ask for the balance before sending it again.
     """
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from decimal import Decimal
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
 
-from clients.errors import AnswerUnexpected, ConnectionLost, VenueRefused
+from clients.errors import AnswerUnexpected, ClientError, ConnectionLost, VenueRefused
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 
 _END = ("", None)
+NOTICE = b'{"jsonrpc":"2.0","method":"subscription"'
+NOTICES_KEPT = 512
 
 
 class Frames(Protocol):
@@ -36,6 +40,18 @@ def encode_request(request_id: int, method: str, params: dict[str, object]) -> b
 
 def decode_frame(frame: bytes | str) -> dict[str, object]:
     """One frame as a JSON object, fractions as `Decimal`. `AnswerUnexpected` if it is none."""
+    if frame[: len(NOTICE)] == NOTICE:
+        return _decode_notice(frame)  # type: ignore[arg-type]
+    return _decoded(frame)
+
+
+@lru_cache(maxsize=NOTICES_KEPT)
+def _decode_notice(frame: bytes) -> dict[str, object]:
+    """What many sessions of this process are told alike is decoded once, and changed by nobody."""
+    return _decoded(frame)
+
+
+def _decoded(frame: bytes | str) -> dict[str, object]:
     try:
         message = _decode(frame)
     except msgspec.DecodeError as error:
@@ -63,6 +79,12 @@ class FrameTransport:
         self._closed = False
         self._failure: Exception | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._proofs: dict[asyncio.Task[None], None] = {}
+
+    @property
+    def over(self) -> bool:
+        """Whether the connection has ended."""
+        return self._closed
 
     def _start_reading(self) -> None:
         if self._reader is None and not self._closed:
@@ -93,6 +115,15 @@ class FrameTransport:
         params = message.get("params")
         if message.get("method") == "subscription" and isinstance(params, dict):
             self._notices.put_nowait((str(params.get("channel")), params.get("data")))
+        elif message.get("method") == "heartbeat" and params == {"type": "test_request"}:
+            proof = asyncio.create_task(self._prove_life())
+            self._proofs[proof] = None
+            proof.add_done_callback(lambda done: self._proofs.pop(done, None))
+
+    async def _prove_life(self) -> None:
+        """Answer a venue that asks whether we are still there; its answer tells nothing."""
+        with suppress(ClientError):
+            await self.request("public/test", {})
 
     def _end(self) -> None:
         if self._closed:
@@ -108,7 +139,7 @@ class FrameTransport:
         """The venue's `result`; raises `VenueRefused`, or `ConnectionLost` if none will come."""
         self._start_reading()
         if self._closed:
-            raise self._failure or ConnectionLost("the connection ended")
+            raise self._failure or ConnectionLost("the connection has ended", sent=False)
         request_id = self._next_id
         self._next_id += 1
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
@@ -116,8 +147,10 @@ class FrameTransport:
         try:
             await self._frames.send(encode_request(request_id, method, params))
         except (EOFError, ConnectionError) as error:
-            self._waiting.pop(request_id, None)
-            raise ConnectionLost(f"{method} was not sent: {error}") from error
+            self._end()  # the reader may not have noticed yet
+            if not future.cancelled():
+                future.exception()  # told by the error below
+            raise ConnectionLost(f"{method} may not have been sent: {error}") from error
         return await future
 
     async def notifications(self) -> AsyncIterator[tuple[str, object]]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from clients.followed_book import FollowedBook
 from clients.records import (
     ZERO,
     AccountSummary,
+    BookMessage,
     IndexPrice,
     MarginCallNotice,
     Order,
@@ -26,6 +28,7 @@ class LocalState:
 
     def __init__(self) -> None:
         self.tickers: dict[str, Ticker] = {}
+        self.books: dict[str, FollowedBook] = {}
         self.index_prices: dict[str, Decimal] = {}
         self.positions: dict[str, Decimal] = {}
         self.open_orders: dict[str, Order] = {}
@@ -36,8 +39,13 @@ class LocalState:
         self.trades = 0
         self._done: dict[str, None] = {}
 
-    def take(self, channel: str, data: object) -> None:
-        """Fold one notification in. Channels that carry no state are ignored."""
+    def take(self, channel: str, data: object) -> bool:
+        """Fold one notification in. Channels that carry no state are ignored.
+
+        False where it does not follow from the one before: the channel has to be started afresh.
+        """
+        if channel.startswith("book."):
+            return self._take_book(record_of(BookMessage, data))
         if channel.startswith("ticker."):
             ticker = record_of(Ticker, data)
             self.tickers[ticker.instrument_name] = ticker
@@ -56,6 +64,17 @@ class LocalState:
         elif channel.startswith(INDEX_CHANNEL):
             index = record_of(IndexPrice, data)
             self.index_prices[index.index_name] = index.price
+        return True
+
+    def _take_book(self, message: BookMessage) -> bool:
+        name = message.instrument_name
+        book = self.books.get(name)
+        if message.type == "snapshot":
+            self.books[name] = FollowedBook(message)
+        elif book is None or not book.follow(message):
+            self.books.pop(name, None)  # better none than a wrong one
+            return False
+        return True
 
     def take_order(self, order: Order) -> None:
         """The latest word on an order. What is done stays done, however late an answer comes.

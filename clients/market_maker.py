@@ -115,8 +115,8 @@ class MarketMaker(Bot):
         if self._jumped() and orders:
             await self._pull()
             budget -= 1
-        if self.book == "options" and await self._hedge():
-            budget -= 1
+        if self.book == "options":
+            budget -= await self.hedge_delta(2 * self.notional, 10 * BASIS_POINT)
         wishes = {}
         for row in self.quoted():
             wishes.update(self._wishes(row))
@@ -228,18 +228,3 @@ class MarketMaker(Bot):
         if placed is not None:
             self.quotes[place] = placed.order_id
         return spent + 1
-
-    async def _hedge(self) -> bool:
-        """Trade the perpetual against the delta of the options, once that is worth an order."""
-        hedge = next((row for row in self.universe.values() if not row.is_option), None)
-        index = None if hedge is None else self.index(hedge.instrument_name)
-        if hedge is None or index is None:
-            return False
-        delta = self.held(hedge.instrument_name)
-        for name, amount in self.venue.state.positions.items():
-            ticker = self.ticker(name)
-            if ticker is not None and ticker.greeks is not None:
-                delta += amount * ticker.greeks.delta
-        if abs(delta) * index < 2 * self.notional:
-            return False
-        return await self.take(hedge, -delta, 10 * BASIS_POINT) is not None

@@ -147,6 +147,18 @@ class OrderBook(WireRecord, frozen=True, kw_only=True):
     change_id: int = 0
 
 
+class BookMessage(WireRecord, frozen=True, kw_only=True):
+    """One message of a `book` channel: rows are (`new`, `change` or `delete`, price, amount)."""
+
+    instrument_name: str
+    timestamp: int
+    change_id: int
+    bids: list[tuple[str, Decimal, Decimal]]
+    asks: list[tuple[str, Decimal, Decimal]]
+    type: str = "snapshot"
+    prev_change_id: int | None = None
+
+
 class Order(WireRecord, frozen=True, kw_only=True):
     """One order of this account. `price` is None for a market order."""
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+RECONNECTED = "connection.restored"
+"""In place of a channel: what was missed while there was no connection has to be asked for."""
+
 
 class Transport(Protocol):
     """An authenticated JSON-RPC connection to the venue, in one account's name.
@@ -18,7 +21,10 @@ class Transport(Protocol):
         ...
 
     def notifications(self) -> AsyncIterator[tuple[str, object]]:
-        """(channel, data) in the order of arrival; ends when the connection does."""
+        """(channel, data) in the order of arrival; ends when the connection does.
+
+        A transport that reconnects by itself says so by the channel `RECONNECTED`.
+        """
         ...
 
     async def close(self) -> None:

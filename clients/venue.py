@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import secrets
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from decimal import Decimal
 from types import TracebackType
 
-from clients.errors import AnswerUnexpected
+from clients.errors import AnswerUnexpected, ConnectionLost
 from clients.local_state import LocalState
 from clients.records import (
     AccountSummary,
@@ -22,7 +24,7 @@ from clients.records import (
     record_of,
     records_of,
 )
-from clients.transport import Transport
+from clients.transport import RECONNECTED, Transport
 
 GOOD_TIL_CANCELLED = "good_til_cancelled"
 IMMEDIATE_OR_CANCEL = "immediate_or_cancel"
@@ -55,6 +57,22 @@ class Venue:
         self._ended = False
         self._failure: Exception | None = None
         self._listener: asyncio.Task[None] | None = None
+        self._repairs: dict[asyncio.Task[None], None] = {}
+
+    @classmethod
+    def connect(
+        cls, url: str | None = None, key: str | None = None, secret: str | None = None, *,
+        name: str | None = None,
+    ) -> Venue:  # fmt: skip
+        """A session over WebSockets with whatever answers at `url` (`LOCAL` if not given).
+
+        Key and secret come from `UNCROSS_KEY` and `UNCROSS_SECRET` unless they are given. `name`
+        must be new for each start of a program; a random one is. `open`, or `async with`, connects.
+        """
+        from clients.websocket import LOCAL, WebSocketTransport
+
+        transport = WebSocketTransport(LOCAL if url is None else url, key, secret)
+        return cls(transport, name or f"session-{secrets.token_hex(6)}")
 
     async def __aenter__(self) -> Venue:
         await self.open()
@@ -87,17 +105,20 @@ class Venue:
     async def close(self) -> None:
         """End the session; orders stay."""
         await self.transport.close()
-        if self._listener is not None:
-            self._listener.cancel()
-            await asyncio.gather(self._listener, return_exceptions=True)
+        ending = [*self._repairs] if self._listener is None else [self._listener, *self._repairs]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
 
     async def _listen(self) -> None:
         try:
             async for channel, data in self.transport.notifications():
                 if channel == BATCH_CHANNEL:
                     self._take_batch(record_of(BatchNotice, data))
-                else:
-                    self.state.take(channel, data)
+                elif channel == RECONNECTED:
+                    self._repair(self.resync())
+                elif not self.state.take(channel, data):
+                    self._repair(self._subscribe_again(channel))
                 for listener in self.listeners:
                     listener(channel, data)
         except Exception as error:  # handed to whoever waits for a batch
@@ -106,10 +127,28 @@ class Venue:
             self._ended = True
             self._wake.set()
 
+    def _repair(self, doing: Coroutine[None, None, None]) -> None:
+        """Catch up beside the listener, so that answers and news keep their order."""
+        task = asyncio.create_task(self._repaired(doing))
+        self._repairs[task] = None
+        task.add_done_callback(lambda done: self._repairs.pop(done, None))
+
+    async def _repaired(self, doing: Coroutine[None, None, None]) -> None:
+        try:
+            with suppress(ConnectionLost):  # the next connection catches up for this one too
+                await doing
+        except Exception as error:
+            self._failure = error
+            self._wake.set()
+
+    async def _subscribe_again(self, channel: str) -> None:
+        """A fresh start of a channel whose messages no longer fit together."""
+        await self.transport.request("public/unsubscribe", {"channels": [channel]})
+        await self.subscribe(channel)
+
     def _take_batch(self, notice: BatchNotice) -> None:
-        if not notice.collects:
-            return  # an auction is on its way; the next batch is announced after it
-        if self._batch is None or notice.batch > self._batch.batch:
+        """While an auction is on its way there is none to act in; the next one is announced."""
+        if notice.collects and (self._batch is None or notice.batch > self._batch.batch):
             self._batch, self._batch_waiting = notice, True
             self._wake.set()
 
@@ -172,6 +211,11 @@ class Venue:
             if name not in self.state.tickers:
                 await self.get_ticker(name)
 
+    async def follow_books(self, *instrument_names: str) -> None:
+        """Keep the disclosed books of these contracts in `state.books`."""
+        channels = [f"book.{name}.raw" for name in instrument_names]
+        await self.subscribe(*(name for name in channels if name not in self.subscribed))
+
     # What can be read
 
     async def get_instruments(
@@ -181,9 +225,8 @@ class Venue:
         params: dict[str, object] = {"currency": currency}
         if kind is not None:
             params["kind"] = kind
-        found = records_of(
-            Instrument, await self.transport.request("public/get_instruments", params)
-        )
+        answer = await self.transport.request("public/get_instruments", params)
+        found = records_of(Instrument, answer)
         if currency == "any" and kind is None:
             self.instruments = {}
         self.instruments.update({row.instrument_name: row for row in found})
@@ -197,15 +240,12 @@ class Venue:
 
     async def get_order_book(self, instrument_name: str, depth: int = 10) -> OrderBook:
         """What was disclosed of the unexecuted orders after the last auction."""
-        return record_of(
-            OrderBook, await self._of("public/get_order_book", instrument_name, depth=depth)
-        )
+        answer = await self._of("public/get_order_book", instrument_name, depth=depth)
+        return record_of(OrderBook, answer)
 
     async def get_index_price(self, index_name: str) -> Decimal:
         """An index by its Deribit name, such as `btc_usdc`."""
-        answer = await self.transport.request(
-            "public/get_index_price", {"index_name": index_name}
-        )  # fmt: skip
+        answer = await self.transport.request("public/get_index_price", {"index_name": index_name})
         if not isinstance(answer, dict):
             raise AnswerUnexpected(f"no index price: {answer!r:.80}")
         price = answer.get("price", answer.get("index_price"))
@@ -236,9 +276,7 @@ class Venue:
 
     async def get_account_summary(self, currency: str) -> AccountSummary:
         """Money and requirements of one currency, also kept in `state`."""
-        answer = await self.transport.request(
-            "private/get_account_summary", {"currency": currency}
-        )  # fmt: skip
+        answer = await self.transport.request("private/get_account_summary", {"currency": currency})
         summary = record_of(AccountSummary, answer)
         self.state.summaries[summary.currency] = summary
         return summary
@@ -329,9 +367,7 @@ class Venue:
 
     async def cancel_all_by_instrument(self, instrument_name: str) -> int:
         """Withdraw all orders in one contract; returns how many."""
-        cancelled = self._count(
-            await self._of("private/cancel_all_by_instrument", instrument_name)
-        )  # fmt: skip
+        cancelled = self._count(await self._of("private/cancel_all_by_instrument", instrument_name))
         for order in list(self.state.open_orders.values()):
             if order.instrument_name == instrument_name:
                 del self.state.open_orders[order.order_id]

@@ -128,6 +128,7 @@ class Sequencer:
             yield
         except BaseException as error:
             self.stopped = error
+            self._fail(list(self._waiting), error)
             raise
 
     def seal_and_uncross(self) -> list[Event]:

@@ -30,9 +30,10 @@ Path_ = list[Knot]
 
 TOP_KEYS = ("name", "title", "venue", "opening", "interval_s", "cycles", "path_step_s", "crowd",
             "fund", "path")  # fmt: skip
-CROWD_COUNTS = ("market_makers", "noise_traders", "trend_followers", "arbitrageurs")
+CROWD_COUNTS = ("market_makers", "noise_traders", "trend_followers", "arbitrageurs",
+                "option_sellers")  # fmt: skip
 CROWD_MONEY = ("market_maker_money", "noise_trader_money", "trend_follower_money",
-               "arbitrageur_money")  # fmt: skip
+               "arbitrageur_money", "option_seller_money")  # fmt: skip
 FUND_KEYS = ("insurance", "venue_capital")
 PATH_KEYS = ("name", "volatility", "knots")
 

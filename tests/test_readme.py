@@ -8,6 +8,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,7 +97,6 @@ def test_every_command_runs_when_typed_in_order(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / LOBSTER_FILE).write_text(made_up_session(), "utf-8")
-    (tmp_path / "bot.py").write_text(bot(), "utf-8")
     told: dict[str, str] = {}
     ran: set[str] = set()  # some are the same command once they are shortened
     for typed in TYPED:
@@ -116,14 +117,55 @@ def test_every_command_runs_when_typed_in_order(tmp_path: Path) -> None:
     assert "cycle 5" in told[".venv/bin/uncross show night.journal --cycle 33"]
     for name in ("seed-11.json", "figures.json", "night.json"):
         assert "state_hash" in (tmp_path / name).read_text("utf-8"), name
-    lines = told[".venv/bin/python bot.py"].splitlines()
-    assert len(lines) >= 6, "the bot had its turns"
 
 
-def bot() -> str:
+def test_bots_connect_to_a_served_market_as_typed(tmp_path: Path, unused_tcp_port: int) -> None:
+    """The lines of two terminals: the first stays, the others run beside it."""
+    url = f"127.0.0.1:{unused_tcp_port}"
+    typed = [line for block in blocks("console") for line in block.splitlines()]
     (code,) = [block for block in blocks("python") if "clients" in block]
-    assert "market.play(20)" in code
-    return code.replace("market.play(20)", "market.play(6)")
+    assert "left = venue.instruments[NAME], 20" in code
+    code = code.replace("venue.instruments[NAME], 20", "venue.instruments[NAME], 3")
+    (tmp_path / "bot.py").write_text(code.replace("127.0.0.1:8080", url), "utf-8")
+    serve, maker, bot = (line.replace("127.0.0.1:8080", url) for line in typed)
+    keys = dict(pair.split("=") for pair in shlex.split(maker)[:2])
+    assert shlex.split(bot)[:2] == shlex.split(maker)[:2]
+    arguments = shlex.split(serve)
+    assert arguments[:2] == [".venv/bin/uncross", "serve"]
+    arguments[arguments.index("--crowd") + 1] = "8"
+    log = (tmp_path / "log").open("w+")
+    serving = subprocess.Popen(
+        [sys.executable, "-m", "exchange", *arguments[1:], "--port", str(unused_tcp_port)],
+        cwd=tmp_path, env=environment(), stdout=log, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        wait_for(lambda: "listening" in (tmp_path / "log").read_text("utf-8"))
+        with (tmp_path / "made").open("w") as made:
+            making = subprocess.Popen(
+                [sys.executable, "-u", *shlex.split(maker)[3:]], cwd=tmp_path, stdout=made,
+                env={**environment(), **keys}, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            wait_for(lambda: (tmp_path / "made").read_text("utf-8").count("Account(cash=") >= 2)
+            making.kill()
+            making.wait()
+        told = subprocess.run(
+            [sys.executable, "bot.py"], cwd=tmp_path, env={**environment(), **keys},
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert told.returncode == 0, told.stderr
+        assert len(told.stdout.splitlines()) == 3, "the bot had its turns"
+    finally:
+        serving.terminate()
+        serving.wait(timeout=30)
+        log.close()
+    assert serving.returncode == 0, (tmp_path / "log").read_text("utf-8")
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_the_margin_that_the_reader_asks_for_is_the_one_printed(tmp_path: Path) -> None:

@@ -15,6 +15,9 @@ INTERRUPTED = 130
 # Command -> the line about it in `uncross --help`. Each lives in a module of its name.
 COMMANDS = {
     "demo": "Run a story: a live market, a crash, margin calls, liquidations, a summary.",
+    "serve": "Serve a market over WebSockets and HTTP.",
+    "keys": "Make, list and remove the keys that programs log in with.",
+    "bots": "Let a crowd of bots trade at any venue.",
     "replay": "Run recorded order flow through the auctions.",
     "verify": "Prove a journal bit for bit by replaying it.",
     "show": "Show what happened in a cycle of a journal.",
@@ -25,16 +28,21 @@ COMMANDS = {
 
 def refusals() -> tuple[type[Exception], ...]:
     """What a user's input or machine can cause: told in one line, without a traceback."""
+    from clients.crowd_file import CrowdError
+    from clients.errors import ClientError
+    from exchange.cli.demo_crowd import CrowdFailed
     from exchange.core.commands import CommandError
     from exchange.core.venue import VenueError
     from exchange.feed import FeedError
+    from exchange.gateway.keys import KeysRefused
     from exchange.storage.faults import StorageFailed, StorageRefused
     from margin.presets import PresetError
     from replays.lobster import LobsterError
     from replays.story import StoryError
 
     return (VenueError, FeedError, StorageFailed, StorageRefused, PresetError, LobsterError,
-            StoryError, CommandError, OSError)  # fmt: skip
+            StoryError, CommandError, CrowdError, CrowdFailed, ClientError, KeysRefused,
+            OSError)  # fmt: skip
 
 
 class CommandTable(click.Group):

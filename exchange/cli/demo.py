@@ -16,8 +16,8 @@ import click
     "--cycles", type=click.IntRange(min=1), help="How many batches; the story's if not given."
 )
 @click.option("--fast", is_flag=True, help="Do not wait between batches.")
-@click.option("--in-process/--no-in-process", default=True,
-              help="Bots in this process, on simulated time: the only way so far.")  # fmt: skip
+@click.option("--in-process", is_flag=True,
+              help="Bots in this process, not over sockets: repeatable bit for bit.")  # fmt: skip
 @click.option(
     "--venue", "venue_name", help="A venue that ships, or a TOML file, instead of the story's."
 )
@@ -31,11 +31,10 @@ def command(
 ) -> None:  # fmt: skip
     """Open a market, let a crowd of bots trade through a story, and sum it up.
 
-    The same story, venue, seed and cycles always give the same state hash. Without --fast about two
-    batches a second are shown live in the terminal.
+    The bots are WebSocket clients in a second process. With --in-process they are not, and the same
+    story, venue, seed and cycles always give the same state hash. Without --fast about two batches
+    a second are shown live in the terminal.
     """
     from exchange.cli.demo_run import DemoRequest, run_demo
 
-    if not in_process:
-        raise click.UsageError("the demo runs in process only")
-    run_demo(DemoRequest(story_name, seed, cycles, fast, venue_name, summary, journal))
+    run_demo(DemoRequest(story_name, seed, cycles, fast, in_process, venue_name, summary, journal))

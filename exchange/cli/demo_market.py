@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from clients.crowd import Crowd, CrowdReport, Mix, build_crowd, run
-from clients.memory import connector
+from clients.crowd import Mix, build_crowd
+from exchange.cli.demo_crowd import Attendance, InProcess, OverSockets, over_sockets_keys
 from exchange.cli.tally import Tally
 from exchange.clock import SimulatedClock
-from exchange.core.commands import OpenAccount
 from exchange.core.engine import Engine
 from exchange.core.venue import Venue, VenueError
 from exchange.coverage import require_coverage
 from exchange.cycle_driver import CycleDriver
 from exchange.feed import PathFeed
 from exchange.gateway.dispatch import Dispatcher
-from exchange.gateway.memory import MemoryConnection, MemoryHub
 from exchange.marker import Marker
 from exchange.sequencer import Sequencer
 from exchange.storage.recovery import create_store
@@ -32,8 +28,6 @@ from margin.fixed_point import USDC_SCALE
 from replays.story import Story, index_paths
 
 SNAPSHOT_CYCLES = 100
-VENUE_FAILED = "the venue failed"  # how the hub begins when a request of a client broke it
-ROUNDS_MAX = 20_000  # turns of the event loop that a batch waits for its bots
 
 AfterCycle = Callable[[], Awaitable[None]]
 
@@ -70,30 +64,42 @@ def story_venue(story: Story, name_or_path: str | None = None) -> Venue:
     return venue
 
 
-def story_crowd(story: Story, seed: int) -> Crowd:
-    """The bots of a story."""
+def story_mix(story: Story) -> Mix:
+    """How many bots of each kind a story has, and what they bring."""
     mix: dict[str, Any] = dict(story.crowd)
     for key, minor in story.money_minor.items():
         mix[key] = Decimal(minor) / USDC_SCALE
-    return build_crowd(Mix(**mix), seed, tuple(path.name for path in story.paths))
+    return Mix(**mix)
 
 
 class DemoMarket:
     """One run of a story, journaled; `play` drives it, `close` must follow."""
 
-    def __init__(self, story: Story, venue: Venue, seed: int, journal: Path) -> None:
-        """Create the journal and open the market (cycle 0)."""
+    def __init__(
+        self, story: Story, venue: Venue, seed: int, journal: Path, *, in_process: bool = True
+    ) -> None:
+        """Create the journal and open the market (cycle 0).
+
+        `in_process`: the bots run on this loop, and the seed decides everything; else they are
+        WebSocket clients in a second process.
+        """
         self.story, self.venue = story, venue
-        self.crowd = story_crowd(story, seed)
+        mix = story_mix(story)
+        self.crowd = build_crowd(mix, seed, tuple(path.name for path in story.paths))
         self.worst_cycle, self._worst = 1, 0
-        self._connections: list[MemoryConnection] = []
         self.journal, self.watermark = create_store(journal)
         try:
             self.engine = Engine()
             self.clock = SimulatedClock(venue.opening_time_ns)
             self.sequencer = Sequencer(self.engine, self.journal, self.clock)
             self.tally = Tally(self.engine)
-            self.hub = MemoryHub(Dispatcher(self.sequencer))
+            keys, authenticator = over_sockets_keys()
+            dispatcher = Dispatcher(self.sequencer, authenticator=authenticator)
+            self.attendance: Attendance = (
+                InProcess(self.crowd, dispatcher)
+                if in_process
+                else OverSockets(self.crowd, mix, seed, dispatcher, keys)
+            )
             self.sequencer.listeners.append(self.tally.take)
             marker = Marker(PathFeed(index_paths(story, seed)))
             self.driver = CycleDriver(self.sequencer, marker)
@@ -102,48 +108,25 @@ class DemoMarket:
             self.close()
             raise
 
-    def join(self, name: str) -> MemoryConnection:
-        """Open an account of this name, and connect to it."""
-        self.sequencer.submit(OpenAccount, name)
-        self.sequencer.flush()
-        connection = self.hub.connect(name)
-        self._connections.append(connection)
-        return connection
-
-    async def play(self, cycles: int, after_cycle: AfterCycle | None = None) -> CrowdReport:
+    async def play(self, cycles: int, after_cycle: AfterCycle | None = None) -> None:
         """Let the crowd trade for `cycles` batches; `after_cycle` runs after each.
 
-        A batch closes when every bot is ready, or after `ROUNDS_MAX` rounds. Raises what stops a
+        A batch closes when every bot has spoken, or when that takes too long. Raises what stops a
         bot or the venue; the journal then still holds all that was acknowledged.
         """
-        running = asyncio.create_task(run(self.crowd, connector(self.join)))
         try:
+            await self.attendance.arrive()
             for _ in range(cycles):
-                await self.hub.all_ready(ROUNDS_MAX, sessions=len(self.crowd.bots))
-                if running.done():
-                    break  # a bot failed; the report says how
+                if not await self.attendance.all_spoken():
+                    break  # a bot failed; `leave` says how
                 await self.clock.sleep_until(self.clock.now_ns() + self.venue.interval_ns)
                 self.driver.close_batch()
                 self._note_worst()
                 self._secure()
                 if after_cycle is not None:
                     await after_cycle()
-            self._disconnect()
-            return await running
-        except Exception as error:
-            for connection in self._connections:
-                if connection.closed_because.startswith(VENUE_FAILED):
-                    error.add_note(connection.closed_because)
-            raise
         finally:
-            self._disconnect()
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.gather(running, return_exceptions=True)
-
-    def _disconnect(self) -> None:
-        for connection in list(self.hub.connections):
-            connection.close()
+            await self.attendance.leave()
 
     def _note_worst(self) -> None:
         """Remember the cycle in which most went wrong."""

@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
+from exchange.cli import event_loop
 from exchange.cli.demo_market import DemoMarket, story_venue
 from exchange.cli.demo_view import DemoView
 from exchange.cli.progress import terminal_progress
@@ -33,6 +34,7 @@ class DemoRequest:
     seed: int
     cycles: int | None
     fast: bool
+    in_process: bool
     venue: str | None
     summary: Path | None
     journal: Path | None
@@ -57,9 +59,11 @@ def run_demo(request: DemoRequest) -> dict[str, Any]:
     warm_up_with_line()
     journal = request.journal or new_journal()
     began = time.perf_counter()
-    market = DemoMarket(story, venue, request.seed, journal)
+    market = DemoMarket(story, venue, request.seed, journal, in_process=request.in_process)
     try:
-        asyncio.run(_play(market, story, cycles, fast=request.fast))
+        # In process everything is repeatable, also the order in which a loop wakes its tasks.
+        run = asyncio.run if request.in_process else event_loop.run
+        run(_play(market, story, cycles, fast=request.fast))
     finally:
         market.close()
     figures = {

@@ -54,7 +54,10 @@ class Withdraw(CommandBase, frozen=True):
 
 
 class PlaceOrder(CommandBase, frozen=True):
-    """Enter an order into the running batch. `price_ticks` 0 means a market order."""
+    """Enter an order into the running batch. `price_ticks` 0 means a market order.
+
+    `post_only`: refused where it would have been marketable at the instrument's last print.
+    """
 
     account: int
     instrument: int
@@ -64,6 +67,7 @@ class PlaceOrder(CommandBase, frozen=True):
     immediate_or_cancel: bool = False
     reduce_only: bool = False
     client_order_id: str = ""
+    post_only: bool = False
 
 
 class EditOrder(CommandBase, frozen=True):

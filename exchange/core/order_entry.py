@@ -20,6 +20,7 @@ from exchange.core.orders import (
     ORDER_ID,
     OWN_SEQUENCE,
     POOL,
+    POST_ONLY,
     PRICE_TICKS,
     REDUCE_ONLY,
     SIDE,
@@ -53,6 +54,10 @@ def _admission(engine: Engine, command: PlaceOrder) -> RejectReason:
     pool = state.accounts.pool_of[command.account]
     if pool in state.accounts.cases and not command.reduce_only:
         return RejectReason.ACCOUNT_IN_LIQUIDATION
+    if command.post_only and state.last_prints.crossed_by(
+        command.instrument, command.side, command.price_ticks
+    ):
+        return RejectReason.POST_ONLY_WOULD_TRADE
     return engine.gate.admit(
         pool,
         command.instrument,
@@ -70,6 +75,7 @@ def _is_ordinary(state: State, command: PlaceOrder) -> bool:
         0 <= command.account < len(accounts.pool_of)
         and (command.side == 1 or command.side == -1)
         and not command.reduce_only
+        and not command.post_only
         and not accounts.cases
         and len(command.client_order_id) <= limits.CLIENT_ORDER_ID_LENGTH_MAX
     )
@@ -99,6 +105,8 @@ def place(engine: Engine, command: PlaceOrder) -> list[Event]:
         flags |= IMMEDIATE
     if command.reduce_only:
         flags |= REDUCE_ONLY
+    if command.post_only:
+        flags |= POST_ONLY
     pool, own = state.accounts.pool_of[account], state.accounts.next_own_sequence(account)
     order_id = state.orders.append(slot, pool, side, price_ticks, lots, flags, state.batch, own)
     if client_order_id:
@@ -160,7 +168,8 @@ def cancel_all(engine: Engine, command: CancelAll) -> list[Event]:
 def edit(engine: Engine, command: EditOrder) -> list[Event]:
     """Change price and open quantity; a better claim than before takes the new batch's age.
 
-    The order stays as it was where the change is refused.
+    The order stays as it was where the change is refused. A post-only order stays one: a better
+    claim is measured against the last print again, giving up quantity never is.
     """
     state = engine.state
     row, reason = _find(state, command.account, command.order_id)
@@ -179,6 +188,8 @@ def edit(engine: Engine, command: EditOrder) -> list[Event]:
     order_id, pool = command.order_id, row[POOL]
     claims_more = price_ticks != row[PRICE_TICKS] or lots > row[OPEN_LOTS]
     if claims_more:
+        if row[FLAGS] & POST_ONLY and state.last_prints.crossed_by(slot, row[SIDE], price_ticks):
+            return [Rejected(RejectReason.POST_ONLY_WOULD_TRADE)]
         state.orders.set(order_id, OPEN_LOTS, 0)
         reduce_only = bool(row[FLAGS] & REDUCE_ONLY)
         reason = engine.gate.admit(pool, slot, row[SIDE], price_ticks, lots, reduce_only)

@@ -26,7 +26,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _pack = Struct("8q").pack  # faster than extending the buffer by a tuple
 
 # Flags of one order.
-MARKET, IMMEDIATE, REDUCE_ONLY, LIQUIDATION = 1, 2, 4, 8
+MARKET, IMMEDIATE, REDUCE_ONLY, LIQUIDATION, POST_ONLY = 1, 2, 4, 8, 16
 
 SEQUENCE_MASK = limits.ORDER_SEQUENCE_MAX
 INSTRUMENT_SHIFT = limits.ORDER_SEQUENCE_BITS

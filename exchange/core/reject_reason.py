@@ -40,6 +40,7 @@ class RejectReason(IntEnum):
     MARKET_ORDER_WITH_PRICE = 306
     TIME_IN_FORCE_UNKNOWN = 307
     CLIENT_ORDER_ID_TOO_LONG = 308
+    POST_ONLY_WOULD_TRADE = 309
 
     # 4xx: orders that are there already
     ORDER_UNKNOWN = 401

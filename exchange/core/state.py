@@ -20,6 +20,7 @@ from exchange.core.accounts import Accounts
 from exchange.core.client_orders import ClientOrders
 from exchange.core.collar import Collars
 from exchange.core.contracts import Contracts
+from exchange.core.last_prints import LastPrints
 from exchange.core.ledger import HOUSE_POOLS, Ledger
 from exchange.core.marks import MarkBoard
 from exchange.core.orders import OPEN_LOTS, ORDER_ID, OrderTable
@@ -51,6 +52,7 @@ class State:
         self.ledger = Ledger(len(venue.currencies()))
         self.positions = Positions(self.contracts)
         self.collars = Collars(venue.collar)
+        self.last_prints = LastPrints()
         self.marks = MarkBoard(venue, self.contracts)
         self.client_orders = ClientOrders(venue.client_order_id_cycles)
         self.last_hash = bytes(32)
@@ -67,6 +69,7 @@ class State:
         yield from self.ledger.parts()
         yield from self.positions.parts()
         yield from self.collars.parts()
+        yield from self.last_prints.parts()
         yield from self.marks.parts()
         yield from self.client_orders.parts()
 
@@ -107,6 +110,7 @@ class State:
         state.ledger.load(parts)
         state.positions.load(parts)
         state.collars.load(parts)
+        state.last_prints.load(parts)
         state.marks.load(parts)
         state.client_orders.load(parts)
         return state

@@ -138,7 +138,7 @@ def _terms(state: State, slots: list[int]) -> auction.AuctionTerms:
 def _clear(
     state: State, slots: list[int], start: Int64Array, orders: Int64Array
 ) -> tuple[auction.Prints, auction.AuctionTerms]:
-    """Auction these books, and tell the collars what became of them."""
+    """Auction these books, and tell collars and last prints what became of them."""
     books = auction.SealedBooks(
         start,
         orders[SIDE],
@@ -151,13 +151,20 @@ def _clear(
     )
     terms = _terms(state, slots)
     prints = auction.clear_sound(books, terms, auction.batch_seed(state.seed, state.batch))
-    for slot, outcome, reference in zip(
-        slots, prints.state.tolist(), terms.reference_ticks.tolist(), strict=True
+    for slot, outcome, reference, ticks, volume in zip(
+        slots,
+        prints.state.tolist(),
+        terms.reference_ticks.tolist(),
+        prints.price_ticks.tolist(),
+        prints.volume_lots.tolist(),
+        strict=True,
     ):
         if outcome == auction.INTERRUPTED:
             state.collars.interrupted(slot, reference)
-        else:
-            state.collars.printed(slot)
+            continue
+        state.collars.printed(slot)
+        if volume > 0:
+            state.last_prints.price_ticks[slot] = ticks
     return prints, terms
 
 

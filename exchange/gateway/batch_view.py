@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import numpy as np
@@ -97,9 +98,13 @@ class BatchView:
 
 
 class Readiness:
-    """Which registered sessions have spoken for the running batch, in order of registration."""
+    """Which registered sessions have spoken for the running batch, in order of registration.
+
+    `changed` is set whenever somebody came, spoke or left: whoever waits clears it and looks.
+    """
 
     def __init__(self) -> None:
+        self.changed = asyncio.Event()
         self.registered: dict[Session, None] = {}
         self.missing: dict[Session, None] = {}
 
@@ -112,15 +117,18 @@ class Readiness:
         """Let the market wait for this session, from the running batch on."""
         if session not in self.registered:
             self.registered[session] = self.missing[session] = None
+            self.changed.set()
 
     def ready(self, session: Session) -> None:
         """This session has said all it wants to say in the running batch."""
         self.missing.pop(session, None)
+        self.changed.set()
 
     def leave(self, session: Session) -> None:
         """Wait for this session no more."""
         self.registered.pop(session, None)
         self.missing.pop(session, None)
+        self.changed.set()
 
     def next_batch(self) -> None:
         """Everybody is waited for again."""

@@ -30,8 +30,11 @@ from exchange.core.commands import (
 from exchange.core.events import Event, InstrumentsListed, OrderAccepted, OrderDone, Printed
 from exchange.core.limits import instrument_of
 from exchange.core.state import State
+from exchange.gateway.account_queries import AccountQueries
 from exchange.gateway.account_view import AccountView
+from exchange.gateway.authentication import Authenticator
 from exchange.gateway.batch_view import BatchView, Readiness
+from exchange.gateway.cycle_record import CycleRecord
 from exchange.gateway.errors import (
     WireError,
     forbidden,
@@ -41,15 +44,22 @@ from exchange.gateway.errors import (
 )
 from exchange.gateway.instrument_view import InstrumentView
 from exchange.gateway.market_data import MarketData
+from exchange.gateway.market_queries import MarketQueries
 from exchange.gateway.methods import METHODS, Method, Permission
 from exchange.gateway.order_history import OrderHistory
 from exchange.gateway.publisher import Publisher
 from exchange.gateway.queries import Queries, Query
+from exchange.gateway.rate_limit import RateLimit
 from exchange.gateway.session import Session
+from exchange.gateway.session_methods import SessionMethods, must_be_websocket
 from exchange.gateway.trading import Action, Trading
 from exchange.sequencer import Sequencer, SequencerStopped
 
 _NOTHING = (b"", b"null")
+OF_A_CONNECTION = frozenset({
+    "public/subscribe", "public/unsubscribe", "private/subscribe", "private/unsubscribe",
+    "batch/register", "batch/ready",
+})  # fmt: skip
 OF_ACCOUNT = (PlaceOrder, EditOrder, CancelOrder, CancelAll, Deposit, Withdraw)
 
 
@@ -65,12 +75,21 @@ class Entry(msgspec.Struct, frozen=True):
 class Dispatcher:
     """All methods and channels of one venue."""
 
-    def __init__(self, sequencer: Sequencer, history: OrderHistory | None = None) -> None:
-        """Listen to `sequencer`; after a recovery call `rebuild` before the first session."""
+    def __init__(self, sequencer: Sequencer, history: OrderHistory | None = None, *,
+                 authenticator: Authenticator | None = None,
+                 limits: RateLimit | None = None) -> None:  # fmt: skip
+        """Listen to `sequencer`; after a recovery call `rebuild` before the first session.
+
+        Without an authenticator sessions have the account that their transport gives them;
+        without limits they may ask as often as they like.
+        """
+        self.limits = limits
+        self.stopping = False
         self.sequencer = sequencer
         self.market = MarketData()
         self.history = history if history is not None else OrderHistory()
         self.instruments = InstrumentView(self.market)
+        self.record = CycleRecord()
         self.accounts = AccountView(sequencer.engine)
         self.batches = BatchView(self.market, sequencer.now_ns)
         self.readiness = Readiness()
@@ -81,7 +100,15 @@ class Dispatcher:
             sequencer, self.market, self.history, self.instruments, self.accounts, self.batches,
             self.publisher, self.readiness,
         ).handlers()  # fmt: skip
-        actions = Trading(sequencer, self.history).handlers()
+        self.sessions = SessionMethods(
+            sequencer, self.history, self.publisher, self.readiness, authenticator
+        )
+        queries |= self.sessions.handlers()
+        queries |= MarketQueries(
+            sequencer, self.market, self.instruments, self.record
+        ).handlers()  # fmt: skip
+        queries |= AccountQueries(sequencer, self.history).handlers()
+        actions = Trading(sequencer, self.history, self.sessions.entered).handlers()
         self.entries = {
             method.name: Entry(method, msgspec.json.Decoder(method.parameters),
                                queries.get(method.name), actions.get(method.name))
@@ -105,10 +132,15 @@ class Dispatcher:
     def rebuild(self) -> None:
         """Take open orders from the engine, as after a recovery."""
         self.history.rebuild(self.state)
+        self.record.time_ns = self.state.marks.time_ns
         self.batches.recount(self.state)
 
     def disconnect(self, session: Session) -> None:
-        """Forget a session: its subscriptions, and the batches' waiting for it."""
+        """Forget a session: its subscriptions, the batches' waiting for it, and (if it asked for
+        that) its orders, whose cancels are queued. All its requests must have been answered.
+        """
+        self.sessions.cancel_orders(session)
+        session.orders.clear()
         self.readiness.leave(session)
         for channel in list(session.channels):
             self.publisher.unsubscribe(self.state, session, channel)
@@ -124,16 +156,23 @@ class Dispatcher:
         entry = self.entries.get(method)
         if entry is None:
             raise method_not_found(method)
+        params = self.sessions.take_token(session, params)
         permission = entry.method.permission
         if permission is not Permission.PUBLIC:
             if session.account is None:
                 raise unauthorized()
             if permission.value not in session.scopes:
                 raise forbidden(permission.value)
+        if not session.lasting and method in OF_A_CONNECTION:
+            raise must_be_websocket()
+        if self.limits is not None:
+            self.limits.spend(session, entry.action is not None)
         decoded = _decoded(entry, params)
         if entry.query is not None:
             return entry.query(session, decoded)
         assert entry.action is not None
+        if self.stopping and not method.startswith("private/cancel"):
+            raise WireError(11051, "system_maintenance", {"reason": "the venue is being stopped"})
         try:
             return await entry.action(session, decoded)
         except SequencerStopped as error:
@@ -157,6 +196,7 @@ class Dispatcher:
             self.publisher.touched(state)
         if kind is Revalue:
             self.readiness.next_batch()
+            self.record.take(state, events, command.time_ns)
             self.publisher.revalued(state, events, command.time_ns)
         if kind in (Seal, Uncross, Revalue):
             self.publisher.batch(state)

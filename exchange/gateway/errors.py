@@ -55,6 +55,9 @@ CODES: dict[RejectReason, tuple[int, str, str]] = {
     _R.MARKET_ORDER_WITH_PRICE: (10023, "invalid_price", "a market order has no price"),
     _R.TIME_IN_FORCE_UNKNOWN: (11029, "invalid_arguments", "unknown time in force"),
     _R.CLIENT_ORDER_ID_TOO_LONG: (11029, "invalid_arguments", "the client order id is too long"),
+    _R.POST_ONLY_WOULD_TRADE: (
+        11054, "post_only_reject", "the order would have traded at the last print",
+    ),
     _R.ORDER_UNKNOWN: (10004, "order_not_found", "there is no such order"),
     _R.ORDER_NOT_OWNED: (10029, "not_owner_of_order", "the order is somebody else's"),
     _R.ORDER_NOT_OPEN: (NOT_OPEN_ORDER, "not_open_order", "the order is no longer open"),

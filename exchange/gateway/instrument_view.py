@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -13,11 +12,18 @@ from exchange.core.reject_reason import RejectReason
 from exchange.core.state import State
 from exchange.core.venue import InstrumentSpec
 from exchange.gateway.errors import refused
-from exchange.gateway.market_data import Curve, Level, MarketData
+from exchange.gateway.market_data import (
+    Curve,
+    Level,
+    MarketData,
+    discount_of,
+    implied_percent,
+)
 from exchange.gateway.units import (
     E8,
     amount_number,
     base_currency,
+    contract_size,
     expiration_ms,
     index_name,
     kind_name,
@@ -26,13 +32,20 @@ from exchange.gateway.units import (
     price_number,
     settlement_name,
 )
-from margin.black76 import implied_volatility, price_and_greeks
+from margin.black76 import price_and_greeks
 from margin.fixed_point import NS_PER_YEAR
 from margin.portfolio import INVERSE, LINEAR_CALL, NEVER_NS
 
 E9 = 10**9
 PERCENT_E9 = 10**7
 DAYS_PER_YEAR = 365
+
+
+OF_TICKER = (
+    "mark_price", "open_interest", "estimated_delivery_price", "current_funding", "funding_8h",
+    "mark_iv", "interest_rate", "underlying_index", "underlying_price",
+)  # fmt: skip
+"""What a book summary shares with the ticker, by name."""
 
 
 class Greeks(msgspec.Struct, frozen=True, gc=False):
@@ -51,6 +64,11 @@ def slot_of(state: State, name: str) -> int:
     if slot is None:
         raise refused(RejectReason.INSTRUMENT_UNKNOWN, f"no instrument {name!r}", "instrument_name")
     return slot
+
+
+def quote_currency(spec: InstrumentSpec) -> str:
+    """What prices are in: USD of inverse contracts, USDC of the others."""
+    return "USD" if spec.kind == INVERSE else "USDC"
 
 
 def settlement_period(spec: InstrumentSpec) -> str:
@@ -76,7 +94,7 @@ def instrument(state: State, slot: int, listed_ns: int) -> dict[str, object]:
     """The terms of a contract; `listed_ns` says since when it is listed."""
     venue, spec = state.venue, state.contracts.specs[slot]
     kind, inverse = kind_name(spec), spec.kind == INVERSE
-    quote = "USD" if inverse else "USDC"
+    quote = quote_currency(spec)
     form = "reversed" if inverse else "linear"
     fee = (venue.fees.option_ppb if kind == "option" else venue.fees.future_ppb) / E9
     lot = amount_number(spec, 1)
@@ -91,7 +109,7 @@ def instrument(state: State, slot: int, listed_ns: int) -> dict[str, object]:
         "settlement_period": settlement_period(spec),
         "price_index": index_name(venue, spec),
         "instrument_type": form,
-        "contract_size": 1.0 if kind == "option" else lot,
+        "contract_size": contract_size(spec),
         "min_trade_amount": lot,
         "tick_size": price_number(spec, 1),
         "tick_size_steps": [],
@@ -119,10 +137,9 @@ def greeks_of(state: State, slot: int) -> Greeks:
     if not state.contracts.is_option_slot(slot):
         return Greeks(1.0, 0.0, 0.0, 0.0, 0.0)
     years = max(0, spec.expiry_ns - marks.time_ns) / NS_PER_YEAR
-    rate = max(0, int(marks.rate_e9[slot])) / E9
     value, delta, gamma, vega, theta = price_and_greeks(
         int(marks.forward_e8[slot]) / E8, spec.strike_e8 / E8, int(marks.volatility_e9[slot]) / E9,
-        years, math.exp(-rate * years), spec.kind == LINEAR_CALL,
+        years, discount_of(state, slot, marks.time_ns), spec.kind == LINEAR_CALL,
     )  # fmt: skip
     return Greeks(
         round(delta, 5), round(gamma, 8), round(vega / 100, 5),
@@ -132,14 +149,11 @@ def greeks_of(state: State, slot: int) -> Greeks:
 
 def _implied(state: State, slot: int, levels: tuple[Level, ...]) -> float:
     """The volatility in percent of the best level; 0 where there is none."""
-    spec, marks = state.contracts.specs[slot], state.marks
     if not levels:
         return 0.0
-    implied = implied_volatility(
-        levels[0][0] * spec.tick_e8 / E8, int(marks.forward_e8[slot]) / E8, spec.strike_e8 / E8,
-        (spec.expiry_ns - marks.time_ns) / NS_PER_YEAR, 1.0, spec.kind == LINEAR_CALL,
-    )  # fmt: skip
-    return round(100 * implied, 2) if implied == implied else 0.0
+    price_e8 = levels[0][0] * state.contracts.specs[slot].tick_e8
+    implied = implied_percent(state, slot, price_e8, state.marks.time_ns)
+    return 0.0 if implied is msgspec.UNSET else implied
 
 
 def levels_of(spec: InstrumentSpec, levels: tuple[Level, ...], depth: int) -> list[list[float]]:
@@ -232,6 +246,30 @@ class InstrumentView:
             "interest_rate": int(marks.rate_e9[slot]) / E9,
         }
 
+    def summary(self, state: State, slot: int, time_ms: int) -> dict[str, object]:
+        """Deribit's book summary: the ticker in few words."""
+        spec, ticker = state.contracts.specs[slot], self.ticker(state, slot)
+        stats = self.market.statistics(state, slot)
+        bid, ask = ticker["best_bid_price"], ticker["best_ask_price"]
+        both = isinstance(bid, float) and isinstance(ask, float)
+        row = {
+            "instrument_name": spec.name,
+            "base_currency": base_currency(state.venue, spec),
+            "quote_currency": quote_currency(spec),
+            "creation_timestamp": time_ms,
+            "bid_price": bid,
+            "ask_price": ask,
+            "mid_price": (bid + ask) / 2 if both else None,  # type: ignore[operator]
+            "last": ticker["last_price"],
+            "high": stats.high,
+            "low": stats.low,
+            "price_change": stats.price_change,
+            "volume": stats.volume,
+            "volume_usd": stats.volume_usd,
+            "volume_notional": stats.volume_notional,
+        }
+        return row | {name: ticker[name] for name in OF_TICKER if name in ticker}
+
     def order_book(self, state: State, slot: int, depth: int) -> dict[str, object]:
         """The ticker with the disclosed curve."""
         spec, curve = state.contracts.specs[slot], self.market.curve(slot)
@@ -265,6 +303,15 @@ class InstrumentView:
             "change_id": change.after.change_id,
             "bids": level_changes(spec, change.before.bids, change.after.bids),
             "asks": level_changes(spec, change.before.asks, change.after.asks),
+        }
+
+    def funding(self, state: State, slot: int) -> dict[str, object]:
+        """A perpetual's funding rate as the `perpetual` channel tells it."""
+        marks = state.marks
+        return {
+            "timestamp": milliseconds(marks.time_ns),
+            "index_price": int(marks.index_e8[state.contracts.specs[slot].underlying]) / E8,
+            "interest": marks.funding_rate_e9.get(slot, 0) / E9,
         }
 
     def index(self, state: State, underlying: int, name: str) -> dict[str, object]:

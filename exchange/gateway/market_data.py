@@ -1,12 +1,13 @@
 """Read model of the public market: trades, statistics, disclosed curves, what each batch did.
 
 Fed by the sequencer's events and by nothing else. Memory is bounded: per instrument the newest
-`TRADES_KEPT` trades, a day of statistics in buckets of ten minutes, and one curve. After a restart
-trades and statistics begin empty; curves come back with the next auction.
+`TRADES_KEPT` trades, a day of statistics in buckets of ten minutes, a chart, and one curve. After a
+restart trades, statistics and charts begin empty; curves come back with the next auction.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import msgspec
@@ -25,7 +26,14 @@ from exchange.core.orders import (
     SIDE,
 )
 from exchange.core.state import State
-from exchange.gateway.units import E8, amount_number, milliseconds, price_number
+from exchange.gateway.candles import Chart
+from exchange.gateway.units import (
+    E8,
+    amount_number,
+    contracts_number,
+    milliseconds,
+    price_number,
+)
 from margin.black76 import implied_volatility
 from margin.fixed_point import NS_PER_YEAR
 from margin.invariant import Int64Array
@@ -113,6 +121,7 @@ class Tape(msgspec.Struct):
 
     trades: deque[PublicTrade]
     buckets: deque[Bucket]
+    chart: Chart
     last_ticks: int = 0
     direction: str = "buy"
     tick_direction: int = PLUS
@@ -135,7 +144,7 @@ class MarketData:
         """The tape of an instrument, empty if it never traded."""
         found = self.tapes.get(slot)
         if found is None:
-            found = self.tapes[slot] = Tape(deque(maxlen=TRADES_KEPT), deque())
+            found = self.tapes[slot] = Tape(deque(maxlen=TRADES_KEPT), deque(), Chart())
         return found
 
     def curve(self, slot: int) -> Curve:
@@ -185,7 +194,7 @@ class MarketData:
             tick_direction=tape.tick_direction,
             price=price_number(spec, ticks),
             amount=amount_number(spec, outcome.volume_lots),
-            contracts=float(outcome.volume_lots),
+            contracts=contracts_number(spec, outcome.volume_lots),
             mark_price=int(state.marks.mark_e8[slot]) / E8,
             index_price=int(state.marks.index_e8[spec.underlying]) / E8,
             iv=implied_percent(state, slot, ticks * spec.tick_e8, time_ns),
@@ -199,7 +208,10 @@ class MarketData:
         ticks, start = outcome.price_ticks, time_ns // BUCKET_NS * BUCKET_NS
         amount = amount_number(spec, outcome.volume_lots)
         inverse = spec.kind == INVERSE
-        notional = amount if inverse else amount * price_number(spec, ticks)
+        price = price_number(spec, ticks)
+        notional = amount if inverse else amount * price
+        coins = amount / price if inverse else amount
+        self.tape(slot).chart.take(milliseconds(time_ns), ticks, coins, notional)
         if not buckets or buckets[-1].start_ns != start:
             buckets.append(Bucket(start, ticks, ticks, ticks, 0, 0.0))
         bucket = buckets[-1]
@@ -279,6 +291,12 @@ def disclosed_levels(resting: Int64Array) -> dict[int, tuple[tuple[Level, ...], 
     return found
 
 
+def discount_of(state: State, slot: int, time_ns: int) -> float:
+    """The factor from an option's expiry to now, at its rate (a negative one counts as 0)."""
+    years = max(0, state.contracts.specs[slot].expiry_ns - time_ns) / NS_PER_YEAR
+    return math.exp(-max(0, int(state.marks.rate_e9[slot])) / 10**9 * years)
+
+
 def implied_percent(
     state: State, slot: int, price_e8: int, time_ns: int
 ) -> float | msgspec.UnsetType:
@@ -288,6 +306,7 @@ def implied_percent(
         return msgspec.UNSET
     implied = implied_volatility(
         price_e8 / E8, int(marks.forward_e8[slot]) / E8, spec.strike_e8 / E8,
-        (spec.expiry_ns - time_ns) / NS_PER_YEAR, 1.0, spec.kind == LINEAR_CALL,
+        (spec.expiry_ns - time_ns) / NS_PER_YEAR, discount_of(state, slot, time_ns),
+        spec.kind == LINEAR_CALL,
     )  # fmt: skip
     return round(100 * implied, 2) if implied == implied else msgspec.UNSET

@@ -102,6 +102,9 @@ class MemoryConnection:
         """The answer to a frame as it is, past the outbox."""
         answers: list[bytes] = []
         await serve(self._hub.dispatcher, self.session, frame, answers.append)
+        if not answers:
+            self._close("the venue ended the session")
+            raise ConnectionClosed(self.closed_because)
         return _decode(answers[0])
 
     async def notifications(self) -> AsyncIterator[Message]:

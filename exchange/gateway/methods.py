@@ -12,6 +12,7 @@ from enum import StrEnum
 import msgspec
 
 from exchange.gateway import parameters as p
+from exchange.gateway import query_parameters as q
 
 
 class Permission(StrEnum):
@@ -47,6 +48,11 @@ PUBLIC, READ, TRADE = Permission.PUBLIC, Permission.READ, Permission.TRADE
 PERPETUAL = '{"instrument_name":"BTC_USDC-PERPETUAL"}'
 ORDER_ANSWER = "object: `order` (the order object), `trades` (always empty)"
 TRADES = "object: `trades` (list), `has_more`"
+CURRENCY = '{"currency":"USDC","count":100}'
+WINDOW = (
+    '{"instrument_name":"BTC_USDC-PERPETUAL","start_timestamp":1767225600000,'
+    '"end_timestamp":1767229200000%s}'
+)
 ORDER = '{"instrument_name":"BTC_USDC-PERPETUAL","amount":0.01,"type":"limit","price":%s}'
 
 METHODS: tuple[Method, ...] = (
@@ -55,6 +61,18 @@ METHODS: tuple[Method, ...] = (
            'object: `locked` ("true" or "false"), `locked_indices`'),
     Method("public/test", PUBLIC, p.TestParameters, "Proof of life of both sides.",
            "object: `version`"),
+    Method("public/hello", PUBLIC, p.HelloParameters, "Who the client is; the answer is the same.",
+           "object: `version`", '{"client_name":"reader","client_version":"1"}'),
+    Method("public/auth", PUBLIC, p.AuthParameters,
+           "Log in. The connection then stays logged in; requests over HTTP sign themselves or "
+           "carry the token. A signature that fails ends the connection.",
+           "object: `access_token`, `refresh_token`, `expires_in` (s), `scope`, `token_type`",
+           '{"grant_type":"client_credentials","client_id":"ann-key","client_secret":"ann-secret"}'),
+    Method("public/set_heartbeat", PUBLIC, p.HeartbeatParameters,
+           "Ask for signs of life, of notifications `heartbeat`; a `test_request` among them must "
+           "be followed by a request (`public/test`), or the connection ends.", '"ok"',
+           '{"interval":30}'),
+    Method("public/disable_heartbeat", PUBLIC, p.NoParameters, "Ask for none any more.", '"ok"'),
     Method("public/get_currencies", PUBLIC, p.NoParameters, "Currencies that accounts hold.",
            "list: `currency`, `currency_long`, `decimals`, `withdrawal_fee`"),
     Method("public/get_instruments", PUBLIC, p.InstrumentsParameters,
@@ -73,6 +91,36 @@ METHODS: tuple[Method, ...] = (
     Method("public/get_last_trades_by_instrument", PUBLIC, p.TradesParameters,
            "Public trades: one an auction.", TRADES,
            '{"instrument_name":"BTC_USDC-PERPETUAL","count":100}'),
+    Method("public/get_last_trades_by_instrument_and_time", PUBLIC, p.TradesParameters,
+           "The same.", TRADES, '{"instrument_name":"BTC_USDC-PERPETUAL","start_timestamp":0}'),
+    Method("public/get_last_trades_by_currency", PUBLIC, q.CurrencyTradesParameters,
+           "Public trades of the contracts filed under a currency.", TRADES, CURRENCY),
+    Method("public/get_last_trades_by_currency_and_time", PUBLIC, q.CurrencyTradesParameters,
+           "The same.", TRADES, '{"currency":"USDC","start_timestamp":0}'),
+    Method("public/get_book_summary_by_currency", PUBLIC, q.SummariesOfBooksParameters,
+           "Running contracts that settle in a currency or are about it, each in short.",
+           "list of book summaries", '{"currency":"BTC","kind":"future"}'),
+    Method("public/get_book_summary_by_instrument", PUBLIC, p.OfInstrument,
+           "One contract in short.", "list of one book summary", PERPETUAL),
+    Method("public/get_tradingview_chart_data", PUBLIC, q.ChartParameters,
+           "Candles of the prints, at most the newest 5,000.",
+           "object of columns: `ticks`, `open`, `high`, `low`, `close`, `volume` (coins), `cost`; "
+           "`status` (ok, no_data)", WINDOW % ',"resolution":"60"'),
+    Method("public/get_funding_rate_value", PUBLIC, q.FundingParameters,
+           "What a unit of notional of a long position paid, to ten minutes.", "number",
+           WINDOW % ""),
+    Method("public/get_funding_rate_history", PUBLIC, q.FundingParameters,
+           "Funding by the hour, oldest first.",
+           "list: `timestamp`, `index_price`, `prev_index_price`, `interest_1h`, `interest_8h`",
+           WINDOW % ""),
+    Method("public/get_last_settlements_by_instrument", PUBLIC, q.SettlementsParameters,
+           "Deliveries at expiry, and positions that the insurance fund took over.",
+           "object: `settlements` (`type`, `timestamp`, `instrument_name`, `mark_price`, "
+           "`index_price`; takeovers: `position`, `funded`, `session_bankruptcy` and "
+           "`session_bankrupcy`, in coin), `continuation` (`none` at the end)",
+           '{"instrument_name":"BTC_USDC-PERPETUAL","type":"bankruptcy"}'),
+    Method("public/get_index_price_names", PUBLIC, p.NoParameters, "The indices of the contracts.",
+           "list of names"),
     Method("public/get_index_price", PUBLIC, p.IndexParameters, "An index now.",
            "object: `index_price`, `estimated_delivery_price`, `timestamp`",
            '{"index_name":"btc_usdc"}'),
@@ -86,6 +134,19 @@ METHODS: tuple[Method, ...] = (
     Method("public/unsubscribe", PUBLIC, p.ChannelsParameters, "Stop listening.",
            "list of the channels that were removed",
            '{"channels":["book.BTC_USDC-PERPETUAL.raw"]}'),
+    Method("public/unsubscribe_all", PUBLIC, p.NoParameters,
+           "Stop listening to all public channels.", '"ok"'),
+    Method("private/logout", READ, p.LogoutParameters,
+           "End the connection after the answer. Its orders stay.", '"ok"'),
+    Method("private/enable_cancel_on_disconnect", TRADE, p.DisconnectParameters,
+           "Withdraw the orders that were entered over this connection when it ends, however it "
+           "ends, but not after a logout.", '"ok"', '{"scope":"connection"}'),
+    Method("private/disable_cancel_on_disconnect", TRADE, p.DisconnectParameters, "Do not.",
+           '"ok"'),
+    Method("private/get_cancel_on_disconnect", READ, p.DisconnectParameters,
+           "Whether it will be done.", "object: `enabled`, `scope`"),
+    Method("private/unsubscribe_all", READ, p.NoParameters, "Stop listening to all channels.",
+           '"ok"'),
     Method("private/subscribe", READ, p.ChannelsParameters,
            "Listen to public and user channels. Unknown ones are left out, not refused.",
            "list of the channels that were accepted",
@@ -95,7 +156,8 @@ METHODS: tuple[Method, ...] = (
            '{"channels":["user.orders.any.any.raw"]}'),
     Method("private/buy", TRADE, p.OrderParameters,
            "Enter an order to buy into the running batch. It is answered `open` without trades; "
-           "what it trades comes with the auction.", ORDER_ANSWER, ORDER % "99000.5"),
+           "what it trades comes with the auction. Post-only: refused (11054) where it would have "
+           "traded at the last print.", ORDER_ANSWER, ORDER % "99000.5"),
     Method("private/sell", TRADE, p.OrderParameters, "The same to sell.", ORDER_ANSWER,
            ORDER % "101000"),
     Method("private/edit", TRADE, p.EditParameters,
@@ -108,6 +170,12 @@ METHODS: tuple[Method, ...] = (
     Method("private/cancel_all_by_instrument", TRADE, p.CancelInstrumentParameters,
            "Withdraw all orders in a contract.", "how many, or (`detailed`) the list of orders",
            PERPETUAL),
+    Method("private/cancel_by_label", TRADE, p.CancelLabelParameters,
+           "Withdraw all orders with a label, in the contracts filed under a currency if given.",
+           "how many", '{"label":"mine"}'),
+    Method("private/close_position", TRADE, p.CloseParameters,
+           "Enter a reduce-only order of the size of the position against it.", ORDER_ANSWER,
+           '{"instrument_name":"BTC_USDC-PERPETUAL","type":"market"}'),
     Method("private/get_order_state", READ, p.OfOrder, "An order by its identifier.",
            "the order object", '{"order_id":"1"}'),
     Method("private/get_order_state_by_client_order_id", READ, p.OfClientOrder,
@@ -117,10 +185,23 @@ METHODS: tuple[Method, ...] = (
            "list of orders"),
     Method("private/get_open_orders_by_instrument", READ, p.OpenInstrumentParameters,
            "Open orders in a contract, oldest first.", "list of orders", PERPETUAL),
+    Method("private/get_open_orders_by_currency", READ, q.OpenCurrencyParameters,
+           "Open orders in the contracts filed under a currency, oldest first.", "list of orders",
+           '{"currency":"USDC"}'),
     Method("private/get_order_history_by_instrument", READ, p.HistoryParameters,
            "Orders that are done, newest first.", "list of orders", PERPETUAL),
+    Method("private/get_order_history_by_currency", READ, q.CurrencyHistoryParameters,
+           "The same in the contracts filed under a currency.", "list of orders", CURRENCY),
     Method("private/get_user_trades_by_instrument", READ, p.TradesParameters,
            "Own trades: one an order and auction.", TRADES, PERPETUAL),
+    Method("private/get_user_trades_by_instrument_and_time", READ, p.TradesParameters,
+           "The same.", TRADES, '{"instrument_name":"BTC_USDC-PERPETUAL","start_timestamp":0}'),
+    Method("private/get_user_trades_by_currency", READ, q.CurrencyTradesParameters,
+           "Own trades in the contracts filed under a currency.", TRADES, CURRENCY),
+    Method("private/get_user_trades_by_currency_and_time", READ, q.CurrencyTradesParameters,
+           "The same.", TRADES, '{"currency":"USDC","start_timestamp":0}'),
+    Method("private/get_user_trades_by_order", READ, q.OrderTradesParameters,
+           "Own trades of an order, newest first.", "list of user trades", '{"order_id":"1"}'),
     Method("private/get_positions", READ, p.PositionsParameters, "Positions that are not flat.",
            "list of positions", '{"currency":"any"}'),
     Method("private/get_position", READ, p.OfInstrument, "The position in a contract.",
@@ -161,6 +242,18 @@ CHANNELS: tuple[Channel, ...] = (
             "list of one: `trade_id`, `trade_seq` (the batch), `instrument_name`, `timestamp`, "
             "`direction`, `tick_direction`, `price`, `amount`, `contracts`, `mark_price`, "
             "`index_price`, `iv` (options)", "trades.BTC_USDC-PERPETUAL.raw"),
+    Channel("trades.KIND.CURRENCY.{raw,100ms,agg2}", PUBLIC,
+            "The trades of all prints of a batch in the contracts filed under a currency.",
+            "list, as in `trades.X`", "trades.future.any.raw"),
+    Channel("chart.trades.X.RESOLUTION", PUBLIC,
+            "The newest candle at once and after each print; RESOLUTION as in "
+            "public/get_tradingview_chart_data.",
+            "`tick`, `open`, `high`, `low`, `close`, `volume`, `cost`",
+            "chart.trades.BTC_USDC-PERPETUAL.1"),
+    Channel("perpetual.X.{raw,100ms,agg2}", PUBLIC,
+            "The funding rate of a perpetual at once and after each cycle.",
+            "`timestamp`, `index_price`, `interest` (the rate of 8 hours)",
+            "perpetual.BTC_USDC-PERPETUAL.raw"),
     Channel("deribit_price_index.NAME", PUBLIC, "An index at once and after each cycle.",
             "`index_name`, `price`, `timestamp`", "deribit_price_index.btc_usdc"),
     Channel("batch.X", PUBLIC, "Ours: the batch of a contract, at each change of phase.",

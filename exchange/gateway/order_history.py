@@ -31,6 +31,7 @@ from exchange.core.orders import (
     MARKET,
     OPEN_LOTS,
     ORDER_ID,
+    POST_ONLY,
     PRICE_TICKS,
     REDUCE_ONLY,
     SIDE,
@@ -39,7 +40,7 @@ from exchange.core.reject_reason import DoneReason
 from exchange.core.state import State
 from exchange.gateway.market_data import PublicTrade
 from exchange.gateway.order_record import OrderRecord, UserTrade, fee_currency_of
-from exchange.gateway.units import amount_number, money, order_id_text
+from exchange.gateway.units import amount_number, contracts_number, money, order_id_text
 
 DONE_KEPT = 10_000
 TRADES_KEPT = 10_000
@@ -208,6 +209,7 @@ def record_of_command(command: PlaceOrder, order_id: int, label: str) -> OrderRe
         quantity_lots=command.quantity_lots,
         immediate=command.immediate_or_cancel,
         reduce_only=command.reduce_only,
+        post_only=command.post_only,
         created_ns=command.time_ns,
         updated_ns=command.time_ns,
         label=label,
@@ -227,6 +229,7 @@ def record_of_row(row: list[int], account: int, time_ns: int) -> OrderRecord:
         quantity_lots=row[OPEN_LOTS],
         immediate=bool(flags & IMMEDIATE),
         reduce_only=bool(flags & REDUCE_ONLY),
+        post_only=bool(flags & POST_ONLY),
         liquidation=bool(flags & LIQUIDATION),
         created_ns=time_ns,
         updated_ns=time_ns,
@@ -261,7 +264,7 @@ def _user_trade(state: State, record: OrderRecord, trade: PublicTrade, lots: int
         tick_direction=trade.tick_direction,
         price=trade.price,
         amount=amount_number(spec, lots),
-        contracts=float(lots),
+        contracts=contracts_number(spec, lots),
         mark_price=trade.mark_price,
         index_price=trade.index_price,
         order_id=order_id_text(record.order_id),
@@ -273,6 +276,7 @@ def _user_trade(state: State, record: OrderRecord, trade: PublicTrade, lots: int
         label=record.label,
         client_order_id=record.client_order_id or None,
         reduce_only=record.reduce_only,
+        post_only=record.post_only,
         iv=trade.iv,
         liquidation=liquidity if record.liquidation else msgspec.UNSET,
     )

@@ -9,6 +9,7 @@ from exchange.core.state import State
 from exchange.gateway.units import (
     E8,
     amount_number,
+    contracts_number,
     milliseconds,
     money,
     order_id_text,
@@ -42,6 +43,7 @@ class OrderRecord(msgspec.Struct, gc=False, kw_only=True):
     reduce_only: bool
     created_ns: int
     updated_ns: int
+    post_only: bool = False
     liquidation: bool = False
     replaced: bool = False
     filled_lots: int = 0
@@ -93,8 +95,8 @@ class WireOrder(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     is_liquidation: bool
     max_show: float
     display_amount: float
-    post_only: bool = False
-    reject_post_only: bool = False
+    post_only: bool
+    reject_post_only: bool
     is_rebalance: bool = False
     risk_reducing: bool = False
     mmp: bool = False
@@ -127,7 +129,7 @@ class UserTrade(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     label: str
     client_order_id: str | None
     reduce_only: bool
-    post_only: bool = False
+    post_only: bool
     mmp: bool = False
     risk_reducing: bool = False
     api: bool = True
@@ -159,7 +161,7 @@ def wire_order(state: State, record: OrderRecord) -> WireOrder:
         direction="buy" if record.side > 0 else "sell",
         price=price_number(spec, record.price_ticks) if record.price_ticks else MARKET_PRICE,
         amount=amount,
-        contracts=float(record.quantity_lots),
+        contracts=contracts_number(spec, record.quantity_lots),
         filled_amount=amount_number(spec, filled),
         average_price=average,
         commission=money(state.contracts.currency[record.slot], record.fee_minor),
@@ -169,6 +171,8 @@ def wire_order(state: State, record: OrderRecord) -> WireOrder:
         label=record.label,
         client_order_id=record.client_order_id or None,
         reduce_only=record.reduce_only,
+        post_only=record.post_only,
+        reject_post_only=record.post_only,
         replaced=record.replaced,
         is_liquidation=record.liquidation,
         max_show=amount,

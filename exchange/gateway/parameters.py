@@ -15,6 +15,7 @@ from exchange.core import limits
 
 ChannelName = Annotated[str, msgspec.Meta(max_length=128)]
 Name = Annotated[str, msgspec.Meta(max_length=64)]
+Text = Annotated[str, msgspec.Meta(max_length=256)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 Kind = Literal["future", "option", "spot", "future_combo", "option_combo", "combo", "any"]
 Label = Annotated[str, msgspec.Meta(max_length=limits.LABEL_LENGTH_MAX)]
@@ -36,6 +37,57 @@ class TestParameters(Parameters, frozen=True):
     __test__ = False  # no test class, whatever its name
 
     expected_result: Literal["exception"] | None = None
+
+
+class AuthParameters(Parameters, frozen=True):
+    """A grant and what it needs: `client_credentials` the key's `client_id` and `client_secret`;
+    `client_signature` the `client_id`, the client's `timestamp` (wall clock, ms), a `nonce`, `data`
+    and the `signature` over them; `refresh_token` a token. `scope` may ask for less than the key
+    has (`trade:read`), `state` is echoed.
+    """
+
+    grant_type: Literal["client_credentials", "client_signature", "refresh_token"]
+    client_id: Name = ""
+    client_secret: Text = ""
+    refresh_token: Text = ""
+    timestamp: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    nonce: Text = ""
+    data: Text = ""
+    signature: Text = ""
+    scope: Text = ""
+    state: Text = ""
+
+
+NEEDED_BY_GRANT = {
+    "client_credentials": ("client_id", "client_secret"),
+    "client_signature": ("client_id", "timestamp", "signature"),
+    "refresh_token": ("refresh_token",),
+}
+
+
+class HelloParameters(Parameters, frozen=True):
+    """What the client is called; the venue does not mind."""
+
+    client_name: Text
+    client_version: Text = ""
+
+
+class HeartbeatParameters(Parameters, frozen=True):
+    """Seconds between two signs of life."""
+
+    interval: Annotated[int, msgspec.Meta(ge=10, le=86_400)]
+
+
+class LogoutParameters(Parameters, frozen=True):
+    """`invalidate_token` makes all tokens of the key useless."""
+
+    invalidate_token: bool = True
+
+
+class DisconnectParameters(Parameters, frozen=True):
+    """`connection`: this one; `account`: what later connections of the account start with."""
+
+    scope: Literal["connection", "account"] = "connection"
 
 
 class InstrumentsParameters(Parameters, frozen=True):
@@ -91,13 +143,16 @@ class BatchParameters(Parameters, frozen=True):
 class OrderParameters(Parameters, frozen=True):
     """An order. `price` is required for limit orders and refused for market orders.
 
-    `client_order_id` makes sending again safe: the venue answers an id that it knows with the
-    order that had it first. `label` is echoed and identifies nothing. `post_only` and
-    `reject_post_only` are known only to be refused when true: in an auction nobody is a taker.
+    The size comes as `amount` or as `contracts`. `client_order_id` makes sending again safe: the
+    venue answers an id that it knows with the order that had it first. `label` is echoed and
+    identifies nothing. A `post_only` order is refused where it would have traded at the last
+    print; its price is never changed, so `reject_post_only` adds nothing. `max_show` and
+    `display_amount` must be the whole amount: the curve that a venue discloses hides no part.
     """
 
     instrument_name: Name
-    amount: Decimal
+    amount: Decimal | None = None
+    contracts: Decimal | None = None
     type: Literal["limit", "market"] = "limit"
     price: Decimal | None = None
     time_in_force: Literal["good_til_cancelled", "immediate_or_cancel"] = "good_til_cancelled"
@@ -106,14 +161,24 @@ class OrderParameters(Parameters, frozen=True):
     client_order_id: ClientOrderId = ""
     post_only: bool = False
     reject_post_only: bool = False
+    max_show: Decimal | None = None
+    display_amount: Decimal | None = None
 
 
 class EditParameters(Parameters, frozen=True):
-    """New terms of an open limit order; what is left out stays. `amount` counts the filled part."""
+    """New terms of an open limit order; what is left out stays.
+
+    `amount` (or `contracts`) counts the filled part. `post_only`, `reject_post_only` and
+    `reduce_only` cannot be changed: they must say what the order is.
+    """
 
     order_id: Name
     amount: Decimal | None = None
+    contracts: Decimal | None = None
     price: Decimal | None = None
+    post_only: bool | None = None
+    reject_post_only: bool | None = None
+    reduce_only: bool | None = None
 
 
 class OfOrder(Parameters, frozen=True):
@@ -140,6 +205,21 @@ class CancelInstrumentParameters(Parameters, frozen=True):
     instrument_name: Name
     type: Literal["all", "limit"] = "all"
     detailed: bool = False
+
+
+class CancelLabelParameters(Parameters, frozen=True):
+    """Orders with a label."""
+
+    label: Label
+    currency: Name = "any"
+
+
+class CloseParameters(Parameters, frozen=True):
+    """The position in a contract; `price` for a limit order."""
+
+    instrument_name: Name
+    type: Literal["limit", "market"]
+    price: Decimal | None = None
 
 
 class OpenOrdersParameters(Parameters, frozen=True):

@@ -15,7 +15,8 @@ from exchange.core.events import Event
 from exchange.core.state import State
 from exchange.gateway.account_view import AccountView, default_notice
 from exchange.gateway.batch_view import ALL, BatchView
-from exchange.gateway.channels import USER_BY_INTERVAL, Topic, topic_of
+from exchange.gateway.candles import RESOLUTIONS, candle_row
+from exchange.gateway.channels import TRADES_OF_KIND, USER_BY_INTERVAL, Topic, topic_of
 from exchange.gateway.instrument_view import InstrumentView
 from exchange.gateway.market_data import MarketData
 from exchange.gateway.order_history import OrderHistory, Touched
@@ -106,6 +107,12 @@ class Publisher:
             return [self.instruments.quote(state, number)]
         if topic.name == "batch":
             return [self.batches.describe(state, number)]
+        if topic.name == "perpetual":
+            return [self.instruments.funding(state, number)]
+        if topic.name == "chart":
+            tape = self.market.tapes.get(number)
+            candle = tape.chart.newest(topic.minutes) if tape else None
+            return [] if candle is None else [candle_row(state, number, candle)]
         if topic.name == "deribit_price_index":
             return [self.instruments.index(state, number, channel.partition(".")[2])]
         return []
@@ -134,12 +141,35 @@ class Publisher:
         market, view = self.market, self.instruments
         for slot, trade in market.new_trades.items():
             self._tell("trades", slot, partial(list, (trade,)))
+            self._tell_charts(state, slot)
+        self._tell_trades_of_kinds(state)
         for slot in market.changes:
             self._tell("book", slot, partial(view.book_change, state, slot))
             change = market.changes[slot]
             best_before = change.before.bids[:1], change.before.asks[:1]
             if best_before != (change.after.bids[:1], change.after.asks[:1]):
                 self._tell("quote", slot, partial(view.quote, state, slot))
+
+    def _tell_charts(self, state: State, slot: int) -> None:
+        """The newest candle of a contract, in each resolution that somebody listens to."""
+        for channel, listeners in list(self.public.get("chart", {}).get(slot, {}).items()):
+            candle = self.market.tape(slot).chart.newest(RESOLUTIONS[channel.rpartition(".")[2]])
+            if candle is not None:
+                _send(channel, encode(candle_row(state, slot, candle)), listeners)
+
+    def _tell_trades_of_kinds(self, state: State) -> None:
+        """All trades of the batch that a channel of many contracts covers, in one message."""
+        specs = state.contracts.specs
+        for channel, listeners in list(self.public.get(TRADES_OF_KIND, {}).get(ALL, {}).items()):
+            topic = topic_of(state, channel)
+            assert topic is not None, "currencies never disappear"
+            covered = [
+                trade
+                for slot, trade in self.market.new_trades.items()
+                if topic.covers(state, slot, specs[slot])
+            ]
+            if covered:
+                _send(channel, encode(covered), listeners)
 
     def revalued(self, state: State, events: list[Event], time_ns: int) -> None:
         """The cycle is over: indices, tickers, margin calls, portfolios."""
@@ -149,6 +179,8 @@ class Publisher:
                 _send(channel, encode(self.instruments.index(state, unit, name)), listeners)
         for slot in list(self.public.get("ticker", {})):
             self._tell("ticker", slot, partial(self.instruments.ticker, state, slot))
+        for slot in list(self.public.get("perpetual", {})):
+            self._tell("perpetual", slot, partial(self.instruments.funding, state, slot))
         if self.users:
             self._defaults(state, events, time_ns)
             for account in sorted(self.users):

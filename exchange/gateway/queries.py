@@ -18,6 +18,7 @@ from exchange.gateway.market_data import MarketData, PublicTrade
 from exchange.gateway.order_history import OrderHistory
 from exchange.gateway.order_record import OrderRecord, UserTrade, WireOrder, wire_order
 from exchange.gateway.publisher import Publisher
+from exchange.gateway.query_parameters import CurrencyTradesParameters
 from exchange.gateway.session import Session
 from exchange.gateway.units import (
     E8,
@@ -187,16 +188,8 @@ class Queries:
         state = self.state
         return [wire_order(state, record) for record in records]
 
-    def _own(self, account: int, order_id: int) -> OrderRecord:
-        record = self.history.orders.get(order_id)
-        if record is None:
-            raise refused(RejectReason.ORDER_UNKNOWN)
-        if record.account != account:
-            raise refused(RejectReason.ORDER_NOT_OWNED)
-        return record
-
     def _order_state(self, session: Session, params: p.OfOrder) -> WireOrder:
-        record = self._own(account_of(session), order_id_of(params.order_id))
+        record = own_order(self.history, account_of(session), order_id_of(params.order_id))
         return wire_order(self.state, record)
 
     def _order_of_client(self, session: Session, params: p.OfClientOrder) -> WireOrder:
@@ -204,7 +197,7 @@ class Queries:
         order_id = self.state.client_orders.find(account, params.client_order_id)
         if order_id is None:
             raise refused(RejectReason.ORDER_UNKNOWN, param="client_order_id")
-        return wire_order(self.state, self._own(account, order_id))
+        return wire_order(self.state, own_order(self.history, account, order_id))
 
     def _open_orders(self, session: Session, params: p.OpenOrdersParameters) -> list[WireOrder]:
         specs = self.state.contracts.specs
@@ -267,7 +260,19 @@ def account_of(session: Session) -> int:
     return session.account
 
 
-def select_trades(trades: Iterable[AnyTrade], params: p.TradesParameters) -> dict[str, object]:
+def own_order(history: OrderHistory, account: int, order_id: int) -> OrderRecord:
+    """The record of an account's order; 10004 where there is none, 10029 where it is another's."""
+    record = history.orders.get(order_id)
+    if record is None:
+        raise refused(RejectReason.ORDER_UNKNOWN)
+    if record.account != account:
+        raise refused(RejectReason.ORDER_NOT_OWNED)
+    return record
+
+
+def select_trades(
+    trades: Iterable[AnyTrade], params: p.TradesParameters | CurrencyTradesParameters
+) -> dict[str, object]:
     """The newest `count` trades within the bounds; newest first unless sorted `asc`."""
     found = [
         trade

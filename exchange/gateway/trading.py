@@ -19,18 +19,23 @@ from exchange.core.commands import (
 from exchange.core.events import Event, OrderAccepted, OrderDone, Rejected
 from exchange.core.reject_reason import RejectReason
 from exchange.core.state import State
-from exchange.core.venue import InstrumentSpec
 from exchange.gateway import parameters as p
 from exchange.gateway.account_view import currency_of
-from exchange.gateway.errors import invalid_params, refused
+from exchange.gateway.errors import WireError, invalid_params, refused
 from exchange.gateway.instrument_view import slot_of
+from exchange.gateway.market_queries import slots_filed_under
 from exchange.gateway.order_history import OrderHistory, edited_command, record_of_command
 from exchange.gateway.order_record import WireOrder, wire_order
+from exchange.gateway.order_terms import (
+    check_post_only,
+    check_unchanged,
+    limit_ticks,
+    order_lots,
+    size_lots,
+)
 from exchange.gateway.queries import account_of
 from exchange.gateway.session import Session
 from exchange.gateway.units import (
-    TOO_LARGE,
-    lots_of,
     minor_of,
     money,
     order_id_of,
@@ -46,8 +51,10 @@ Action = Callable[[Session, Any], Awaitable[object]]
 class Trading:
     """Orders and transfers of accounts."""
 
-    def __init__(self, sequencer: Sequencer, history: OrderHistory) -> None:
-        self.sequencer, self.history = sequencer, history
+    def __init__(self, sequencer: Sequencer, history: OrderHistory,
+                 entered: Callable[[Session, int], None]) -> None:  # fmt: skip
+        """`entered` is told which order came over which session."""
+        self.sequencer, self.history, self.entered = sequencer, history, entered
 
     @property
     def state(self) -> State:
@@ -63,6 +70,8 @@ class Trading:
             "private/cancel": self._cancel,
             "private/cancel_all": self._cancel_all,
             "private/cancel_all_by_instrument": self._cancel_instrument,
+            "private/cancel_by_label": self._cancel_label,
+            "private/close_position": self._close_position,
             "private/deposit": lambda session, params: self._transfer(session, params, Deposit),
             "private/withdraw": lambda session, params: self._transfer(session, params, Withdraw),
         }
@@ -79,16 +88,14 @@ class Trading:
     async def _order(
         self, session: Session, params: p.OrderParameters, side: int
     ) -> dict[str, object]:
-        if params.post_only or params.reject_post_only:
-            param = "post_only" if params.post_only else "reject_post_only"
-            raise invalid_params("in an auction no order takes or makes liquidity", param)
+        check_post_only(params)
         state = self.state
         slot = slot_of(state, params.instrument_name)
         spec = state.contracts.specs[slot]
-        ticks, lots = _limit_ticks(spec, params), lots_of(spec, params.amount)
+        lots, ticks = order_lots(spec, params), limit_ticks(spec, params.type, params.price)
         fields = (account_of(session), slot, side, ticks, lots,
                   params.time_in_force == "immediate_or_cancel", params.reduce_only,
-                  params.client_order_id)  # fmt: skip
+                  params.client_order_id, params.post_only)  # fmt: skip
         label = params.label
 
         def labelled(time_ns: int, *rest: Any) -> PlaceOrder:
@@ -99,7 +106,15 @@ class Trading:
         # The sequencer only calls what it is given; this makes the command and notes its label.
         kind = cast("type[CommandBase]", labelled) if label else PlaceOrder
         accepted = (await self._submit(kind, *fields))[0]
+        return self._answer(session, accepted, fields, label)
+
+    def _answer(
+        self, session: Session, accepted: Event, fields: tuple[Any, ...], label: str
+    ) -> dict[str, object]:
+        """What an accepted order is answered with; `fields` are those of its command."""
         assert isinstance(accepted, OrderAccepted)
+        state = self.state
+        self.entered(session, accepted.order_id)
         record = self.history.orders.get(accepted.order_id)
         if accepted.repeated:
             if record is not None:
@@ -117,14 +132,15 @@ class Trading:
 
     async def _edit(self, session: Session, params: p.EditParameters) -> dict[str, object]:
         account, order_id = account_of(session), order_id_of(params.order_id)
-        if params.amount is None and params.price is None:
+        if params.amount is None and params.contracts is None and params.price is None:
             raise invalid_params("an edit needs an amount or a price", "amount")
         state, record = self.state, self.history.orders.get(order_id)
         ticks = lots = None
         if record is not None and record.account == account:
             spec = state.contracts.specs[record.slot]
             ticks = None if params.price is None else ticks_of(spec, params.price)
-            lots = None if params.amount is None else lots_of(spec, params.amount)
+            lots = size_lots(spec, params.amount, params.contracts)
+            check_unchanged(params, record)
 
         def completed(time_ns: int) -> EditOrder:
             return edited_command(self.history, time_ns, account, order_id, ticks, lots)
@@ -133,6 +149,42 @@ class Trading:
         await self._submit(cast("type[CommandBase]", completed), edit=True)
         record = self.history.orders[order_id]
         return {"order": wire_order(state, record), "trades": []}
+
+    async def _close_position(
+        self, session: Session, params: p.CloseParameters
+    ) -> dict[str, object]:
+        account, slot = account_of(session), slot_of(self.state, params.instrument_name)
+        ticks = limit_ticks(self.state.contracts.specs[slot], params.type, params.price)
+        made: list[PlaceOrder] = []
+
+        def closing(time_ns: int) -> PlaceOrder:
+            pool = self.state.accounts.pool_of[account]
+            held = self.state.positions.lots_of(pool, slot)
+            side = -1 if held > 0 else 1
+            made.append(PlaceOrder(time_ns, account, slot, side, ticks, abs(held), False, True))
+            return made[0]
+
+        # Made when it is committed: an auction may change the position while the request waits.
+        try:
+            accepted = (await self._submit(cast("type[CommandBase]", closing)))[0]
+        except WireError as error:
+            if made and not made[0].quantity_lots:
+                reason = RejectReason.QUANTITY_NOT_POSITIVE
+                raise refused(reason, "there is no position to close") from error
+            raise
+        _, *fields = msgspec.structs.astuple(made[0])
+        return self._answer(session, accepted, tuple(fields), "")
+
+    async def _cancel_label(self, session: Session, params: p.CancelLabelParameters) -> int:
+        account = account_of(session)
+        slots = set(slots_filed_under(self.state, params.currency, "any"))
+        waiting = [
+            self.sequencer.submit(CancelOrder, account, order_id)
+            for order_id, record in self.history.of(account).open.items()
+            if record.label == params.label and record.slot in slots
+        ]
+        # An order that ended meanwhile is refused, and does not count.
+        return sum([isinstance((await future)[0], OrderDone) for future in waiting])
 
     async def _cancel(self, session: Session, params: p.OfOrder) -> object:
         order_id = order_id_of(params.order_id)
@@ -172,19 +224,6 @@ class Trading:
             "amount": money(currency, amount),
             "balance": money(currency, state.ledger.balance(pool, currency)),
         }
-
-
-def _limit_ticks(spec: InstrumentSpec, params: p.OrderParameters) -> int:
-    """An order's price in ticks, 0 for a market order."""
-    if params.type == "market":
-        if params.price is not None:
-            raise refused(RejectReason.MARKET_ORDER_WITH_PRICE, param="price")
-        return 0
-    if params.price is None:
-        raise invalid_params("a limit order needs a price", "price")
-    ticks = ticks_of(spec, params.price)
-    check(0 < ticks <= TOO_LARGE, "a limit price is positive, so it never reads as a market order")
-    return ticks
 
 
 def _wire(state: State, command: PlaceOrder, order_id: int, label: str) -> WireOrder:

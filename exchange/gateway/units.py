@@ -133,6 +133,24 @@ def amount_number(spec: InstrumentSpec, lots: int) -> float:
     return lots * spec.lot_e8 / E8
 
 
+def contract_size(spec: InstrumentSpec) -> float:
+    """The amount of one contract: a lot, and of options one coin."""
+    return 1.0 if spec.kind in OPTION_KINDS else amount_number(spec, 1)
+
+
+def contracts_number(spec: InstrumentSpec, lots: int) -> float:
+    """Lots as a number of contracts."""
+    return amount_number(spec, lots) if spec.kind in OPTION_KINDS else float(lots)
+
+
+def lots_of_contracts(spec: InstrumentSpec, contracts: Decimal) -> int:
+    """An order's size in contracts as lots; raises as `lots_of` does."""
+    _finite(contracts, "contracts")
+    if spec.kind in OPTION_KINDS or contracts.adjusted() > _DIGITS_MAX:
+        return lots_of(spec, contracts)
+    return lots_of(spec, contracts.scaleb(-8) * spec.lot_e8)
+
+
 def order_id_text(order_id: int) -> str:
     """An order identifier on the wire: its decimal digits."""
     return str(order_id)

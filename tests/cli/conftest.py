@@ -35,6 +35,7 @@ def write_short_story(folder: Path) -> Path:
         ("noise_traders = 36", "noise_traders = 6"),
         ("trend_followers = 104", "trend_followers = 30"),
         ("arbitrageurs = 6", "arbitrageurs = 2"),
+        ("option_sellers = 4", "option_sellers = 2"),
         ("insurance = 150000", "insurance = 60000"),
     ):
         assert whole in text

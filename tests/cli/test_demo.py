@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exchange.storage.recovery import recover
-from tests.cli.conftest import SHORT_CYCLES, Demo, run_demo, uncross
+from tests.cli.conftest import SHORT_CYCLES, Demo, run_demo, uncross, write_short_story
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {
@@ -25,7 +26,7 @@ def test_the_crash_calls_cures_liquidates_and_is_taken_over(demo: Demo) -> None:
     summary = demo.summary
     assert set(summary) >= KEYS
     assert summary["cycles"] == SHORT_CYCLES
-    assert summary["accounts"] == 44
+    assert summary["accounts"] == 46
     assert summary["trial_balance"] == 0
     assert summary["positions_sum"] == 0
     assert summary["shortfalls"] == 0
@@ -93,10 +94,53 @@ def test_what_the_user_got_wrong_is_one_line(option: str, value: str, message: s
     assert "Traceback" not in result.output
 
 
-def test_a_bot_over_the_wire_is_not_offered_yet() -> None:
-    result = uncross("demo", "--no-in-process")
-    assert result.exit_code == 2
-    assert "in process only" in result.output
+def test_over_sockets_the_bots_are_another_process_and_the_journal_verifies(demo: Demo) -> None:
+    journal, figures = demo.folder / "sockets.journal", demo.folder / "sockets.json"
+    result = uncross(
+        "demo", "--story", demo.story, "--fast", "--cycles", 12, "--journal", journal,
+        "--summary", figures,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    summary = json.loads(figures.read_text("utf-8"))
+    assert summary["cycles"] == 12
+    assert summary["accounts"] == 46
+    assert summary["fills"] > 50
+    assert (summary["trial_balance"], summary["positions_sum"]) == (0, 0)
+    assert uncross("verify", journal).output.startswith("equal: 13 cycles")
+
+
+@pytest.mark.long
+def test_a_hundred_accounts_over_sockets_play_the_night_in_two_minutes(tmp_path: Path) -> None:
+    shipped = write_short_story(tmp_path).read_text("utf-8")
+    story, figures = tmp_path / "hundred.toml", tmp_path / "figures.json"
+    story.write_text(
+        shipped.replace("trend_followers = 30", "trend_followers = 70")
+        .replace("noise_traders = 6", "noise_traders = 20"), "utf-8"
+    )  # fmt: skip
+    journal = tmp_path / "journal"
+    command = [sys.executable, "-m", "exchange", "demo", "--story", str(story), "--fast",
+               "--cycles", "300", "--journal", str(journal), "--summary", str(figures)]  # fmt: skip
+    began = time.monotonic()
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    assert time.monotonic() - began < 120
+    summary = json.loads(figures.read_text("utf-8"))
+    assert (summary["cycles"], summary["accounts"]) == (300, 100)
+    assert summary["trial_balance"] == 0
+    assert uncross("verify", journal).output.startswith("equal")
+
+
+def test_bots_that_die_end_the_demo_with_what_they_said(
+    demo: Demo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from exchange.cli import demo_crowd
+
+    monkeypatch.setattr(demo_crowd, "write_mix", lambda path, mix: path.write_text("mm = 1\n"))
+    journal = demo.folder / "orphaned.journal"
+    result = uncross("demo", "--story", demo.story, "--fast", "--journal", journal)
+    assert result.exit_code == 1
+    assert "the bots ended early" in result.output
+    assert "unknown key mm" in result.output
+    assert uncross("verify", journal).output.startswith("equal")
 
 
 def test_ctrl_c_closes_the_journal(demo: Demo) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from exchange.clock import SimulatedClock
+from exchange.clock import RealClock, SimulatedClock
 from exchange.core.commands import (
     Deposit,
     ExpiryMark,
@@ -16,7 +16,9 @@ from exchange.core.commands import (
 )
 from exchange.core.engine import VERSION, Engine
 from exchange.core.events import Event
+from exchange.gateway.authentication import Authenticator
 from exchange.gateway.dispatch import Dispatcher
+from exchange.gateway.keys import Key, KeyRing
 from exchange.gateway.memory import MemoryConnection, MemoryHub
 from exchange.sequencer import Sequencer
 from exchange.venues import load_venue
@@ -35,7 +37,12 @@ class SmallMarket:
         self.clock = SimulatedClock(self.venue.opening_time_ns)
         self.engine = Engine()
         self.sequencer = Sequencer(self.engine, None, self.clock)
-        self.dispatcher = Dispatcher(self.sequencer)
+        self.keys = KeyRing()
+        for name in ("ann", "bob"):
+            self.keys.add(Key(f"{name}-key", f"{name}-secret", name))
+        self.dispatcher = Dispatcher(
+            self.sequencer, authenticator=Authenticator(self.keys, RealClock())
+        )
         self.hub = MemoryHub(self.dispatcher)
         self.sequencer.commit([Genesis(self.clock.now_ns(), self.venue, 7, VERSION)])
         self.close_batch()

@@ -34,10 +34,12 @@ market_makers = 1
 noise_traders = 2
 trend_followers = 3
 arbitrageurs = 0
+option_sellers = 0
 market_maker_money = 1000
 noise_trader_money = 10.5
 trend_follower_money = 100
 arbitrageur_money = 0
+option_seller_money = 0
 
 [fund]
 insurance = 500
