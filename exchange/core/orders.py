@@ -162,6 +162,21 @@ class OrderTable:
         else:
             self.resting[column, int(self.resting[ORDER_ID].searchsorted(order_id))] = value
 
+    def close_own(self, order_id: int, pool: int) -> int:
+        """Take out an open order of the running batch that is the pool's own.
+
+        Returns its open lots; 0 where it is not such an order, and nothing changed.
+        """
+        base = ((order_id & SEQUENCE_MASK) - self.first_incoming) * COLUMNS
+        rows = self.incoming
+        if base < 0 or base >= len(rows) or rows[base] != order_id or rows[base + POOL] != pool:
+            return 0
+        if rows[base + FLAGS] & LIQUIDATION:
+            return 0
+        open_lots = rows[base + OPEN_LOTS]
+        rows[base + OPEN_LOTS] = 0
+        return open_lots
+
     def close(self, order_id: int) -> None:
         """Take an order out; its row disappears at the next seal."""
         self.set(order_id, OPEN_LOTS, 0)
