@@ -173,7 +173,7 @@ class OrderTable:
             return 0
         if rows[base + FLAGS] & LIQUIDATION:
             return 0
-        open_lots = rows[base + OPEN_LOTS]
+        open_lots: int = rows[base + OPEN_LOTS]
         rows[base + OPEN_LOTS] = 0
         return open_lots
 
