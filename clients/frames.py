@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from typing import Protocol
 
@@ -15,6 +15,7 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 
 _END = ("", None)
+Decode = Callable[[bytes], dict[str, object]]
 
 
 class Frames(Protocol):
@@ -55,8 +56,10 @@ def refusal(error: object) -> VenueRefused:
 class FrameTransport:
     """A `Transport` over `Frames`. Answers may come in any order; each finds its request."""
 
-    def __init__(self, frames: Frames) -> None:
+    def __init__(self, frames: Frames, decode: Decode | None = None) -> None:
+        """`decode`: what reads a frame, `decode_frame` if not given; may give one object twice."""
         self._frames = frames
+        self._decode = decode or decode_frame
         self._next_id = 1
         self._waiting: dict[int, asyncio.Future[object]] = {}
         self._notices: asyncio.Queue[tuple[str, object]] = asyncio.Queue()
@@ -71,7 +74,7 @@ class FrameTransport:
     async def _read(self) -> None:
         try:
             while frame := await self._frames.receive():
-                self._take(decode_frame(frame))
+                self._take(self._decode(frame))
         except (EOFError, ConnectionError):
             pass
         except AnswerUnexpected as error:

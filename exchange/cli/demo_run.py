@@ -60,6 +60,9 @@ def run_demo(request: DemoRequest) -> dict[str, Any]:
     market = DemoMarket(story, venue, request.seed, journal)
     try:
         asyncio.run(_play(market, story, cycles, fast=request.fast))
+    except KeyboardInterrupt:
+        click.echo(f"stopped after cycle {market.engine.cycle}; journal {journal}", err=True)
+        raise
     finally:
         market.close()
     figures = {

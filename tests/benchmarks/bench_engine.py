@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numba
 import numpy as np
 from lightmatchingengine.lightmatchingengine import LightMatchingEngine, Side
@@ -54,8 +54,7 @@ CONTRACTS = tuple(
 REPLAY_FILE = "lobster/AAPL_2012-06-21_34200000_37800000_message_50.csv.gz"
 
 
-@dataclass(frozen=True)
-class RequestFlow:
+class RequestFlow(msgspec.Struct, frozen=True):
     """Random requests, the same for every engine; row r belongs to batch r // BATCH_REQUESTS.
 
     `target` is -1 for an order, else the row of the order that is cancelled. `contract` counts

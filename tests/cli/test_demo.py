@@ -111,6 +111,7 @@ def test_ctrl_c_closes_the_journal(demo: Demo) -> None:
     os.kill(running.pid, signal.SIGINT)
     output, _ = running.communicate(timeout=30)
     assert running.returncode == 130, output.decode()
+    assert b"stopped after cycle " in output
     assert b"Traceback" not in output
     assert not Path(f"{journal}-wal").exists(), "the log is folded into the journal"
     assert uncross("verify", journal).output.startswith("equal")

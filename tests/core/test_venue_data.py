@@ -43,7 +43,7 @@ from tests.core.market import E8, changed, contract, small, tiny, underlying
         ({"fees": {"option_ppb": 10**8}}, "option fee"),
         ({"fees": {"liquidation_ppb": 10**9}}, "liquidation fee"),
         ({"default": {"fund_minor": -1}}, "fund"),
-        ({"limits": {"position_notional_minor": 0}}, "position_notional"),
+        ({"limits": {"position_notional_minor": 0}}, "position"),
         ({"limits": {"position_notional_minor": 2**49}}, "position_notional"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
