@@ -30,7 +30,7 @@ def market() -> SmallMarket:
         ({"amount": 0}, 10002, RejectReason.QUANTITY_NOT_POSITIVE),
         ({"amount": -1}, 10002, RejectReason.QUANTITY_NOT_POSITIVE),
         ({"amount": 1e300}, 10021, RejectReason.QUANTITY_TOO_LARGE),
-        ({"amount": 40}, 10009, RejectReason.MARGIN_INSUFFICIENT),
+        ({"amount": 100}, 10009, RejectReason.MARGIN_INSUFFICIENT),
         ({"instrument_name": "BTC-NOWHERE"}, 13020, RejectReason.INSTRUMENT_UNKNOWN),
         ({"type": "market"}, 10023, RejectReason.MARKET_ORDER_WITH_PRICE),
         ({"price": None}, -32602, None),
@@ -134,7 +134,7 @@ async def test_edits_that_cannot_be(market: SmallMarket) -> None:
     limit = (await market.buy(market.ann, 0.01, 100_000))["order_id"]
     market_order = (await market.buy(market.ann, 0.01))["order_id"]
     for change, code in (({}, -32602), ({"price": 0.3}, 10043), ({"amount": 0.0001}, 10021),
-                         ({"price": 0}, 10023), ({"amount": 40}, 10009),
+                         ({"price": 0}, 10023), ({"amount": 100}, 10009),
                          ({"price": 2_000_000}, 10007)):  # fmt: skip
         error = await market.refusal(market.ann, "private/edit", order_id=limit, **change)
         assert error["code"] == code, change
