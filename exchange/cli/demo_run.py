@@ -22,7 +22,7 @@ from exchange.coverage import coverage_lines
 from replays.story import Story, load_story
 
 CYCLE_S = 0.5  # wall time of a batch in the live view
-REPORT_CYCLES = 50
+REPORT_CYCLES = 25
 
 
 @dataclass(frozen=True)

@@ -120,10 +120,10 @@ def greeks_of(state: State, slot: int) -> Greeks:
         return Greeks(1.0, 0.0, 0.0, 0.0, 0.0)
     years = max(0, spec.expiry_ns - marks.time_ns) / NS_PER_YEAR
     rate = max(0, int(marks.rate_e9[slot])) / E9
-    value, delta, gamma, vega, theta = price_and_greeks(
+    value, delta, gamma, vega, theta = map(float, price_and_greeks(
         int(marks.forward_e8[slot]) / E8, spec.strike_e8 / E8, int(marks.volatility_e9[slot]) / E9,
         years, math.exp(-rate * years), spec.kind == LINEAR_CALL,
-    )  # fmt: skip
+    ))  # fmt: skip
     return Greeks(
         round(delta, 5), round(gamma, 8), round(vega / 100, 5),
         round(theta / DAYS_PER_YEAR, 5), round(-years * value / 100, 5),
@@ -135,10 +135,10 @@ def _implied(state: State, slot: int, levels: tuple[Level, ...]) -> float:
     spec, marks = state.contracts.specs[slot], state.marks
     if not levels:
         return 0.0
-    implied = implied_volatility(
+    implied = float(implied_volatility(
         levels[0][0] * spec.tick_e8 / E8, int(marks.forward_e8[slot]) / E8, spec.strike_e8 / E8,
         (spec.expiry_ns - marks.time_ns) / NS_PER_YEAR, 1.0, spec.kind == LINEAR_CALL,
-    )  # fmt: skip
+    ))  # fmt: skip
     return round(100 * implied, 2) if implied == implied else 0.0
 
 

@@ -66,10 +66,11 @@ def test_the_mean_is_rounded_down() -> None:
     assert marks.settlement_e8(0, expiry) == 0
 
 
-def test_without_an_observation_the_last_index_stands(market: Market) -> None:
+def test_without_an_observation_before_expiry_the_last_index_stands(market: Market) -> None:
     marks = market.state.marks
-    marks.observations[0] = []
-    assert marks.settlement_e8(0, market.now + HOUR) == 100_000 * E8
+    for seen in ([], [(market.now + HOUR, 5 * E8)]):
+        marks.observations[0] = seen
+        assert marks.settlement_e8(0, market.now + HOUR) == 100_000 * E8
 
 
 def test_observations_are_kept_as_long_as_a_settlement_needs_them() -> None:
