@@ -81,8 +81,10 @@ def story_crowd(story: Story, seed: int) -> Crowd:
 class DemoMarket:
     """One run of a story, journaled; `play` drives it, `close` must follow."""
 
-    def __init__(self, story: Story, venue: Venue, seed: int, journal: Path) -> None:
-        """Create the journal and open the market (cycle 0)."""
+    def __init__(
+        self, story: Story, venue: Venue, seed: int, journal: Path, feed: PathFeed | None = None
+    ) -> None:
+        """Create the journal and open the market (cycle 0); `feed` stands for the story's path."""
         self.story, self.venue = story, venue
         self.crowd = story_crowd(story, seed)
         self.worst_cycle, self._worst = 1, 0
@@ -95,7 +97,7 @@ class DemoMarket:
             self.tally = Tally(self.engine)
             self.hub = MemoryHub(Dispatcher(self.sequencer))
             self.sequencer.listeners.append(self.tally.take)
-            marker = Marker(PathFeed(index_paths(story, seed)))
+            marker = Marker(feed or PathFeed(index_paths(story, seed)))
             self.driver = CycleDriver(self.sequencer, marker)
             self.driver.open(venue, seed)
         except BaseException:

@@ -19,6 +19,7 @@ from exchange.cli.progress import terminal_progress
 from exchange.cli.summary import print_table, write_summary
 from exchange.cli.warm_up import warm_up_with_line
 from exchange.coverage import coverage_lines
+from exchange.feed import read_feed
 from replays.story import Story, load_story
 
 CYCLE_S = 0.5  # wall time of a batch in the live view
@@ -34,6 +35,7 @@ class DemoRequest:
     cycles: int | None
     fast: bool
     venue: str | None
+    index: Path | None
     summary: Path | None
     journal: Path | None
 
@@ -57,7 +59,9 @@ def run_demo(request: DemoRequest) -> dict[str, Any]:
     warm_up_with_line()
     journal = request.journal or new_journal()
     began = time.perf_counter()
-    market = DemoMarket(story, venue, request.seed, journal)
+    names = [spec.name for spec in venue.underlyings]
+    feed = read_feed(request.index, names) if request.index else None
+    market = DemoMarket(story, venue, request.seed, journal, feed)
     try:
         asyncio.run(_play(market, story, cycles, fast=request.fast))
     except KeyboardInterrupt:

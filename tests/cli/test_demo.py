@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from exchange.core.engine import Engine
 from exchange.storage.recovery import recover
 from tests.cli.conftest import SHORT_CYCLES, Demo, run_demo, uncross
 
@@ -146,3 +147,23 @@ def test_the_hash_does_not_depend_on_the_machine(
     run = subprocess.run(command, cwd=ROOT, env={**os.environ, **machine}, capture_output=True)
     assert run.returncode == 0, run.stderr.decode()
     assert json.loads(summary.read_text("utf-8"))["state_hash"] == demo.summary["state_hash"]
+
+
+def test_an_index_file_stands_for_the_story_s_path(demo: Demo, tmp_path: Path) -> None:
+    index, summary = tmp_path / "index.csv", tmp_path / "summary.json"
+    minutes = [f"2025-10-10T{19 + m // 60}:{m % 60:02d}:00Z" for m in range(50, 90)]
+    index.write_text("\n".join(["time,BTC,ETH,SOL", *(f"{m},100000,4000,200" for m in minutes)]))
+    options = ("--story", demo.story, "--fast", "--cycles", 2, "--index", index)
+    run = uncross("demo", *options, "--summary", summary)
+    assert run.exit_code == 0, run.output
+    journal = json.loads(summary.read_text("utf-8"))["journal"]
+    engine = recover(Path(journal), Engine).engine
+    assert engine.state.marks.index_e8.tolist() == [100_000 * 10**8, 4_000 * 10**8, 200 * 10**8]
+
+
+def test_an_index_file_without_an_underlying_is_refused(demo: Demo, tmp_path: Path) -> None:
+    index = tmp_path / "index.csv"
+    index.write_text("time,BTC\n2025-10-10T20:00:00Z,100000\n")
+    refused = uncross("demo", "--story", demo.story, "--fast", "--index", index)
+    assert refused.exit_code == 1
+    assert "header lacks ETH, SOL" in refused.output
