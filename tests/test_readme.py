@@ -13,7 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from exchange.cli import main
 from exchange.core.reject_reason import RejectReason
 
 ROOT = Path(__file__).parents[1]
@@ -59,6 +61,13 @@ def run(arguments: list[str], folder: Path) -> str:
     return done.stdout
 
 
+def uncross(arguments: list[str]) -> str:
+    """The command line in this process, whose kernels are loaded once."""
+    done = CliRunner().invoke(main, arguments, prog_name="uncross", catch_exceptions=False)
+    assert done.exit_code == 0, f"uncross {arguments}: {done.output[-2000:]}"
+    return done.output
+
+
 def shortened(command: str) -> str:
     command = command.replace(".venv/bin/", "")
     for start, more in SHORTER.items():
@@ -92,7 +101,10 @@ def test_the_readers_first_two_commands_are_setup_demo_and_tests() -> None:
     assert second.rstrip().endswith(".venv/bin/pytest")
 
 
-def test_every_command_runs_when_typed_in_order(tmp_path: Path) -> None:
+def test_every_command_runs_when_typed_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for name in ("replays/stories/2025-10-10.toml", "exchange/venues/demo.toml"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
@@ -106,8 +118,7 @@ def test_every_command_runs_when_typed_in_order(tmp_path: Path) -> None:
         ran.add(short)
         program, *arguments = shlex.split(short)
         if program == "uncross":
-            entry = "from exchange.cli import main; main(prog_name='uncross')"
-            told[typed] = run([sys.executable, "-c", entry, *arguments], tmp_path)
+            told[typed] = uncross(arguments)
         elif program == "python":
             told[typed] = run([sys.executable, *arguments], tmp_path)
         else:

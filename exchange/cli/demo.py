@@ -21,13 +21,17 @@ import click
 @click.option(
     "--venue", "venue_name", help="A venue that ships, or a TOML file, instead of the story's."
 )
+@click.option(
+    "--index", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A CSV file of index values (time,BTC,ETH,SOL) instead of the story's path.",
+)  # fmt: skip
 @click.option("--summary", type=click.Path(dir_okay=False, path_type=Path),
               help="Write the figures to this JSON file.")  # fmt: skip
 @click.option("--journal", type=click.Path(dir_okay=False, path_type=Path),
               help="Write the journal to this new file; a temporary one if not given.")  # fmt: skip
 def command(
     story_name: str, seed: int, cycles: int | None, fast: bool, in_process: bool,
-    venue_name: str | None, summary: Path | None, journal: Path | None,
+    venue_name: str | None, index: Path | None, summary: Path | None, journal: Path | None,
 ) -> None:  # fmt: skip
     """Open a market, let a crowd of bots trade through a story, and sum it up.
 
@@ -37,4 +41,6 @@ def command(
     """
     from exchange.cli.demo_run import DemoRequest, run_demo
 
-    run_demo(DemoRequest(story_name, seed, cycles, fast, in_process, venue_name, summary, journal))
+    run_demo(
+        DemoRequest(story_name, seed, cycles, fast, in_process, venue_name, index, summary, journal)
+    )

@@ -76,12 +76,13 @@ class DemoMarket:
     """One run of a story, journaled; `play` drives it, `close` must follow."""
 
     def __init__(
-        self, story: Story, venue: Venue, seed: int, journal: Path, *, in_process: bool = True
-    ) -> None:
+        self, story: Story, venue: Venue, seed: int, journal: Path, feed: PathFeed | None = None,
+        *, in_process: bool = True,
+    ) -> None:  # fmt: skip
         """Create the journal and open the market (cycle 0).
 
-        `in_process`: the bots run on this loop, and the seed decides everything; else they are
-        WebSocket clients in a second process.
+        `feed` stands for the story's path. `in_process`: the bots run on this loop, and the seed
+        decides everything; else they are WebSocket clients in a second process.
         """
         self.story, self.venue = story, venue
         mix = story_mix(story)
@@ -101,7 +102,7 @@ class DemoMarket:
                 else OverSockets(self.crowd, mix, seed, dispatcher, keys)
             )
             self.sequencer.listeners.append(self.tally.take)
-            marker = Marker(PathFeed(index_paths(story, seed)))
+            marker = Marker(feed or PathFeed(index_paths(story, seed)))
             self.driver = CycleDriver(self.sequencer, marker)
             self.driver.open(venue, seed)
         except BaseException:

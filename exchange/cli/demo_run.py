@@ -20,10 +20,11 @@ from exchange.cli.progress import terminal_progress
 from exchange.cli.summary import print_table, write_summary
 from exchange.cli.warm_up import warm_up_with_line
 from exchange.coverage import coverage_lines
+from exchange.feed import read_feed
 from replays.story import Story, load_story
 
 CYCLE_S = 0.5  # wall time of a batch in the live view
-REPORT_CYCLES = 50
+REPORT_CYCLES = 25
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class DemoRequest:
     fast: bool
     in_process: bool
     venue: str | None
+    index: Path | None
     summary: Path | None
     journal: Path | None
 
@@ -59,11 +61,16 @@ def run_demo(request: DemoRequest) -> dict[str, Any]:
     warm_up_with_line()
     journal = request.journal or new_journal()
     began = time.perf_counter()
-    market = DemoMarket(story, venue, request.seed, journal, in_process=request.in_process)
+    names = [spec.name for spec in venue.underlyings]
+    feed = read_feed(request.index, names) if request.index else None
+    market = DemoMarket(story, venue, request.seed, journal, feed, in_process=request.in_process)
     try:
         # In process everything is repeatable, also the order in which a loop wakes its tasks.
         run = asyncio.run if request.in_process else event_loop.run
         run(_play(market, story, cycles, fast=request.fast))
+    except KeyboardInterrupt:
+        click.echo(f"stopped after cycle {market.engine.cycle}; journal {journal}", err=True)
+        raise
     finally:
         market.close()
     figures = {

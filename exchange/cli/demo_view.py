@@ -20,7 +20,7 @@ from exchange.core.state import Phase
 
 SPARKS = "▁▂▃▄▅▆▇█"
 HISTORY = 60
-LINES = 14
+LINES = 24
 COLOURS = {
     "margin calls": "yellow",
     "liquidations": "red",
@@ -141,7 +141,7 @@ class DemoView:
             f"deleveraged {total.adl_events}   haircuts {total.vm_haircuts}"
         )
         paid = "   ".join(f"{k} {usdc(v)}" for k, v in sorted(total.layers_minor.items()))
-        title = f"Waterfall: layers paid {paid}" if paid else "Waterfall: no layer has paid"
+        title = f"Deficits paid: {paid}" if paid else "No deficit so far"
         return Panel(Group(bar, Text(counts)), title=title, padding=(0, 1))
 
 

@@ -3,45 +3,55 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import sys
 from collections.abc import Callable
 
 import click
 
-# Every module with kernels, those that others build on first.
-KERNELS = (
-    "margin.valuation",
-    "margin.black76",
-    "margin.scenarios",
-    "margin.requirement",
-    "exchange.core.ledger",
-    "exchange.core.positions",
-    "exchange.core.orders",
-    "exchange.core.order_columns",
-    "exchange.core.uncross",
-    "exchange.core.revalue",
-    "exchange.core.risk",
-)
+PACKAGES = ("margin", "exchange.core")
 
 Progress = Callable[[int, int, str], None]  # done, of how many, what comes next
 
 
+def kernel_modules() -> list[str]:
+    """Names of the modules with kernels: those of `margin` and the core that have a `warm_up`."""
+    paths = [(package, importlib.import_module(package).__path__) for package in PACKAGES]
+    return [
+        info.name
+        for package, path in paths
+        for info in pkgutil.iter_modules(path, f"{package}.")
+        if "warm_up" in vars(importlib.import_module(info.name))
+    ]
+
+
 def warm_up(progress: Progress | None = None) -> None:
-    """Call `warm_up()` of every module with kernels."""
-    for number, name in enumerate(KERNELS):
+    """Call `warm_up()` of every module with kernels, then what is called value by value."""
+    names = kernel_modules()
+    for number, name in enumerate(names):
         if progress is not None:
-            progress(number, len(KERNELS), name)
+            progress(number, len(names), name)
         importlib.import_module(name).warm_up()
+    _warm_up_scalars()
     if progress is not None:
-        progress(len(KERNELS), len(KERNELS), "")
+        progress(len(names), len(names), "")
+
+
+def _warm_up_scalars() -> None:
+    """Kernels that the marker, the gateway and the core also call on single Python numbers."""
+    from margin.black76 import implied_volatility, price_and_greeks
+    from margin.fixed_point import mul_div_floor
+
+    mul_div_floor(1, 1, 1)
+    value = price_and_greeks(1.0, 1.0, 0.5, 1.0, 1.0, True)[0]
+    implied_volatility(value, 1.0, 1.0, 1.0, 1.0, True)
 
 
 def warm_up_with_line() -> None:
     """Warm up with one line on the terminal that shows how far it is; silent elsewhere."""
-    shown = sys.stderr.isatty()
 
     def line(done: int, of: int, name: str) -> None:
         text = f"kernels {done}/{of} {name}" if name else f"kernels {of}/{of} ready"
         click.echo(f"\r\033[K{text}", nl=not name, err=True)
 
-    warm_up(line if shown else None)
+    warm_up(line if sys.stderr.isatty() else None)

@@ -102,6 +102,7 @@ class Contracts:
         self.tick_value = column([tick_value_minor(s) for s in specs])
         self.currency_column = column(self.currency)
         self.is_option = column([int(s.kind in OPTION_KINDS) for s in specs])
+        self.has_options = bool(self.is_option.any())
         self.price_max_column = column(self.price_max)
         self.lots_max_column = column(self.lots_max)
         # A flow is -lots x step; a step is 10^-12 of the currency, its minor unit coarser.

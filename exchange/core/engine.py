@@ -84,8 +84,11 @@ class Engine:
         kind = type(command)
         if state.phase and kind not in CYCLE_COMMANDS:  # 0 is collecting
             return [Rejected(RejectReason.CYCLE_OPEN)]
-        state.time_ns = command.time_ns
-        return HANDLERS[kind](self, command)
+        earlier, state.time_ns = state.time_ns, command.time_ns
+        events = HANDLERS[kind](self, command)
+        if len(events) == 1 and type(events[0]) is Rejected:
+            state.time_ns = earlier  # a refusal changes nothing, the clock included
+        return events
 
     def snapshot(self) -> bytes:
         """Canonical bytes of the state."""

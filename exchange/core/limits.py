@@ -19,6 +19,8 @@ POOLS_MAX = 2**22
 ORDER_SEQUENCE_BITS = 40
 ORDER_SEQUENCE_MAX = 2**ORDER_SEQUENCE_BITS - 1
 
+BATCHES_MAX = 2**40
+
 # Prices and sizes of one order.
 PRICE_TICKS_MAX = 2**31 - 1
 QUANTITY_LOTS_MAX = 2**31 - 1
@@ -58,5 +60,8 @@ check(
 check(PRICE_TICKS_MAX * QUANTITY_LOTS_MAX < SAFE, "price times quantity fits")
 check(order_id_of(INSTRUMENTS_MAX - 1, ORDER_SEQUENCE_MAX) < SAFE, "order identifiers fit")
 check(POOLS_MAX * INSTRUMENTS_MAX < SAFE, "position keys fit")
+check(POOLS_MAX << ORDER_SEQUENCE_BITS <= SAFE, "pool and own sequence of an order pack")
+check(PRICE_TICKS_MAX < 2**31 and QUANTITY_LOTS_MAX < 2**31, "price and lots of an order pack")
+check(BATCHES_MAX << 8 < SAFE, "age, flags and side of an order pack")
 check(BALANCE_MINOR_MAX * 2**6 < SAFE, "sums of a pool's balances and gains fit")
 check(TRANSFER_MINOR_MAX * 2 <= BALANCE_MINOR_MAX, "a transfer fits a balance")

@@ -57,10 +57,8 @@ def margin_calls(state: State, risk: Risk) -> list[Event]:
             expired = outcome == CallOutcome.EXPIRED
             cases[pool] = LiquidationCase(pool, state.ledger.cycle, expired)
             events.append(LiquidationStep(pool, "opened"))
-    bankrupt = (equity < 0).nonzero()[0] + HOUSE_POOLS
-    for (
-        pool
-    ) in bankrupt.tolist():  # a loss at expiry can leave a pool without a requirement, yet owing
+    # A loss at expiry can leave a pool without a requirement, yet owing.
+    for pool in [pool for pool in short.tolist() if risk.equity[pool] < 0]:
         if pool not in cases and not risk.touches_stale(pool):
             cases[pool] = LiquidationCase(pool, state.ledger.cycle, False)
             events.append(LiquidationStep(pool, "opened"))

@@ -119,6 +119,35 @@ def _committed(
 
 
 @njit(cache=True)
+def _reduce(
+    resting: Int64Array,
+    incoming: Int64Array,
+    entered: Int64Array,
+    first_incoming: int,
+    order_id: int,
+    pool: int,
+    lots: int,
+) -> int:
+    """Take `lots` off an order of the pool, wherever it is; the reason why not, or 0."""
+    at = (order_id & SEQUENCE_MASK) - first_incoming
+    if at < 0:
+        at = _row_of(resting[ORDER_ID], order_id)
+        if at < 0 or resting[OPEN_LOTS, at] == 0:
+            return _ORDER_NOT_OPEN
+        if resting[POOL, at] != pool:
+            return _ORDER_NOT_OWNED
+        resting[OPEN_LOTS, at] = max(0, resting[OPEN_LOTS, at] - lots)
+        return 0
+    table, at = (incoming, at) if at < len(incoming) else (entered, at - len(incoming))
+    if table[at, ORDER_ID] != order_id or table[at, OPEN_LOTS] == 0:
+        return _ORDER_NOT_OPEN
+    if table[at, POOL] != pool:
+        return _ORDER_NOT_OWNED
+    table[at, OPEN_LOTS] = max(0, table[at, OPEN_LOTS] - lots)
+    return 0
+
+
+@njit(cache=True)
 def _enter(
     rows: Int64Array,
     resting: Int64Array,
@@ -174,33 +203,16 @@ def _enter(
         if target < 0:
             target = order_ids[-target - 1] if -target <= row else 0
         order_ids[row] = target
-        sequence = target & SEQUENCE_MASK
-        if sequence <= 0 or sequence >= next_sequence + count:
+        if not 0 < target & SEQUENCE_MASK < next_sequence + count:
             reasons[row] = _ORDER_UNKNOWN
-            continue
-        if rows[LOTS, row] <= 0:
+        elif rows[LOTS, row] <= 0:
             reasons[row] = _QUANTITY_NOT_POSITIVE
-            continue
-        account = rows[ACCOUNT, row]
-        pool = pool_of[account] if 0 <= account < len(pool_of) else -1
-        if sequence >= first_incoming:
-            at = sequence - first_incoming
-            table, at = (incoming, at) if at < len(incoming) else (entered, at - len(incoming))
-            open_lots, owner = table[at, OPEN_LOTS], table[at, POOL]
-            if table[at, ORDER_ID] != target or open_lots == 0:
-                reasons[row] = _ORDER_NOT_OPEN
-            elif owner != pool:
-                reasons[row] = _ORDER_NOT_OWNED
-            else:
-                table[at, OPEN_LOTS] = max(0, open_lots - rows[LOTS, row])
-            continue
-        at = _row_of(resting[ORDER_ID], target)
-        if at < 0 or resting[OPEN_LOTS, at] == 0:
-            reasons[row] = _ORDER_NOT_OPEN
-        elif resting[POOL, at] != pool:
-            reasons[row] = _ORDER_NOT_OWNED
         else:
-            resting[OPEN_LOTS, at] = max(0, resting[OPEN_LOTS, at] - rows[LOTS, row])
+            account = rows[ACCOUNT, row]
+            pool = pool_of[account] if 0 <= account < len(pool_of) else -1
+            reasons[row] = _reduce(
+                resting, incoming, entered, first_incoming, target, pool, rows[LOTS, row]
+            )
     return count
 
 

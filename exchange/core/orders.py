@@ -103,6 +103,34 @@ def _kept(table: Int64Array, kept: BoolArray) -> Int64Array:
     return out
 
 
+@njit(cache=True)
+def _packed(table: Int64Array) -> Int64Array:
+    """Four words an order: id; pool, own sequence; price, lots; age, flags, side."""
+    words = np.empty((table.shape[1], 4), np.int64)
+    for row in range(table.shape[1]):
+        words[row, 0] = table[ORDER_ID, row]
+        words[row, 1] = (table[POOL, row] << INSTRUMENT_SHIFT) | table[OWN_SEQUENCE, row]
+        words[row, 2] = (table[PRICE_TICKS, row] << 31) | table[OPEN_LOTS, row]
+        side = 1 if table[SIDE, row] > 0 else 0
+        words[row, 3] = (table[AGE_BATCH, row] << 8) | (table[FLAGS, row] << 1) | side
+    return words
+
+
+@njit(cache=True)
+def _unpacked(words: Int64Array) -> Int64Array:
+    table = np.empty((COLUMNS, words.shape[0]), np.int64)
+    for row in range(words.shape[0]):
+        table[ORDER_ID, row] = words[row, 0]
+        table[POOL, row] = words[row, 1] >> INSTRUMENT_SHIFT
+        table[OWN_SEQUENCE, row] = words[row, 1] & SEQUENCE_MASK
+        table[PRICE_TICKS, row] = words[row, 2] >> 31
+        table[OPEN_LOTS, row] = words[row, 2] & 0x7FFFFFFF
+        table[AGE_BATCH, row] = words[row, 3] >> 8
+        table[FLAGS, row] = (words[row, 3] & 0xFF) >> 1
+        table[SIDE, row] = 1 if words[row, 3] & 1 else -1
+    return table
+
+
 class OrderTable:
     """All open orders of the venue, and the sequence that names the next one."""
 
@@ -162,6 +190,21 @@ class OrderTable:
         else:
             self.resting[column, int(self.resting[ORDER_ID].searchsorted(order_id))] = value
 
+    def close_own(self, order_id: int, pool: int) -> int:
+        """Take out an open order of the running batch that is the pool's own.
+
+        Returns its open lots; 0 where it is not such an order, and nothing changed.
+        """
+        base = ((order_id & SEQUENCE_MASK) - self.first_incoming) * COLUMNS
+        rows = self.incoming
+        if base < 0 or base >= len(rows) or rows[base] != order_id or rows[base + POOL] != pool:
+            return 0
+        if rows[base + FLAGS] & LIQUIDATION:
+            return 0
+        open_lots: int = rows[base + OPEN_LOTS]
+        rows[base + OPEN_LOTS] = 0
+        return open_lots
+
     def close(self, order_id: int) -> None:
         """Take an order out; its row disappears at the next seal."""
         self.set(order_id, OPEN_LOTS, 0)
@@ -205,15 +248,15 @@ class OrderTable:
     def parts(self) -> Iterator[tuple[str, bytes | memoryview]]:
         """Canonical bytes of the table (see `state_hash`)."""
         sequences = (self.next_sequence, self.first_incoming)
-        yield "orders.resting", self.resting.data if self.resting.size else b""
+        yield "orders.resting", _packed(self.resting).data if self.resting.size else b""
         yield "orders.incoming", _encode((self.incoming.tobytes(), sequences))
 
     def load(self, parts: dict[str, bytes]) -> None:
         """Restore what `parts` gave."""
         layout = tuple[bytes, tuple[int, int]]
         incoming, sequences = msgspec.msgpack.decode(parts["orders.incoming"], type=layout)
-        flat = np.frombuffer(parts["orders.resting"], np.int64)
-        self.resting = flat.reshape(COLUMNS, -1).copy()
+        words = np.frombuffer(parts["orders.resting"], np.int64).reshape(-1, 4).copy()
+        self.resting = _unpacked(words)
         self.incoming = array("q")
         self.incoming.frombytes(incoming)
         self.next_sequence, self.first_incoming = sequences
@@ -225,4 +268,4 @@ def warm_up() -> None:
     rows = np.empty((0, COLUMNS), np.int64)
     rows.flags.writeable = True
     book_starts(_merge(empty, rows, 1)[0][ORDER_ID], 1)
-    _kept(empty, np.ones(0, np.bool_))
+    _unpacked(_packed(_kept(empty, np.ones(0, np.bool_))))

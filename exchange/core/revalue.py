@@ -233,4 +233,5 @@ def release_gains(state: State, gains: Gains) -> list[Event]:
 def warm_up() -> None:
     """Compile the kernels of this module."""
     one, grid = np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
-    _revalue_rows(np.zeros((6, 1), np.int64), one, one, one, one, np.ones((1, 3), np.int64), grid)
+    terms = np.array([[0, 0, 1]], np.int64)
+    _revalue_rows(np.zeros((6, 1), np.int64), one, one, one, one, terms, grid)

@@ -75,7 +75,6 @@ class Risk:
         self.grid = scenario_grid(venue.preset, self.scenarios, exponents)
         self.layout: RiskLayout
         self._listed = -1
-        self.has_options = False
         self.haircut_ppb = np.array(
             [venue.preset.haircut_ppb(name) for name in venue.currencies()], np.int64
         )
@@ -104,7 +103,6 @@ class Risk:
         contracts, marks = state.contracts, state.marks
         if self._listed != len(contracts):
             self.layout = risk_layout(contracts.columns)
-            self.has_options = bool(contracts.is_option.any())
             self._listed = len(contracts)
         self.matrix = lot_matrix(self.grid, contracts.columns, marks.columns())
         if any(state != IndexState.FRESH for state in marks.index_state):
@@ -196,7 +194,7 @@ class Risk:
         """Value at mark of each pool's options, in the currency they settle in (USDC)."""
         positions = self.state.positions
         values = np.zeros((self.state.accounts.pools, self.state.ledger.currencies), np.int64)
-        if not self.has_options:
+        if not self.state.contracts.has_options:
             return values
         of_usdc = np.zeros(len(values), np.int64)
         _option_values(

@@ -182,10 +182,11 @@ def _post_fills(
     state: State, pool: Int64Array, instrument: Int64Array, value: Int64Array, fee: Int64Array
 ) -> list[Event]:
     """Premium of options against the clearing pool, fees to the house."""
-    currency = state.contracts.currency_column[instrument]
+    contracts = state.contracts
+    currency = contracts.currency_column[instrument]
     events: list[Event] = []
-    paid_now = state.contracts.is_option[instrument] == 1
-    if paid_now.any():
+    paid_now = contracts.is_option[instrument] == 1
+    if contracts.has_options and paid_now.any():
         clearing = np.full(int(paid_now.sum()), int(House.CLEARING), np.int64)
         columns = (pool[paid_now], clearing, currency[paid_now], instrument[paid_now])
         events.append(state.ledger.post(PostingCause.PREMIUM, *columns, -value[paid_now]))

@@ -256,6 +256,11 @@ def validate(venue: Venue) -> None:
     """Raise `VenueError` naming the first thing that contradicts itself or a bound."""
     require(venue.interval_ns > 0, "interval must be positive")
     require(len(venue.underlyings) > 0, "at least one underlying is needed")
+    most = limits.POSITION_NOTIONAL_MINOR_MAX
+    require(
+        0 < venue.limits.position_notional_minor <= most,
+        f"limits: position_notional must be positive and at most {most // 10**6} USDC",
+    )
     names = [u.name for u in venue.underlyings]
     require(len(set(names)) == len(names), "underlyings must have different names")
     for u in venue.underlyings:
@@ -284,11 +289,6 @@ def validate(venue: Venue) -> None:
     require(
         venue.index.dead_after_ns >= venue.index.stale_after_ns > 0,
         "an index is stale before it is dead",
-    )
-    most = limits.POSITION_NOTIONAL_MINOR_MAX
-    require(
-        0 < venue.limits.position_notional_minor <= most,
-        f"limits: position_notional must be positive and at most {most // 10**6} USDC",
     )
     require(
         venue.client_order_id_cycles >= 1, "client order ids are remembered for at least one cycle"

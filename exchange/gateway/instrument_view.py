@@ -137,10 +137,10 @@ def greeks_of(state: State, slot: int) -> Greeks:
     if not state.contracts.is_option_slot(slot):
         return Greeks(1.0, 0.0, 0.0, 0.0, 0.0)
     years = max(0, spec.expiry_ns - marks.time_ns) / NS_PER_YEAR
-    value, delta, gamma, vega, theta = price_and_greeks(
+    value, delta, gamma, vega, theta = map(float, price_and_greeks(
         int(marks.forward_e8[slot]) / E8, spec.strike_e8 / E8, int(marks.volatility_e9[slot]) / E9,
         years, discount_of(state, slot, marks.time_ns), spec.kind == LINEAR_CALL,
-    )  # fmt: skip
+    ))  # fmt: skip
     return Greeks(
         round(delta, 5), round(gamma, 8), round(vega / 100, 5),
         round(theta / DAYS_PER_YEAR, 5), round(-years * value / 100, 5),

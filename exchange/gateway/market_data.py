@@ -304,9 +304,9 @@ def implied_percent(
     spec, marks = state.contracts.specs[slot], state.marks
     if not state.contracts.is_option_slot(slot) or price_e8 <= 0:
         return msgspec.UNSET
-    implied = implied_volatility(
+    implied = float(implied_volatility(
         price_e8 / E8, int(marks.forward_e8[slot]) / E8, spec.strike_e8 / E8,
         (spec.expiry_ns - time_ns) / NS_PER_YEAR, discount_of(state, slot, time_ns),
         spec.kind == LINEAR_CALL,
-    )  # fmt: skip
+    ))  # fmt: skip
     return round(100 * implied, 2) if implied == implied else msgspec.UNSET

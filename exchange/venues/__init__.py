@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 
@@ -30,6 +30,7 @@ from exchange.core.venue import (
     VenueError,
     validate,
 )
+from exchange.coverage import require_coverage
 from exchange.listing import contracts_due
 from margin.presets import PresetError, load_preset
 
@@ -130,12 +131,15 @@ def _section(kind: type[msgspec.Struct], table: Any, where: str) -> Any:
         names[key + "_s" if field.endswith("_ns") else key] = (field, scale)
     _keys(table, where, tuple(names))
     values: dict[str, Any] = {}
+    hints = get_type_hints(kind)
     for key, (field, scale) in names.items():
         value = table[key]
-        if isinstance(value, bool):
+        if hints[field] is not bool:
+            values[field] = scaled(value, scale, f"{where}.{key}")
+        elif isinstance(value, bool):
             values[field] = value
         else:
-            values[field] = scaled(value, scale, f"{where}.{key}")
+            raise VenueError(f"{where}.{key} must be true or false, not {value!r}")
     return msgspec.convert(values, kind)
 
 
@@ -235,9 +239,10 @@ def _venue(table: dict[str, Any]) -> Venue:
 
 
 def resolved(venue: Venue) -> Venue:
-    """The venue with the contracts that its rules list at the opening, validated."""
+    """The venue with the contracts that its rules list at the opening, validated and covered."""
     opening = [u.opening_index_e8 for u in venue.underlyings]
     listed = contracts_due(venue, opening, venue.opening_time_ns)
     venue = msgspec.structs.replace(venue, instruments=tuple(listed))
     validate(venue)
+    require_coverage(venue)
     return venue

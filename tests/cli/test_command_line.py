@@ -64,7 +64,7 @@ def test_an_interrupt_ends_with_its_own_code(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("exchange.venues.load_venue", interrupted)
     result = uncross("venue", "demo")
     assert result.exit_code == INTERRUPTED
-    assert "stopped" in result.output
+    assert "interrupted" in result.output
 
 
 def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from exchange.core.engine import Engine
 from exchange.storage.recovery import recover
 from tests.cli.conftest import SHORT_CYCLES, Demo, run_demo, uncross, write_short_story
 
@@ -148,13 +148,65 @@ def test_ctrl_c_closes_the_journal(demo: Demo) -> None:
     command = [sys.executable, "-m", "exchange", "demo", "--story", str(demo.story), "--fast",
                "--journal", str(journal)]  # fmt: skip
     running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and not journal.exists():
-        time.sleep(0.05)
-    time.sleep(1)
+    assert running.stdout is not None
+    for line in running.stdout:
+        if line.startswith(b"cycle 25 of"):
+            break
     os.kill(running.pid, signal.SIGINT)
     output, _ = running.communicate(timeout=30)
     assert running.returncode == 130, output.decode()
+    assert b"stopped after cycle " in output
     assert b"Traceback" not in output
     assert not Path(f"{journal}-wal").exists(), "the log is folded into the journal"
     assert uncross("verify", journal).output.startswith("equal")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "machine",
+    [
+        {"NUMBA_NUM_THREADS": "1"},
+        {"PYTHONHASHSEED": "0"},
+        {"PYTHONHASHSEED": "1"},
+        {"NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": "generic"},
+        {"NUMBA_DISABLE_JIT": "1"},
+    ],
+    ids=["one thread", "hash seed 0", "hash seed 1", "generic processor", "interpreted"],
+)
+def test_the_hash_does_not_depend_on_the_machine(
+    demo: Demo, tmp_path: Path, machine: dict[str, str]
+) -> None:
+    """A cache of its own for another processor: what numba stored for this one must not serve."""
+    machine = {
+        key: str(tmp_path / value) if key == "NUMBA_CACHE_DIR" else value
+        for key, value in machine.items()
+    }
+    summary = tmp_path / "summary.json"
+    command = [
+        sys.executable, "-m", "exchange", "demo", "--story", str(demo.story), "--fast",
+        "--cycles", str(SHORT_CYCLES), "--summary", str(summary),
+        "--journal", str(tmp_path / "elsewhere.journal"),
+    ]  # fmt: skip
+    run = subprocess.run(command, cwd=ROOT, env={**os.environ, **machine}, capture_output=True)
+    assert run.returncode == 0, run.stderr.decode()
+    assert json.loads(summary.read_text("utf-8"))["state_hash"] == demo.summary["state_hash"]
+
+
+def test_an_index_file_stands_for_the_story_s_path(demo: Demo, tmp_path: Path) -> None:
+    index, summary = tmp_path / "index.csv", tmp_path / "summary.json"
+    minutes = [f"2025-10-10T{19 + m // 60}:{m % 60:02d}:00Z" for m in range(50, 90)]
+    index.write_text("\n".join(["time,BTC,ETH,SOL", *(f"{m},100000,4000,200" for m in minutes)]))
+    options = ("--story", demo.story, "--fast", "--cycles", 2, "--index", index)
+    run = uncross("demo", *options, "--summary", summary)
+    assert run.exit_code == 0, run.output
+    journal = json.loads(summary.read_text("utf-8"))["journal"]
+    engine = recover(Path(journal), Engine).engine
+    assert engine.state.marks.index_e8.tolist() == [100_000 * 10**8, 4_000 * 10**8, 200 * 10**8]
+
+
+def test_an_index_file_without_an_underlying_is_refused(demo: Demo, tmp_path: Path) -> None:
+    index = tmp_path / "index.csv"
+    index.write_text("time,BTC\n2025-10-10T20:00:00Z,100000\n")
+    refused = uncross("demo", "--story", demo.story, "--fast", "--index", index)
+    assert refused.exit_code == 1
+    assert "header lacks ETH, SOL" in refused.output

@@ -25,11 +25,14 @@ def test_coverage_is_the_spot_range_in_deviations_over_the_horizon() -> None:
     assert rows["SOL"].deviations == pytest.approx(0.27 / (0.8 * years**0.5))
 
 
-def test_a_thinly_covered_venue_is_refused_unless_it_says_so() -> None:
+def test_a_thinly_covered_venue_is_refused_unless_it_says_so(tmp_path: Path) -> None:
     require_coverage(load_venue("demo"))
-    day = load_venue("demo", interval_s=86_400)
     with pytest.raises(VenueError, match=r"BTC is covered for 2\.77 standard deviations"):
-        require_coverage(day)
+        load_venue("demo", interval_s=86_400)
+    path = tmp_path / "bold.toml"
+    text = DEMO.read_text("utf-8").replace("allow_uncovered = false", "allow_uncovered = true")
+    path.write_text(text, "utf-8")
+    require_coverage(load_venue(str(path), interval_s=86_400))
 
 
 def test_the_demo_refuses_a_venue_without_cover(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ HALF_HOUR = 1800 * SECOND
 
 def story_venue(**parts: object) -> Venue:
     """The `small` venue with a thin fund, so that every layer of the waterfall has work."""
-    default = {"fund_minor": 50_000 * 10**6, "venue_capital_minor": 20_000 * 10**6,
+    default = {"fund_minor": 8_000 * 10**6, "venue_capital_minor": 4_000 * 10**6,
                "public_cycles": 2}  # fmt: skip
     return small(HALF_HOUR // SECOND, **{"default": default, **parts})
 
@@ -72,6 +72,10 @@ class Story:
             return self.listing()
         return self._nonsense(account)
 
+    def bell(self) -> float:
+        """About a normal number, made without libm, so that every machine draws the same."""
+        return 2 * (self.chance.random() + self.chance.random() + self.chance.random() - 1.5)
+
     def _live_slot(self) -> int:
         contracts = self.market.state.contracts
         live = [s for s, life in enumerate(contracts.life) if life == Life.LISTED]
@@ -82,7 +86,7 @@ class Story:
         state = self.market.state
         spec = state.contracts.specs[slot]
         mark = int(state.marks.mark_e8[slot])
-        away = self.chance.gauss(0.0, 0.01) if self.chance.random() < 0.97 else 0.2
+        away = 0.01 * self.bell() if self.chance.random() < 0.97 else 0.2
         if state.contracts.is_option_slot(slot):
             mark = max(mark, 10 * spec.tick_e8)
         return max(1, int(mark * (1 - side * away)) // spec.tick_e8)
@@ -94,7 +98,8 @@ class Story:
 
     def _lots(self, slot: int) -> int:
         most = 1500 if self.market.state.contracts.columns.kind[slot] in (LINEAR, INVERSE) else 150
-        return 1 + int(most * self.chance.random() ** 3)
+        part = self.chance.random()
+        return 1 + int(most * part * part * part)
 
     def _place(self, account: int) -> PlaceOrder:
         slot = self._live_slot()
@@ -201,7 +206,7 @@ class Story:
         """New indices, ages and basis; how long the next cycle waits."""
         market, chance = self.market, self.chance
         for unit, opening in enumerate(self.opening):
-            step = chance.gauss(0, 0.006)
+            step = 0.006 * self.bell()
             if chance.random() < 0.08:
                 step += chance.choice([-1, 1]) * chance.uniform(0.04, 0.25)
             self.drift[unit] *= 1 + step - 0.03 * (self.drift[unit] - 1)
@@ -213,5 +218,5 @@ class Story:
                 market.age_ns[unit] = (30 if roll < 0.02 else 120) * SECOND
         for slot in market.state.contracts.listed():
             unit = market.state.contracts.specs[slot].underlying
-            market.basis_e8[slot] = int(market.index_e8[unit] * chance.gauss(0, 0.001))
+            market.basis_e8[slot] = int(market.index_e8[unit] * 0.001 * self.bell())
         return chance.choice([1, 1, 1, 1, 5, 60, 600]) * SECOND

@@ -132,7 +132,7 @@ def nonsense(order: int, foreign: int) -> dict[RejectReason, tuple[type, tuple[o
             PlaceOrder,
             (0, 0, BUY, 190_000, 1, False, False, "x" * 65),
         ),
-        R.MARGIN_INSUFFICIENT: (PlaceOrder, (0, 0, BUY, 190_000, 100_000)),
+        R.MARGIN_INSUFFICIENT: (PlaceOrder, (0, 0, BUY, 2_000_000, 10_000)),
         R.ORDER_UNKNOWN: (CancelOrder, (0, 99)),
         R.ORDER_NOT_OWNED: (CancelOrder, (0, foreign)),
         R.ORDER_NOT_OPEN: (CancelOrder, (0, order)),

@@ -214,6 +214,18 @@ def test_on_a_stale_index_nothing_is_called_or_liquidated(market: Market) -> Non
     assert steps(market.cycle(94_000), market.pool(ann)) == ["opened", "offered"]
 
 
+def test_a_case_rests_while_the_index_is_stale(market: Market) -> None:
+    ann, bob = long_of(market)
+    market.cycle(94_000)
+    market.age_ns[0] = 11 * SECOND
+    for _ in range(7):
+        assert steps(market.cycle(80_000), market.pool(ann)) == []
+    assert (market.lots(ann), market.lots(bob)) == (100, -100)
+    assert house_orders(market) == []
+    market.age_ns[0] = 0
+    assert steps(market.cycle(), market.pool(ann)) == ["taken over"]
+
+
 def test_no_fee_is_charged_for_a_position_that_expired_under_its_case() -> None:
     """The offered order left at the seal; settlement is no liquidation trade."""
     market = Market(small(expiry_after_s=20, collar={"band_ppb": 0}))

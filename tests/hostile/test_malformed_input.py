@@ -121,7 +121,9 @@ async def test_equal_keys_are_refused_however_they_are_written(market: ServedMar
     assert market.open_orders() == []
 
 
-@pytest.mark.parametrize("body", [b'{"method":"\xff"}', b"\xff\xfe", b'"\xc3\x28"', b"\xed\xa0\x80"])
+@pytest.mark.parametrize(
+    "body", [b'{"method":"\xff"}', b"\xff\xfe", b'"\xc3\x28"', b"\xed\xa0\x80"]
+)
 async def test_bytes_that_are_no_utf8(market: ServedMarket, body: bytes) -> None:
     status, answer = await market.post(body)
     assert (status, answer["error"]["code"]) == (400, -32700)

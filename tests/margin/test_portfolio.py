@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
-from msgspec.structs import replace
 import pytest
+from msgspec.structs import replace
 
 from margin.invariant import InvariantBroken
 from margin.portfolio import (

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from exchange.cli.warm_up import kernel_modules, warm_up
+from tests.cli.conftest import SHORT_CYCLES, Demo
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Run in a fresh process: what is specialised after the warm-up was missing in it.
+LATE = """
+import asyncio, sys
+from pathlib import Path
+from numba.core.dispatcher import Dispatcher
+from exchange.cli.demo_market import DemoMarket, story_venue
+from exchange.cli.warm_up import warm_up
+from replays.story import load_story
+
+def specialised():
+    return {
+        f"{module.__name__}.{name}": len(kernel.signatures)
+        for module in list(sys.modules.values())
+        if getattr(module, "__name__", "").startswith(("margin.", "exchange.core."))
+        for name, kernel in vars(module).items() if isinstance(kernel, Dispatcher)
+    }
+
+story = load_story(sys.argv[1])
+venue = story_venue(story)
+warm_up()
+before = specialised()
+market = DemoMarket(story, venue, 7, Path(sys.argv[2]))
+asyncio.run(market.play(int(sys.argv[3])))
+market.close()
+print({name for name, count in specialised().items() if count != before.get(name)})
+"""
+
+
+def test_the_warm_up_tells_how_far_it_is() -> None:
+    told: list[tuple[int, int, str]] = []
+    warm_up(lambda *step: told.append(step))
+    names = kernel_modules()
+    assert {"margin.requirement", "exchange.core.uncross", "exchange.core.risk"} <= set(names)
+    assert [name for _, _, name in told] == [*names, ""]
+    assert [done for done, _, _ in told] == list(range(len(names) + 1))
+
+
+def test_no_kernel_is_compiled_once_the_market_is_open(demo: Demo) -> None:
+    journal = demo.folder / "late.journal"
+    run = subprocess.run(
+        [sys.executable, "-c", LATE, str(demo.story), str(journal), str(SHORT_CYCLES)],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == "set()\n"

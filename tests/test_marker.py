@@ -1,0 +1,176 @@
+"""Marks from index and prints: a bounded basis for futures, a bounded volatility for options."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from exchange.core.auction import CLAMPED, INTERRUPTED, NO_CROSS, PRINTED
+from exchange.core.commands import Revalue
+from exchange.core.events import Printed
+from exchange.feed import PathFeed
+from exchange.marker import (
+    BASIS_BOUND_PPB,
+    VOLATILITY_STEP_E9,
+    Marker,
+    MarkerState,
+    decode_state,
+    encode_state,
+)
+from tests.core.market import CALL, E8, FUTURE, HOUR, LINEAR_BTC, PUT, SECOND, Market, small
+
+INDEX = (100_000 * E8, 4_000 * E8)
+
+
+def marker(*index: int) -> Marker:
+    return Marker(PathFeed([[(1, price)] for price in index or INDEX]))
+
+
+def printed(slot: int, ticks: int, state: int = PRINTED) -> Printed:
+    column = np.array([slot], np.int64)
+    return Printed(
+        1, column, np.array([state]), np.array([ticks]), *(np.array([1]) for _ in range(3))
+    )
+
+
+def revalued(market: Market, *prints: Printed, index: tuple[int, ...] = INDEX) -> Revalue:
+    return marker(*index).revalue(market.state, list(prints), market.now)
+
+
+def basis_of(marks: Revalue, slot: int) -> int:
+    return decode_state(marks.marker_state).basis_ppb.get(slot, 0)
+
+
+def test_without_prints_futures_are_marked_at_the_index() -> None:
+    marks = revalued(Market(small()))
+    assert dict(marks.futures)[LINEAR_BTC] == INDEX[0]
+    assert dict(marks.futures)[2] == INDEX[1]
+    assert {e.forward_e8 for e in marks.expiries} == {INDEX[0]}
+
+
+def test_every_listed_future_and_every_strike_gets_a_mark() -> None:
+    market = Market(small())
+    marks = revalued(market)
+    assert market.state.marks.missing_marks(marks) == []
+    assert [e.strikes_e8 for e in marks.expiries] == [(100_000 * E8,)]
+    assert market.state.marks.validate_command(marks) == ""
+
+
+def test_a_print_moves_the_basis_by_an_eighth_of_the_distance() -> None:
+    """Printed at 100,400: 0.4 % of which an eighth is 0.05 %, so 50 dollars."""
+    marks = revalued(Market(small()), printed(LINEAR_BTC, 200_800))
+    assert basis_of(marks, LINEAR_BTC) == 500_000
+    assert dict(marks.futures)[LINEAR_BTC] == 100_050 * E8
+    assert dict(marks.futures)[FUTURE] == INDEX[0], "only the printed contract"
+
+
+@pytest.mark.parametrize("ticks", [240_000, 160_000])
+def test_the_basis_stays_within_its_bound(ticks: int) -> None:
+    market = Market(small())
+    for _ in range(60):
+        market.seal()
+        market.uncross()
+        market.apply(revalued(market, printed(LINEAR_BTC, ticks)))
+    mark = int(market.state.marks.mark_e8[LINEAR_BTC])
+    bound = INDEX[0] * BASIS_BOUND_PPB // 10**9
+    assert 0.99 * bound < abs(mark - INDEX[0]) <= bound
+
+
+@pytest.mark.parametrize("state", [INTERRUPTED, NO_CROSS])
+def test_an_auction_without_a_trade_teaches_nothing(state: int) -> None:
+    assert basis_of(revalued(Market(small()), printed(LINEAR_BTC, 230_000, state)), 0) == 0
+
+
+def test_a_clamped_print_counts() -> None:
+    assert basis_of(revalued(Market(small()), printed(LINEAR_BTC, 200_800, CLAMPED)), 0) == 500_000
+
+
+def volatility_of(marks: Revalue) -> int:
+    return marks.expiries[0].volatilities_e9[0]
+
+
+def test_an_option_starts_at_the_venue_s_default_volatility() -> None:
+    assert volatility_of(revalued(Market(small()))) == 500_000_000
+
+
+@pytest.mark.parametrize(("ticks", "sign"), [(400, 1), (5, -1)])
+def test_an_option_print_moves_volatility_by_at_most_a_step(ticks: int, sign: int) -> None:
+    """The mark is about 43 ticks."""
+    marks = revalued(Market(small()), printed(CALL, ticks))
+    assert volatility_of(marks) == 500_000_000 + sign * VOLATILITY_STEP_E9
+
+
+def test_a_print_near_the_mark_moves_volatility_a_little() -> None:
+    market = Market(small())
+    ticks = market.state.marks.reference_ticks(CALL)
+    assert (
+        0
+        < volatility_of(revalued(market, printed(CALL, ticks + 1))) - 500_000_000
+        < (VOLATILITY_STEP_E9)
+    )
+
+
+def test_a_print_that_implies_no_volatility_teaches_nothing() -> None:
+    """A put worth more than its strike."""
+    marks = revalued(Market(small()), printed(PUT, 40_000))
+    assert volatility_of(marks) == 500_000_000
+
+
+def test_the_state_travels_in_the_command_and_nowhere_else() -> None:
+    market = Market(small())
+    market.seal()
+    market.uncross()
+    market.apply(revalued(market, printed(LINEAR_BTC, 200_800)))
+    market.seal()
+    market.uncross()
+    again = revalued(market)
+    assert basis_of(again, LINEAR_BTC) == 500_000, "another marker reads it back"
+
+
+def test_the_state_has_one_byte_string() -> None:
+    one = MarkerState({2: 5, 1: 6}, {(0, 9, 8): 7, (0, 9, 7): 6})
+    other = MarkerState({1: 6, 2: 5}, {(0, 9, 7): 6, (0, 9, 8): 7})
+    assert encode_state(one) == encode_state(other)
+    assert decode_state(encode_state(one)) == one
+    assert decode_state(b"") == MarkerState()
+
+
+def test_what_belongs_to_settled_contracts_is_forgotten() -> None:
+    market = Market(small())
+    market.seal()
+    market.uncross()
+    market.apply(revalued(market, printed(FUTURE, 200_800), printed(CALL, 400)))
+    market.cycle(after_ns=2 * HOUR)
+    market.state.marks.marker_state = encode_state(
+        MarkerState({FUTURE: 5, LINEAR_BTC: 6}, {(0, market.venue.opening_time_ns, E8): 7})
+    )
+    state = decode_state(revalued(market).marker_state)
+    assert (state.basis_ppb, state.volatility_e9) == ({LINEAR_BTC: 6}, {})
+
+
+def test_observations_since_the_last_revaluation_are_handed_on_once() -> None:
+    market = Market(small())
+    start = market.now
+    points = [(start + k * SECOND, INDEX[0] + k) for k in (-5, 1, 2, 3)]
+    feed = PathFeed([points, [(1, INDEX[1])]])
+    seen = []
+    for after in (2, 1):
+        market.seal(after * SECOND)
+        market.uncross()
+        marks = Marker(feed).revalue(market.state, [], market.now)
+        market.apply(marks)
+        seen.append([price - INDEX[0] for _, price in marks.underlyings[0].observations])
+    assert seen == [[1, 2], [3]]
+    assert marks.underlyings[1].age_ns == market.now - 1
+
+
+def test_an_index_above_the_venue_s_highest_price_is_held_at_it() -> None:
+    market = Market(small())
+    marks = revalued(market, index=(5_000_000 * E8, 20_000_000 * E8))
+    assert market.state.marks.validate_command(marks) == ""
+    assert marks.underlyings[0].index_e8 == 1_000_000 * E8
+
+
+def test_a_tiny_index_still_gives_marks_that_can_be() -> None:
+    market = Market(small())
+    assert market.state.marks.validate_command(revalued(market, index=(1, 1))) == ""

@@ -1,0 +1,105 @@
+"""Venue files are read strictly: a wrong key or figure is named with its place."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from exchange.core.venue import VenueError, validate
+from exchange.venues import load_venue, parse_venue, scaled, venue_names
+
+TINY = resources.files("exchange.venues").joinpath("tiny.toml").read_text("utf-8")
+
+
+def broken(old: str, new: str) -> str:
+    """The words of the error when one line of `tiny` is another."""
+    assert old in TINY
+    with pytest.raises(VenueError) as caught:
+        parse_venue(TINY.replace(old, new, 1), "my.toml")
+    return str(caught.value)
+
+
+def test_the_venues_that_ship_are_sound() -> None:
+    assert venue_names() == ["demo", "tiny"]
+    for name in venue_names():
+        venue = load_venue(name)
+        validate(venue)
+        assert venue.name == name
+
+
+def test_fractions_become_integers_without_floats() -> None:
+    venue = load_venue("tiny")
+    assert venue.interval_ns == 10**9
+    assert venue.fees.future_ppb == 300_000
+    assert venue.collar.widen_ppb == 2 * 10**9
+    assert venue.default.fund_minor == 10**12
+    assert venue.instruments[0].tick_e8 == 50_000_000
+    assert venue.opening_time_ns == 1_767_225_600 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("interval_s = 1", "interval_seconds = 1", "unknown key venue.interval_seconds"),
+        ("interval_s = 1", "", "key venue.interval_s is missing"),
+        ("[collar]", "[collar]\ncolour = 1", "unknown key collar.colour"),
+        ("floor_ticks = 10", "", "key collar.floor_ticks is missing"),
+        ('name = "BTC"', 'name = "BTC"\nkind = 1', r"unknown key underlying[0].kind"),
+        ("tick = 0.5, lot", "tick = 0.5, size = 1, lot", "unknown key underlying[0].linear.size"),
+        ("future = 0.0003", 'future = "0.0003"', "fees.future must be a number"),
+        ("future = 0.0003", "future = true", "fees.future must be a number"),
+        ("future = 0.0003", "future = 0.00000000001", "finer than"),
+        ("future = 0.0003", "future = nan", "finer than"),
+        ("future = 0.0003", "future = 0.2", "future fee"),
+        ("risk_gate = true", "risk_gate = 1", "risk_gate must be true or false"),
+        ("collateral = false", 'collateral = "no"', "collateral must be true or false"),
+        ("opening = 2026-01-01T00:00:00Z", 'opening = "soon"', "opening must be a date"),
+        ("opening = 2026-01-01T00:00:00Z", "opening = 2026-01-01T00:00:00", "offset"),
+        ('disclosure = "outstanding"', 'disclosure = "all"', "disclosure is opaque or"),
+        ('preset = "ps-1"', 'preset = "ps-9"', "ps-9"),
+        ("lot = 0.001", "lot = 0", "tick and lot must be positive"),
+        ("lot = 0.001", "lot = 0.0000000001", "finer than"),
+        ("lot = 0.001", "lot = 0.00000001", "whole number of minor units"),
+        ("dead_after_s = 60", "dead_after_s = 1", "stale before it is dead"),
+        ("deadline_cycles = 5", "deadline_cycles = 0", "at least one cycle"),
+        ("opening_index = 100000", "opening_index = 2000000", "opening index out of bounds"),
+        ("widen = 2", "widen = 0.5", "the collar widens"),
+        ("[collar]", "[collar", "not TOML"),
+    ],
+)
+def test_a_wrong_line_is_named(old: str, new: str, words: str) -> None:
+    message = broken(old, new)
+    assert message.startswith("my.toml: ")
+    assert words in message
+
+
+def test_a_preset_that_does_not_cover_the_horizon_is_refused_unless_allowed() -> None:
+    """(5 + 0 + 5) cycles of an hour: 16 % is few standard deviations of ten hours."""
+    hourly = TINY.replace("interval_s = 1", "interval_s = 86400")
+    with pytest.raises(VenueError, match="cover"):
+        parse_venue(hourly, "my.toml")
+    allowed = hourly.replace("allow_uncovered = false", "allow_uncovered = true")
+    assert parse_venue(allowed, "my.toml").default.allow_uncovered
+
+
+def test_an_unknown_name_says_what_there_is() -> None:
+    with pytest.raises(VenueError, match=r"neither a file nor one of demo, tiny"):
+        load_venue("nowhere")
+
+
+def test_a_file_is_read_and_top_keys_may_be_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(TINY.replace('name = "tiny"', 'name = "mine"'), "utf-8")
+    assert load_venue(str(path)).name == "mine"
+    assert load_venue(str(path), interval_s=5).interval_ns == 5 * 10**9
+    with pytest.raises(VenueError, match="unknown key"):
+        load_venue(str(path), pace=5)
+
+
+def test_a_decimal_is_scaled_exactly_or_refused() -> None:
+    assert scaled(3, 10**8, "x") == 3 * 10**8
+    with pytest.raises(VenueError, match=r"x = 0.1: finer"):
+        scaled(Decimal("0.1"), 1, "x")
