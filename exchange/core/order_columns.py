@@ -30,6 +30,7 @@ from exchange.core.orders import SIDE as ORDER_SIDE
 from exchange.core.positions import KEY, RANK_BITS, RANK_MASK
 from exchange.core.positions import LOTS as POSITION_LOTS
 from exchange.core.reject_reason import RejectReason
+from exchange.core.sorted_column import first_at_least
 from exchange.core.state import State
 from margin.invariant import Int64Array, check
 
@@ -53,18 +54,6 @@ _POSITION_LIMIT = int(RejectReason.POSITION_LIMIT)
 _ORDER_UNKNOWN = int(RejectReason.ORDER_UNKNOWN)
 _ORDER_NOT_OPEN = int(RejectReason.ORDER_NOT_OPEN)
 _ORDER_NOT_OWNED = int(RejectReason.ORDER_NOT_OWNED)
-
-
-@njit(cache=True)
-def _row_of(order_id: Int64Array, wanted: int) -> int:
-    low, high = 0, len(order_id)
-    while low < high:
-        middle = (low + high) // 2
-        if order_id[middle] < wanted:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < len(order_id) and order_id[low] == wanted else -1
 
 
 @njit(cache=True)
@@ -131,8 +120,10 @@ def _reduce(
     """Take `lots` off an order of the pool, wherever it is; the reason why not, or 0."""
     at = (order_id & SEQUENCE_MASK) - first_incoming
     if at < 0:
-        at = _row_of(resting[ORDER_ID], order_id)
-        if at < 0 or resting[OPEN_LOTS, at] == 0:
+        at = first_at_least(resting[ORDER_ID], order_id)
+        if at == resting.shape[1] or resting[ORDER_ID, at] != order_id:
+            return _ORDER_NOT_OPEN
+        if resting[OPEN_LOTS, at] == 0:
             return _ORDER_NOT_OPEN
         if resting[POOL, at] != pool:
             return _ORDER_NOT_OWNED

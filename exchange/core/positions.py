@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 from exchange.core.contracts import Contracts
+from exchange.core.sorted_column import first_at_least
 from margin.fixed_point import mul_div_floor
 from margin.invariant import Int64Array, check
 
@@ -26,25 +27,13 @@ COLUMNS = 6
 
 
 @njit(cache=True)
-def _row_of(keys: Int64Array, key: int) -> int:
-    low, high = 0, len(keys)
-    while low < high:
-        middle = (low + high) // 2
-        if keys[middle] < key:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@njit(cache=True)
 def _missing(keys: Int64Array, pool: Int64Array, slot: Int64Array, rank: Int64Array) -> Int64Array:
     """The keys of those (pool, slot) that have no row."""
     found = np.empty(len(pool), np.int64)
     count = 0
     for index in range(len(pool)):
         wanted = (pool[index] << RANK_BITS) | rank[slot[index]]
-        row = _row_of(keys, wanted)
+        row = first_at_least(keys, wanted)
         if row == len(keys) or keys[row] != wanted:
             found[count] = wanted
             count += 1
@@ -63,7 +52,7 @@ def _apply(
 ) -> None:
     """Add fills to positions that all have a row; futures owe the fill's value until revalued."""
     for index in range(len(pool)):
-        row = _row_of(table[KEY], (pool[index] << RANK_BITS) | rank[slot[index]])
+        row = first_at_least(table[KEY], (pool[index] << RANK_BITS) | rank[slot[index]])
         lots, traded, value = table[LOTS, row], fill_lots[index], fill_value[index]
         if lots == 0 or (lots > 0) == (traded > 0):
             table[ENTRY_MINOR, row] += value
