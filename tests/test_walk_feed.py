@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from exchange.feed import PathFeed
@@ -40,7 +42,7 @@ def test_its_steps_have_the_deviation_of_the_volatility() -> None:
     """Annual 50 % is 0.5 / sqrt(31,536,000) = 0.0089 % a second."""
     feed = walk()
     observations = [price for _, price in feed.read(0, 4_000 * NS)[0].observations]
-    moves = [b / a - 1 for a, b in zip(observations, observations[1:], strict=False)]
+    moves = [b / a - 1 for a, b in pairwise(observations)]
     deviation = (sum(move * move for move in moves) / len(moves)) ** 0.5
     assert deviation == pytest.approx(0.5 / 31_536_000**0.5, rel=0.05)
 

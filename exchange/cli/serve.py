@@ -57,7 +57,7 @@ class AccountOption(click.ParamType[LocalAccount]):
 @click.option("--story", "story_name", metavar="NAME|FILE",
               help="The index follows a story, batch by batch; then a random walk.")  # fmt: skip
 @click.option("--index", "index_file", type=FILE, metavar="FILE",
-              help="The index follows a CSV file (time,NAME,...); the first row is now.")  # fmt: skip
+              help="The index follows a CSV file (time,NAME,...); row 1 is now.")  # fmt: skip
 @click.option("--interval", "interval_s", type=click.IntRange(1, 86_400),
               help="Seconds of a batch; the venue's if not given.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**62), default=7, show_default=True,

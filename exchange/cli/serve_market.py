@@ -124,6 +124,7 @@ class ServedMarket:
         next_seal_ns = self.dispatcher.batches.next_seal_ns
         while True:
             await self.clock.sleep_until(next_seal_ns(self.engine.state))
+            await asyncio.sleep(0)  # whatever waits goes into this batch, on a simulated clock too
             self.close_batch()
 
     def close_batch(self) -> None:

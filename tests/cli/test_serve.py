@@ -23,8 +23,10 @@ from exchange.cli.market_store import MarketStore
 from exchange.cli.serve_market import ServedMarket
 from exchange.cli.serve_request import LocalAccount, ServeRequest
 from exchange.clock import SimulatedClock
+from exchange.core.commands import OpenAccount
 from exchange.core.engine import Engine
 from exchange.gateway.keys import Key, KeysRefused, add_key
+from exchange.sequencer import SequencerStopped
 from exchange.storage.faults import JournalFailed
 from replays.verify import verify
 from tests.gateway.served_market import Client
@@ -32,6 +34,7 @@ from tests.gateway.served_market import Client
 ROOT = Path(__file__).parents[2]
 PERPETUAL = "BTC_USDC-PERPETUAL"
 STOP_S = 5.0
+SUMMARY: tuple[str, dict[str, object]] = ("private/get_account_summary", {"currency": "USDC"})
 ANN = "key=ann,secret=hush-hush,usdc=100000"
 
 
@@ -93,8 +96,12 @@ def asked(url: str, *requests: tuple[str, dict[str, object]]) -> list[Any]:
 
 
 def buy(number: int) -> tuple[str, dict[str, object]]:
-    return "private/buy", {"instrument_name": PERPETUAL, "amount": 0.001,
-                           "price": 90_000 + number, "client_order_id": f"mine-{number}"}  # fmt: skip
+    return "private/buy", {
+        "instrument_name": PERPETUAL,
+        "amount": 0.001,
+        "price": 90_000 + number,
+        "client_order_id": f"mine-{number}",
+    }
 
 
 def test_it_opens_stops_in_order_is_killed_and_goes_on(
@@ -105,7 +112,7 @@ def test_it_opens_stops_in_order_is_killed_and_goes_on(
     serving.append(first)
     assert "ws://127.0.0.1:" in first.said
     assert "hush-hush" not in first.said
-    order, summary = asked(first.url, buy(1), ("private/get_account_summary", {"currency": "USDC"}))
+    order, summary = asked(first.url, buy(1), SUMMARY)
     assert order["order"]["order_state"] == "open"
     assert summary["balance"] == 100_000
     assert first.end() < STOP_S
@@ -116,9 +123,7 @@ def test_it_opens_stops_in_order_is_killed_and_goes_on(
     second = Serving(journal)
     serving.append(second)
     assert "resumed at cycle" in second.said
-    again, new, summary = asked(
-        second.url, buy(1), buy(2), ("private/get_account_summary", {"currency": "USDC"})
-    )
+    again, new, summary = asked(second.url, buy(1), buy(2), SUMMARY)
     assert again["order"]["order_id"] == order["order"]["order_id"], "sent again, entered once"
     assert new["order"]["order_id"] != order["order"]["order_id"]
     assert summary["balance"] == 100_000, "an account is funded once"
@@ -231,6 +236,28 @@ async def test_a_disk_that_fails_stops_the_venue_and_answers_nothing_as_done(
             await socket.close()
         with pytest.raises(JournalFailed):
             await asyncio.wait_for(running, 10)
+    finally:
+        market.close()
+
+
+async def test_what_waits_for_a_cycle_that_fails_is_not_left_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    market = served(tmp_path)
+    try:
+        sequencer, state = market.sequencer, market.engine.state
+        sequencer.seal_and_uncross()
+        waiting = sequencer.submit(OpenAccount, "late")
+        marks = market.driver.marker.revalue(state, [], sequencer.now_ns())
+
+        def failing(rows: object) -> int:
+            raise JournalFailed("the disk is gone")
+
+        monkeypatch.setattr(market.store.journal, "append", failing)
+        with pytest.raises(JournalFailed):
+            sequencer.revalue(marks)
+        with pytest.raises(SequencerStopped):
+            await asyncio.wait_for(waiting, 1)
     finally:
         market.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from urllib.parse import quote
 
 import pytest
@@ -84,7 +85,8 @@ async def test_the_address_is_signed_as_it_was_sent() -> None:
 
 async def test_the_body_of_a_post_is_signed() -> None:
     async with served() as market:
-        body = '{"jsonrpc":"2.0","id":5,"method":"%s","params":{"currency":"USDC"}}' % SUMMARY
+        params = {"currency": "USDC"}
+        body = json.dumps({"jsonrpc": "2.0", "id": 5, "method": SUMMARY, "params": params})
         signed = header("POST", "/api/v2", body)
         status, answer = await market.post(body, headers=signed)
         assert (status, answer["id"]) == (200, 5)
@@ -267,11 +269,15 @@ async def test_a_key_that_may_read_cannot_trade() -> None:
         reader = await market.connect("reader")
         assert (await reader.ask(SUMMARY, currency="USDC"))["equity"] == 1_000_000
         before = market.engine.state_hash()
-        order = {"instrument_name": PERPETUAL, "amount": 0.01, "price": 99_000}
-        for method, params in (("private/buy", order), ("private/cancel_all", {}),
-                               ("private/withdraw", {"currency": "USDC", "amount": 1}),
-                               ("private/enable_cancel_on_disconnect", {"scope": "account"})):  # fmt: skip
-            assert (await reader.refusal(method, **params))["code"] == 13021, method  # type: ignore[arg-type]
+        order: dict[str, object] = {"instrument_name": PERPETUAL, "amount": 0.01, "price": 99_000}
+        cases: list[tuple[str, dict[str, object]]] = [
+            ("private/buy", order),
+            ("private/cancel_all", {}),
+            ("private/withdraw", {"currency": "USDC", "amount": 1}),
+            ("private/enable_cancel_on_disconnect", {"scope": "account"}),
+        ]
+        for method, params in cases:
+            assert (await reader.refusal(method, **params))["code"] == 13021, method
         assert market.engine.state_hash() == before
 
 
@@ -293,8 +299,9 @@ async def test_a_session_may_ask_for_less_than_its_key_has() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "left"),
-    [("", {"read", "trade"}), ("session:x", {"read", "trade"}), ("trade:read_write", {"read", "trade"}),
-     ("trade:read", {"read"}), ("account:read,trade:read_write", {"read", "trade"}),
+    [("", {"read", "trade"}), ("session:x", {"read", "trade"}),
+     ("trade:read_write", {"read", "trade"}), ("trade:read", {"read"}),
+     ("account:read,trade:read_write", {"read", "trade"}),
      ("wallet:none", {"read", "trade"}), ("trade:none", {"read"})],
 )  # fmt: skip
 def test_scopes_in_deribits_words(asked: str, left: set[str]) -> None:

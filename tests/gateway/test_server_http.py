@@ -66,7 +66,7 @@ async def test_a_post_to_a_method_takes_parameters_alone_or_wrapped() -> None:
     async with served() as market:
         address = "/api/v2/public/ticker"
         plain = json.dumps({"instrument_name": PERPETUAL})
-        for body in (plain, '{"params":%s}' % plain, '{"id":1,"params":%s}' % plain):
+        for body in (plain, f'{{"params":{plain}}}', f'{{"id":1,"params":{plain}}}'):
             status, answer = await market.post(body, address)
             assert (status, answer["result"]["instrument_name"]) == (200, PERPETUAL)
         assert (await market.post("", "/api/v2/public/test"))[0] == 200

@@ -18,7 +18,14 @@ from tests.gateway.small_market import PERPETUAL
 BUY = '{"jsonrpc":"2.0","id":1,"method":"private/buy","params":{"instrument_name":"%s",%%s}}'
 BUY %= PERPETUAL
 ORDER = '"amount":0.01,"price":99000'
+TRADES = "public/get_last_trades_by_instrument"
 DEEP = 20_000
+
+
+def request(method: str, params: str) -> str:
+    """A request with the text of its parameters."""
+    return f'{{"method":"{method}","params":{{{params}}}}}'
+
 
 NO_JSON = ["", " ", "{", "[", "nonsense", "{'a':1}", '{"a":1,}', "\x00", '{"id":1}}', "NaN",
            '{"method":NaN}', '{"method":"public/test","id":Infinity}', '{"a":"\x01"}',
@@ -46,14 +53,12 @@ BAD_PARAMETERS = [
     BUY % f'{ORDER},"reduce_only":"perhaps"', BUY % f'{ORDER},"time_in_force":"for_ever"',
     BUY % f'{ORDER},"type":"stop"', BUY % f'{ORDER},"surely_unknown":0',
     BUY % f'{ORDER},"access_token":1',
-    '{"method":"public/ticker","params":{"instrument_name":"%s"}}' % ("x" * 1_000),
-    '{"method":"public/subscribe","params":{"channels":"batch.any"}}',
-    '{"method":"public/subscribe","params":{"channels":[%s]}}' % ",".join(['"a"'] * 1_001),
-    '{"method":"public/get_last_trades_by_instrument","params":{"instrument_name":"%s",'
-    '"count":%s}}' % (PERPETUAL, "9" * 400),
-    '{"method":"public/get_last_trades_by_instrument","params":{"instrument_name":"%s",'
-    '"start_timestamp":%s}}' % (PERPETUAL, "9" * 5_000),
-    '{"method":"public/set_heartbeat","params":{"interval":1e1}}'.replace("1e1", "1e999"),
+    request("public/ticker", '"instrument_name":"' + "x" * 1_000 + '"'),
+    request("public/subscribe", '"channels":"batch.any"'),
+    request("public/subscribe", '"channels":[' + ",".join(['"a"'] * 1_001) + "]"),
+    request(TRADES, f'"instrument_name":"{PERPETUAL}","count":' + "9" * 400),
+    request(TRADES, f'"instrument_name":"{PERPETUAL}","start_timestamp":' + "9" * 5_000),
+    request("public/set_heartbeat", '"interval":1e999'),
 ]  # fmt: skip
 NUMBERS = [("1" + "0" * 4_000, 10021), ("1e999999999", 10021), ("1e-999999999", 10021),
            ("9" * 5_000, 10021), ("0." + "0" * 4_000 + "1", 10021), ("-1e999999999", 10002),
@@ -110,6 +115,21 @@ async def test_every_malformed_body_has_the_same_code_over_http(market: ServedMa
         assert (status, answer["error"]["code"]) == (400, code), (text[:200], answer)
     assert market.engine.state_hash() == before
     await serves_the_next(market)
+
+
+async def test_nesting_has_a_bound_that_text_in_quotes_does_not_count_for(
+    market: ServedMarket,
+) -> None:
+    client = await market.connect()
+
+    def nested(levels: int) -> str:
+        inner = levels - 2  # the request and its parameters are two
+        return '{"id":1,' + request("public/test", f'"a":{"[" * inner}{"]" * inner}')[1:]
+
+    assert (await client.answer_text(nested(16), 1))["error"]["code"] == -32602
+    assert (await client.answer_text(nested(17)))["error"]["code"] == -32700
+    quoted = '{"id":1,' + request("public/hello", f'"client_name":"\\"{"[" * 40}"')[1:]
+    assert "result" in await client.answer_text(quoted, 1)
 
 
 async def test_equal_keys_are_refused_however_they_are_written(market: ServedMarket) -> None:
