@@ -31,13 +31,13 @@ from margin.risk_table import (
     GROUP,
     UNIT,
     RiskTable,
-    add_charges,
     add_coin,
-    add_rows,
+    add_unit,
     carry,
     inlined,
     largest_loss,
     margins,
+    narrow_rows,
     risk_table,
 )
 from margin.scenarios import COIN_STEP_MINOR
@@ -113,25 +113,23 @@ def _margin_chunk(
 ) -> None:
     """Margins of one chunk of pools; scratch is taken once for all of them."""
     total = np.empty(rows.shape[1], np.int64)
-    sums, whole, fraction = np.empty(3, np.int64), np.empty(3, np.int64), np.empty(3, np.int64)
+    options = len(group_terms) > 0
     last = min(len(pool_start) - 1, (chunk + 1) * _POOLS_PER_CHUNK)
     for p in range(chunk * _POOLS_PER_CHUNK, last):
-        whole[:] = 0
-        fraction[:] = 0
-        k = pool_start[p]
-        end = pool_start[p + 1]
+        whole, fraction = (0, 0, 0), (0, 0, 0)
+        k, end = pool_start[p], pool_start[p + 1]
         for u in range(len(risk_exponent)):
-            begin = k
-            k = add_charges(sums, terms, group_terms, instrument, lots, begin, end, u)
             worst_scenario[p, u] = -1
-            if begin == k and coin_minor[p, u] == 0:
+            held = k < end and terms[instrument[k], UNIT] == u
+            if not held and coin_minor[p, u] == 0:
                 continue
-            total[:] = 0
-            add_rows(total, rows, stride, instrument, lots, begin, k)
+            k, charge, extra = add_unit(
+                total, rows, stride, terms, options, instrument, lots, k, end, u
+            )
             if coin_minor[p, u] != 0:
                 add_coin(total, coin, u, coin_minor[p, u])
-            sums[0], worst_scenario[p, u] = largest_loss(total)
-            carry(sums, risk_exponent[u], whole, fraction)
+            loss, worst_scenario[p, u] = largest_loss(total)
+            whole, fraction = carry(whole, fraction, (loss, charge, extra), risk_exponent[u])
         margin_minor[WORST, p], margin_minor[INITIAL, p], margin_minor[MAINTENANCE, p] = margins(
             whole, fraction, factors_ppb
         )
@@ -146,7 +144,8 @@ def _margins_serial(chunks, *columns):  # type: ignore[no-untyped-def]
 @njit(cache=True, parallel=True)
 def _margins_parallel(chunks, *columns):  # type: ignore[no-untyped-def]
     for chunk in prange(chunks):
-        _margin_chunk(chunk, *columns)
+        # the index is unsigned, for which the chunk would be compiled a second time
+        _margin_chunk(np.int64(chunk), *columns)  # type: ignore[arg-type]
 
 
 def pool_requirements(table: RiskTable, positions: Positions) -> Requirements:
@@ -159,11 +158,13 @@ def pool_requirements(table: RiskTable, positions: Positions) -> Requirements:
     check(units == table.risk_exponent.shape[0], "requirements: coin cash of other risk units")
     margin_minor = np.zeros((3, pools), dtype=np.int64)
     scenario = np.zeros((pools, units), dtype=np.int64)
-    kernel = _margins_serial if pools < PARALLEL_POOLS else _margins_parallel
+    kernel, rows = _margins_serial, table.rows
+    if pools >= PARALLEL_POOLS:
+        kernel, rows = _margins_parallel, narrow_rows(rows, len(positions.instrument))
     kernel(
         (pools + _POOLS_PER_CHUNK - 1) // _POOLS_PER_CHUNK,
         positions.pool_start, positions.instrument, positions.quantity_lots, positions.coin_minor,
-        table.rows, table.row_stride, table.terms, table.group_terms, table.coin,
+        rows, table.row_stride, table.terms, table.group_terms, table.coin,
         table.risk_exponent, table.factors_ppb, margin_minor, scenario,
     )  # fmt: skip
     return Requirements(
@@ -205,8 +206,7 @@ def _add_orders(
 
 
 @njit(cache=True)
-def _add_order_charges(
-    sums: Int64Array,
+def _order_charges(
     unit: int,
     held: Int64Array,
     bought: Int64Array,
@@ -214,19 +214,20 @@ def _add_order_charges(
     net: Int64Array,
     terms: Int64Array,
     group_terms: Int64Array,
-) -> None:
-    """Set sums[1:3] to the contingencies of `unit` after the fills that make each largest."""
-    sums[1:] = 0
+) -> tuple[int, int]:
+    """Contingencies of `unit` (maintenance, extra) after the fills that make each largest."""
+    charge, extra = 0, 0
     for i in range(len(held)):
         if terms[i, UNIT] == unit and terms[i, GROUP] < 0:
             size = max(abs(held[i] + bought[i]), abs(held[i] - sold[i]))
-            sums[1] += size * terms[i, CHARGE]
-            sums[2] += size * terms[i, EXTRA_CHARGE]
+            charge += size * terms[i, CHARGE]
+            extra += size * terms[i, EXTRA_CHARGE]
     for g in range(len(net)):
         if group_terms[g, UNIT] == unit:
             naked = max(0, -net[g])
-            sums[1] += naked * group_terms[g, CHARGE]
-            sums[2] += naked * group_terms[g, EXTRA_CHARGE]
+            charge += naked * group_terms[g, CHARGE]
+            extra += naked * group_terms[g, EXTRA_CHARGE]
+    return charge, extra
 
 
 @njit(cache=True)
@@ -264,23 +265,19 @@ def pool_with_orders(
         if terms[i, GROUP] >= 0:
             net[terms[i, GROUP]] += held[i] - sold[i]  # buys only ever cover: sales are worse
     total = np.empty(rows.shape[1], np.int64)
-    sums = np.zeros(3, np.int64)
-    whole = np.zeros(3, np.int64)
-    fraction = np.zeros(3, np.int64)
-    begin = 0
+    options = len(group_terms) > 0
+    whole, fraction = (0, 0, 0), (0, 0, 0)
+    begin: int = np.int64(0)  # type: ignore[assignment]  # a literal 0 would compile `add_unit` again
     for u in range(len(risk_exponent)):
-        end = begin
-        while end < len(instrument) and terms[instrument[end], UNIT] == u:
-            end += 1
-        total[:] = 0
-        add_rows(total, rows, stride, instrument, lots, begin, end)
+        begin = add_unit(
+            total, rows, stride, terms, options, instrument, lots, begin, len(instrument), u
+        )[0]
         if coin_minor[u] != 0:
             add_coin(total, coin, u, coin_minor[u])
         _add_orders(total, u, orders, rows, stride, terms, coin, coin_value)
-        sums[0] = largest_loss(total)[0]
-        _add_order_charges(sums, u, held, bought, sold, net, terms, group_terms)
-        carry(sums, risk_exponent[u], whole, fraction)
-        begin = end
+        loss = largest_loss(total)[0]
+        charge, extra = _order_charges(u, held, bought, sold, net, terms, group_terms)
+        whole, fraction = carry(whole, fraction, (loss, charge, extra), risk_exponent[u])
     return margins(whole, fraction, factors_ppb)
 
 
@@ -354,7 +351,7 @@ def _equity_serial(pools, *columns):  # type: ignore[no-untyped-def]
 @njit(cache=True, parallel=True)
 def _equity_parallel(pools, *columns):  # type: ignore[no-untyped-def]
     for p in prange(pools):
-        _equity_of(p, *columns)
+        _equity_of(np.int64(p), *columns)  # type: ignore[arg-type]  # as for chunks
 
 
 def equity(
@@ -391,7 +388,8 @@ def warm_up() -> None:
     pool_requirements(table, Positions(np.array([0, 1], dtype=np.int64), one, one, grid))
     many = np.zeros(PARALLEL_POOLS + 1, dtype=np.int64)
     flat = np.zeros((PARALLEL_POOLS, 1), dtype=np.int64)
-    pool_requirements(table, Positions(many, one[:0], one[:0], flat))
+    for held in (one[:0], many):  # rows of 64 bits, then of 32
+        pool_requirements(table, Positions(many, held, held, flat))
     equity(flat, flat, np.array([_USDC_INDEX_E8], dtype=np.int64), one)
     orders = OpenOrders(one, one, one, one, one)
     requirement_with_orders(table, one, one, one, orders)

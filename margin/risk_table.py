@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar, cast
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 from margin.fixed_point import RATE_SCALE, mul_div_ceil
@@ -26,7 +27,16 @@ CHARGE: Final = 2
 EXTRA_CHARGE: Final = 3
 
 _COLUMN_BLOCK: Final = 8
+_READS_PER_ROW: Final = 8
+_LEAST_INT32: Final = -(2**31)
+_MOST_INT32: Final = 2**31 - 1
+# What is and-ed with this is not negative, so the compiler leaves out the code by which a negative
+# index counts from the end: a twentieth of a large pass. Slots and rows are far below.
+_NOT_NEGATIVE: Final = 2**31 - 1
 _FRACTION_ONE: Final = 1 << MOST_RISK_EXPONENT
+
+Triple = tuple[int, int, int]
+"""Worst loss, maintenance contingency, extra initial contingency."""
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
@@ -41,10 +51,10 @@ class RiskTable(msgspec.Struct, frozen=True, gc=False):
 
     `rows[I x row_stride, S]`: long rows, or long and short rows in turn when they are not
     mirror images; S is padded with zero columns, which never are a loss. `terms[I,4]`: risk unit,
-    strike group counted from 0 (-1 for delta-one), maintenance and extra initial contingency per
-    lot of a delta-one instrument, in quanta. `group_terms[G,4]`: unit, one slot of the group, and
-    the contingencies per naked short lot. `coin[U,S]`, `coin_value[U]`, `risk_exponent[U]` as in
-    `ScenarioMatrix`. `factors_ppb`: maintenance, initial.
+    strike group counted from 0 (-1 for delta-one), maintenance and extra initial contingency in
+    quanta: per lot of a delta-one instrument, per naked short lot of an option's strike.
+    `group_terms[G,4]`: unit, one slot of the group, and those of the strike again. `coin[U,S]`,
+    `coin_value[U]`, `risk_exponent[U]` as in `ScenarioMatrix`. `factors_ppb`: maintenance, initial.
     """
 
     rows: Int64Array
@@ -101,6 +111,19 @@ def risk_table(
     )
 
 
+def narrow_rows(rows: Int64Array, reads: int) -> npt.NDArray[np.signedinteger]:
+    """`rows` at half the width, if every entry fits in 32 bits and `reads` of rows repay the copy.
+
+    A large pass waits for rows from the second-level cache, so half the bytes take less time. The
+    result is the same: lots have 64 bits, so every product and sum has them too.
+    """
+    if reads < _READS_PER_ROW * len(rows):
+        return rows
+    if rows.min(initial=0) < _LEAST_INT32 or rows.max(initial=0) > _MOST_INT32:
+        return rows
+    return rows.astype(np.int32)
+
+
 @njit(cache=True)
 def _lay_out(
     long: Int64Array,
@@ -125,6 +148,9 @@ def _lay_out(
     for i in range(count):
         terms[i, UNIT], terms[i, GROUP] = unit[i], group[i]
         terms[i, CHARGE], terms[i, EXTRA_CHARGE] = charges[0][i], charges[1][i]
+        if group[i] >= 0:
+            strike = slot[group[i]]
+            terms[i, CHARGE], terms[i, EXTRA_CHARGE] = naked[0][strike], naked[1][strike]
         for s in range(scenarios):
             rows[i * stride, s] = long[i, s]
             if stride == 2:
@@ -142,76 +168,104 @@ def _lay_out(
 
 
 @inlined
-def add_charges(
-    sums: Int64Array,
+def _grown(
+    terms: Int64Array, i: int, lots: int, group: int, net: int, size: int
+) -> tuple[int, int, int, int]:
+    """(group, net, size, growth) after `lots` of instrument `i`, given those of the row before.
+
+    `size` is what contingencies are charged on: either side of a delta-one instrument, the naked
+    shorts of a strike; `growth` is what this row adds to it. Without branches, since nothing
+    predicts whether the next row is of the same strike.
+    """
+    here = terms[i, GROUP]
+    same = here >= 0 and here == group
+    net = lots + (net if same else 0)
+    before = size if same else 0
+    size = max(-net, net if here < 0 else 0)
+    return here, net, size, size - before
+
+
+@inlined
+def _add_four(
+    total: Int64Array,
+    rows: Int64Array,
+    stride: int,
+    instrument: tuple[int, int, int, int],
+    lots: tuple[int, int, int, int],
+) -> None:
+    """Add lots x row of four positions to `total`, scenarios innermost: this loop vectorises."""
+    step = stride - 1
+    q0, q1, q2, q3 = lots
+    i0 = (instrument[0] * stride + (step if q0 < 0 else 0)) & _NOT_NEGATIVE
+    i1 = (instrument[1] * stride + (step if q1 < 0 else 0)) & _NOT_NEGATIVE
+    i2 = (instrument[2] * stride + (step if q2 < 0 else 0)) & _NOT_NEGATIVE
+    i3 = (instrument[3] * stride + (step if q3 < 0 else 0)) & _NOT_NEGATIVE
+    if stride == 2:
+        q0, q1, q2, q3 = abs(q0), abs(q1), abs(q2), abs(q3)
+    for s in range(len(total)):
+        total[s] += q0 * rows[i0, s] + q1 * rows[i1, s] + q2 * rows[i2, s] + q3 * rows[i3, s]
+
+
+@inlined
+def _add_one(total: Int64Array, rows: Int64Array, stride: int, instrument: int, lots: int) -> None:
+    """Add lots x row of one position to `total`."""
+    row = (instrument * stride + (stride - 1 if lots < 0 else 0)) & _NOT_NEGATIVE
+    size = abs(lots) if stride == 2 else lots
+    for s in range(len(total)):
+        total[s] += size * rows[row, s]
+
+
+@inlined
+def add_unit(
+    total: Int64Array,
+    rows: Int64Array,
+    stride: int,
     terms: Int64Array,
-    group_terms: Int64Array,
+    options: bool,
     instrument: Int64Array,
     lots: Int64Array,
     begin: int,
     end: int,
     unit: int,
-) -> int:
-    """Contingencies of the rows of `unit` from `begin` on; returns the first row after them.
+) -> tuple[int, int, int]:
+    """Set `total` to the sum of lots x row over the rows of `unit` from `begin` on, before `end`.
 
-    Sets sums[1] (maintenance) and sums[2] (extra initial), in quanta of the unit.
+    Returns the first row after them and their contingencies (maintenance, extra initial) in quanta
+    of the unit, counted on the way because scalar units idle while vectors are added. `options`:
+    whether any instrument of the table is in a strike group.
     """
+    total[:] = 0
+    charge, extra, group, net, size = 0, 0, NO_STRIKE_GROUP, 0, 0
     k = begin
-    charge = 0
-    extra = 0
-    while k < end and terms[instrument[k], UNIT] == unit:
-        i = instrument[k]
-        group = terms[i, GROUP]
-        if group < 0:
-            size = abs(lots[k])
-            charge += size * terms[i, CHARGE]
-            extra += size * terms[i, EXTRA_CHARGE]
-            k += 1
-        else:
-            net = 0
-            while k < end and terms[instrument[k], GROUP] == group:
-                net += lots[k]
-                k += 1
-            naked = max(0, -net)
-            charge += naked * group_terms[group, CHARGE]
-            extra += naked * group_terms[group, EXTRA_CHARGE]
-    sums[1] = charge
-    sums[2] = extra
-    return k
-
-
-@inlined
-def add_rows(
-    total: Int64Array,
-    rows: Int64Array,
-    stride: int,
-    instrument: Int64Array,
-    lots: Int64Array,
-    begin: int,
-    end: int,
-) -> None:
-    """Add lots x row of positions begin .. end to `total`; four at a time, scenarios innermost."""
-    step = stride - 1
-    k = begin
-    while k + 4 <= end:
-        q0, q1, q2, q3 = lots[k], lots[k + 1], lots[k + 2], lots[k + 3]
-        i0 = instrument[k] * stride + (step if q0 < 0 else 0)
-        i1 = instrument[k + 1] * stride + (step if q1 < 0 else 0)
-        i2 = instrument[k + 2] * stride + (step if q2 < 0 else 0)
-        i3 = instrument[k + 3] * stride + (step if q3 < 0 else 0)
-        if stride == 2:
-            q0, q1, q2, q3 = abs(q0), abs(q1), abs(q2), abs(q3)
-        for s in range(len(total)):
-            total[s] += q0 * rows[i0, s] + q1 * rows[i1, s] + q2 * rows[i2, s] + q3 * rows[i3, s]
+    # rows are sorted by unit: if the fourth row is of this unit, so are the three before it
+    while k + 4 <= end and terms[instrument[k + 3], UNIT] == unit:
+        b = k & _NOT_NEGATIVE
+        i0 = instrument[b] & _NOT_NEGATIVE
+        i1 = instrument[b + 1] & _NOT_NEGATIVE
+        i2 = instrument[b + 2] & _NOT_NEGATIVE
+        i3 = instrument[b + 3] & _NOT_NEGATIVE
+        i = i0, i1, i2, i3
+        q = lots[b], lots[b + 1], lots[b + 2], lots[b + 3]
+        g0, g1, g2, g3 = abs(q[0]), abs(q[1]), abs(q[2]), abs(q[3])
+        if options:
+            group, net, size, g0 = _grown(terms, i0, q[0], group, net, size)
+            group, net, size, g1 = _grown(terms, i1, q[1], group, net, size)
+            group, net, size, g2 = _grown(terms, i2, q[2], group, net, size)
+            group, net, size, g3 = _grown(terms, i3, q[3], group, net, size)
+        charge += g0 * terms[i0, CHARGE] + g1 * terms[i1, CHARGE]
+        charge += g2 * terms[i2, CHARGE] + g3 * terms[i3, CHARGE]
+        extra += g0 * terms[i0, EXTRA_CHARGE] + g1 * terms[i1, EXTRA_CHARGE]
+        extra += g2 * terms[i2, EXTRA_CHARGE] + g3 * terms[i3, EXTRA_CHARGE]
+        _add_four(total, rows, stride, i, q)
         k += 4
-    while k < end:
-        q0 = lots[k]
-        i0 = instrument[k] * stride + (step if q0 < 0 else 0)
-        if stride == 2:
-            q0 = abs(q0)
-        for s in range(len(total)):
-            total[s] += q0 * rows[i0, s]
+    while k < end and terms[instrument[k], UNIT] == unit:
+        i0 = instrument[k]
+        group, net, size, g0 = _grown(terms, i0, lots[k], group, net, size)
+        charge += g0 * terms[i0, CHARGE]
+        extra += g0 * terms[i0, EXTRA_CHARGE]
+        _add_one(total, rows, stride, i0, lots[k])
         k += 1
+    return k, charge, extra
 
 
 @inlined
@@ -237,12 +291,22 @@ def largest_loss(total: Int64Array) -> tuple[int, int]:
 
 
 @inlined
-def carry(sums: Int64Array, exponent: int, whole: Int64Array, fraction: Int64Array) -> None:
-    """Move sums in quanta of 2^-exponent to whole minor units and fractions of 2^-20."""
+def carry(whole: Triple, fraction: Triple, sums: Triple, exponent: int) -> tuple[Triple, Triple]:
+    """Add sums in quanta of 2^-exponent to whole minor units and fractions of 2^-20."""
     mask = (1 << exponent) - 1
-    for c in range(3):
-        whole[c] += sums[c] >> exponent
-        fraction[c] += (sums[c] & mask) << (MOST_RISK_EXPONENT - exponent)
+    up = MOST_RISK_EXPONENT - exponent
+    return (
+        (
+            whole[0] + (sums[0] >> exponent),
+            whole[1] + (sums[1] >> exponent),
+            whole[2] + (sums[2] >> exponent),
+        ),
+        (
+            fraction[0] + ((sums[0] & mask) << up),
+            fraction[1] + ((sums[1] & mask) << up),
+            fraction[2] + ((sums[2] & mask) << up),
+        ),
+    )
 
 
 @inlined
@@ -252,9 +316,7 @@ def rounded_up(whole: int, fraction: int) -> int:
 
 
 @inlined
-def margins(
-    whole: Int64Array, fraction: Int64Array, factors_ppb: Int64Array
-) -> tuple[int, int, int]:
+def margins(whole: Triple, fraction: Triple, factors_ppb: Int64Array) -> tuple[int, int, int]:
     """(worst, initial, maintenance) in minor units from exact sums of worst, MM, extra IM."""
     worst = rounded_up(whole[0], fraction[0])
     charge = rounded_up(whole[1], fraction[1])

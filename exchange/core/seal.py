@@ -109,5 +109,6 @@ def seal(state: State, gate: RiskGate, batch: int, time_ns: int) -> list[Event]:
         of_house = (table[FLAGS] & LIQUIDATION) != 0
         slots = table[ORDER_ID, of_house] >> INSTRUMENT_SHIFT
         np.subtract.at(shown, np.searchsorted(instruments, slots), 1)
-    events.append(BatchSealed(batch, time_ns, instruments, shown, table.copy()))
+    # The uncrossing makes a new table and leaves this one as it is.
+    events.append(BatchSealed(batch, time_ns, instruments, shown, table))
     return events
