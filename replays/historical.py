@@ -192,7 +192,7 @@ class HistoricalReplay:
         applied = self._apply(OrderColumns(time_ns, end - start, rows.tobytes()))[0]
         assert isinstance(applied, ColumnsApplied)
         self._order_ids[flow.reference[placed]] = applied.order_ids[placed - start]
-        if applied.reasons.any():
+        if np.count_nonzero(applied.reasons):
             late = applied.reasons == int(RejectReason.ORDER_NOT_OPEN)
             self.run.late_cancels += int(late.sum())
             other = applied.reasons[~late & (applied.reasons != 0)]

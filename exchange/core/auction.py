@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+from numba import njit
 
 from exchange.core.price_search import (
     CLAMPED,
@@ -183,25 +184,50 @@ def clear_sound(
     check(0 <= batch_seed < 1 << 62, "batch_seed must be in 0 .. 2^62 - 1")
     book_count = len(books.book_start) - 1
     starts = books.book_start
+    prints = np.zeros((PRINT_ROWS, book_count), dtype=np.int64)
+    fill_lots = np.empty(len(books.side), dtype=np.int64)
+    if len(books.side) < parallel_orders:
+        _clear_serial(
+            ticks_per_order, batch_seed, starts,
+            books.side, books.is_market, books.price_ticks, books.quantity_lots,
+            terms.reference_ticks, terms.band_low_ticks, terms.band_high_ticks, terms.clamp,
+            books.batch, books.account, books.sequence, prints, fill_lots,
+        )  # fmt: skip
+        _check_sound(prints[STATE])
+        return Prints(prints[STATE], prints[PRICE], prints[VOLUME], prints[SURPLUS], fill_lots)
     orders = OrderColumns(books.side, books.is_market, books.price_ticks, books.quantity_lots)
     band = (terms.band_low_ticks, terms.band_high_ticks)
     term_columns = TermColumns(terms.reference_ticks, *band, terms.clamp)
     ages = AgeColumns(books.batch, books.account, books.sequence)
-    prints = np.zeros((PRINT_ROWS, book_count), dtype=np.int64)
     cuts = np.zeros((CUT_ROWS, book_count), dtype=np.int64)
-    fill_lots = np.empty(len(books.side), dtype=np.int64)
-    search = (ticks_per_order, starts, orders, term_columns, prints, cuts)
-    fill = (starts, batch_seed, orders, ages, prints, cuts, fill_lots)
-    if len(books.side) < parallel_orders:
-        search_books(0, book_count, *search)
-        _check_sound(prints[STATE])
-        fill_books(0, book_count, *fill)
-    else:
-        chunk_start = _chunks(starts)
-        search_books_in_parallel(chunk_start, *search)
-        _check_sound(prints[STATE])
-        fill_books_in_parallel(chunk_start, *fill)
+    chunk_start = _chunks(starts)
+    search_books_in_parallel(
+        chunk_start, ticks_per_order, starts, orders, term_columns, prints, cuts
+    )
+    _check_sound(prints[STATE])
+    fill_books_in_parallel(chunk_start, starts, batch_seed, orders, ages, prints, cuts, fill_lots)
     return Prints(prints[STATE], prints[PRICE], prints[VOLUME], prints[SURPLUS], fill_lots)
+
+
+@njit(cache=True)
+def _clear_serial(  # type: ignore[no-untyped-def]
+    ticks_per_order, seed, book_start,
+    side, is_market, price_ticks, quantity_lots,
+    reference_ticks, band_low_ticks, band_high_ticks, clamp,
+    batch, account, sequence, prints, fill_lots,
+):  # fmt: skip
+    """Search and fill in one call, plain columns in: crossing into compiled code costs most of a
+    small batch, and crossing with tuples of columns more than with columns."""
+    books = len(book_start) - 1
+    orders = OrderColumns(side, is_market, price_ticks, quantity_lots)
+    terms = TermColumns(reference_ticks, band_low_ticks, band_high_ticks, clamp)
+    cuts = np.zeros((CUT_ROWS, books), np.int64)
+    search_books(0, books, ticks_per_order, book_start, orders, terms, prints, cuts)
+    for book in range(books):
+        if prints[STATE, book] == INVALID:
+            return
+    ages = AgeColumns(batch, account, sequence)
+    fill_books(0, books, book_start, seed, orders, ages, prints, cuts, fill_lots)
 
 
 def _chunks(book_start: Int64Array) -> Int64Array:

@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from exchange.core.commands import Revalue, Seal, Uncross
 from exchange.core.events import CycleClosed, Event, PositionsRevalued
 from exchange.core.ledger import HOUSE_POOLS, House
@@ -20,6 +22,8 @@ from exchange.core.uncross import uncross
 from exchange.core.venue import USDC
 from exchange.core.waterfall import Waterfall
 from margin.invariant import check
+
+LAYERS = (House.FEES, House.VENUE_CAPITAL, House.DEFAULT_FUND, House.BONDS)
 
 
 def run_seal(state: State, gate: RiskGate, command: Seal) -> list[Event]:
@@ -79,10 +83,12 @@ def run_revalue(state: State, risk: Risk, gate: RiskGate, command: Revalue) -> l
 def _close(state: State, risk: Risk, gate: RiskGate, command: Revalue) -> list[Event]:
     """Step 10: the books balance, the laws hold, the state has a hash."""
     state.validate()
-    lowest = min(int(risk.equity[House.INSURANCE]), int(risk.equity[HOUSE_POOLS:].min(initial=0)))
-    state.accounts.withdrawals_frozen = lowest < 0
-    _, _, fees, _, _, _, capital, default_fund, bonds, _ = state.ledger.cash[:HOUSE_POOLS, USDC]
-    check(min(fees, capital, default_fund, bonds) >= 0, "no layer of the house is below zero")
+    owing = risk.equity < 0
+    state.accounts.withdrawals_frozen = bool(
+        owing[House.INSURANCE] or np.count_nonzero(owing[HOUSE_POOLS:])
+    )
+    house = state.ledger.cash[:HOUSE_POOLS, USDC].tolist()
+    check(min(house[layer] for layer in LAYERS) >= 0, "no layer of the house is below zero")
     state.client_orders.close_cycle()
     state.cycle = command.cycle
     state.batch += 1

@@ -122,7 +122,7 @@ class MarkBoard:
                 self.volatility_e9[slot] = volatility_of[strike]
 
     def _value_options(self) -> None:
-        if self.contracts.is_option.any():
+        if self.contracts.has_options:
             options = self.contracts.is_option == 1
             self.mark_e8[options] = option_marks(self.contracts.columns, self.columns())[options]
 

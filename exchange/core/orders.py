@@ -77,14 +77,25 @@ def _merge(resting: Int64Array, incoming: Int64Array, instruments: int) -> tuple
 
 
 @njit(cache=True)
-def book_starts(order_id: Int64Array, instruments: int) -> Int64Array:
-    """First row of each instrument's book in a table sorted by order id; length instruments+1."""
-    start = np.zeros(instruments + 1, np.int64)
+def _books(order_id: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Instruments with orders in a table sorted by order id, and where each one's rows start.
+
+    The second array has one entry more than the first: the number of rows.
+    """
+    count = 0
     for row in range(len(order_id)):
-        start[(order_id[row] >> INSTRUMENT_SHIFT) + 1] += 1
-    for slot in range(instruments):
-        start[slot + 1] += start[slot]
-    return start
+        slot = order_id[row] >> INSTRUMENT_SHIFT
+        if row == 0 or slot != order_id[row - 1] >> INSTRUMENT_SHIFT:
+            count += 1
+    instrument, start = np.empty(count, np.int64), np.empty(count + 1, np.int64)
+    at = 0
+    for row in range(len(order_id)):
+        slot = order_id[row] >> INSTRUMENT_SHIFT
+        if row == 0 or slot != order_id[row - 1] >> INSTRUMENT_SHIFT:
+            instrument[at], start[at] = slot, row
+            at += 1
+    start[count] = len(order_id)
+    return instrument, start
 
 
 @njit(cache=True)
@@ -230,9 +241,10 @@ class OrderTable:
         self.first_incoming = self.next_sequence
         return self.resting
 
-    def book_starts(self, instruments: int) -> Int64Array:
-        """First resting row of each instrument's book; length instruments + 1."""
-        return book_starts(self.resting[ORDER_ID], instruments)
+    def books(self) -> tuple[Int64Array, Int64Array]:
+        """Instruments with resting orders, and the first row of each book and the end."""
+        instruments, starts = _books(self.resting[ORDER_ID])
+        return instruments, starts
 
     def keep(self, kept: BoolArray) -> None:
         """Drop the resting rows that are not `kept`."""
@@ -245,10 +257,10 @@ class OrderTable:
         check(bool((self.resting[OPEN_LOTS] >= 0).all()), "open quantity is never negative")
         check(len(self.incoming) % COLUMNS == 0, "incoming rows are whole")
 
-    def parts(self) -> Iterator[tuple[str, bytes | memoryview]]:
+    def parts(self) -> Iterator[tuple[str, bytes]]:
         """Canonical bytes of the table (see `state_hash`)."""
         sequences = (self.next_sequence, self.first_incoming)
-        yield "orders.resting", _packed(self.resting).data if self.resting.size else b""
+        yield "orders.resting", _packed(self.resting).tobytes()
         yield "orders.incoming", _encode((self.incoming.tobytes(), sequences))
 
     def load(self, parts: dict[str, bytes]) -> None:
@@ -267,5 +279,5 @@ def warm_up() -> None:
     empty = np.empty((COLUMNS, 0), np.int64)
     rows = np.empty((0, COLUMNS), np.int64)
     rows.flags.writeable = True
-    book_starts(_merge(empty, rows, 1)[0][ORDER_ID], 1)
+    _books(_merge(empty, rows, 1)[0][ORDER_ID])
     _unpacked(_packed(_kept(empty, np.ones(0, np.bool_))))

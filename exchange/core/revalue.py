@@ -219,10 +219,11 @@ def take_marks(
 
 def release_gains(state: State, gains: Gains) -> list[Event]:
     """Step 10: pay the winners; what rounding left in the house's books goes to `rounding`."""
-    due = gains.pending[gains.rows[0], gains.rows[1]]
+    pool, currency = gains.rows[0], gains.rows[1]
+    due = gains.pending.ravel().take(pool * state.ledger.currencies + currency)
     events = _post(state, PostingCause.GAINS_RELEASED, House.VM_PENDING, gains.rows, due)
     left = state.ledger.cash[: House.VM_PENDING + 1]  # clearing and vm_pending
-    if left.any():
+    if np.count_nonzero(left):
         for house, currency in zip(*(at.tolist() for at in left.nonzero()), strict=True):
             residue = int(left[house, currency])
             cause = PostingCause.ROUNDING

@@ -133,7 +133,7 @@ class Risk:
     def cash(self) -> Int64Array:
         """Cash and unreleased gains per pool and currency."""
         cash = self.state.ledger.cash
-        if not self.pending.any():
+        if not np.count_nonzero(self.pending):
             return cash
         total = cash.copy()
         total[: len(self.pending)] += self.pending

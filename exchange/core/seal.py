@@ -101,10 +101,8 @@ def seal(state: State, gate: RiskGate, batch: int, time_ns: int) -> list[Event]:
     if state.venue.risk_gate:
         events += _recheck_margin(state, gate)
     table = state.orders.resting
-    starts = state.orders.book_starts(len(state.contracts))
-    counts = starts[1:] - starts[:-1]
-    instruments = counts.nonzero()[0]
-    shown = counts[instruments]
+    instruments, starts = state.orders.books()
+    shown = starts[1:] - starts[:-1]
     if state.orders.flags_sealed & LIQUIDATION:
         of_house = (table[FLAGS] & LIQUIDATION) != 0
         slots = table[ORDER_ID, of_house] >> INSTRUMENT_SHIFT

@@ -127,12 +127,8 @@ def _is_halted(state: State, slot: int) -> bool:
 
 def _terms(state: State, slots: list[int]) -> auction.AuctionTerms:
     bands = [state.collars.band(slot, state.marks.reference_ticks(slot)) for slot in slots]
-    return auction.AuctionTerms(
-        np.array([band.reference_ticks for band in bands], np.int64),
-        np.array([band.low_ticks for band in bands], np.int64),
-        np.array([band.high_ticks for band in bands], np.int64),
-        np.array([int(band.clamp) for band in bands], np.int64),
-    )
+    columns = [(b.reference_ticks, b.low_ticks, b.high_ticks, b.clamp) for b in bands]
+    return auction.AuctionTerms(*np.array(columns, np.int64).T.copy())
 
 
 def _clear(
@@ -190,7 +186,7 @@ def _post_fills(
         clearing = np.full(int(paid_now.sum()), int(House.CLEARING), np.int64)
         columns = (pool[paid_now], clearing, currency[paid_now], instrument[paid_now])
         events.append(state.ledger.post(PostingCause.PREMIUM, *columns, -value[paid_now]))
-    if fee.any():
+    if np.count_nonzero(fee):  # several times faster than `any` on a short column
         to_fees = np.full(len(fee), int(House.FEES), np.int64)
         events.append(
             state.ledger.post(PostingCause.FEE, pool, to_fees, currency, instrument, -fee)
@@ -247,12 +243,10 @@ def _printed(
 
 def uncross(state: State) -> list[Event]:
     """Clear every book of the sealed batch, settle the fills, carry what stays."""
-    starts = state.orders.book_starts(len(state.contracts))
-    with_orders = (starts[1:] - starts[:-1]).nonzero()[0]
-    if not len(with_orders):
+    slots, start = state.orders.books()
+    if not len(slots):
         return []
-    start = np.append(starts[with_orders], starts[-1])
-    events, fill, books = _auction_active(state, with_orders.tolist(), start)
+    events, fill, books = _auction_active(state, slots.tolist(), start)
     *settled, balance = _settle_rows(state.orders.resting, start, fill, books)
     check(balance == 0, "as much is bought as is sold")
     fills, ended, state.orders.resting = settled

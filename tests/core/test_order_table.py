@@ -13,7 +13,6 @@ from exchange.core.orders import (
     POOL,
     PRICE_TICKS,
     OrderTable,
-    book_starts,
 )
 from margin.invariant import InvariantBroken
 
@@ -62,7 +61,9 @@ def test_the_seal_sorts_by_contract_then_by_acceptance() -> None:
     table, ids = filled_table()
     sealed = table.seal(3)
     assert sealed[ORDER_ID].tolist() == sorted(ids)
-    assert book_starts(sealed[ORDER_ID], 3).tolist() == [0, 2, 3, 5]
+    instruments, starts = table.books()
+    assert instruments.tolist() == [0, 1, 2]
+    assert starts.tolist() == [0, 2, 3, 5]
     table.validate()
 
 
