@@ -13,9 +13,9 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 class AccountOption(click.ParamType[LocalAccount]):
-    """`key=K,secret=S,usdc=N`: an account of the key's name, and the money it opens with."""
+    """`key=K,secret=S,usdc=N,class=C`: an account of the key's name, its money and its class."""
 
-    name = "key=K,secret=S,usdc=N"
+    name = "key=K,secret=S,usdc=N,class=C"
 
     def convert(self, value: object, param: click.Parameter | None,
                 ctx: click.Context | None) -> LocalAccount:  # fmt: skip
@@ -25,8 +25,8 @@ class AccountOption(click.ParamType[LocalAccount]):
         fields: dict[str, str] = {}
         for pair in str(value).split(","):
             name, equals, text = pair.partition("=")
-            if not equals or name in fields or name not in ("key", "secret", "usdc"):
-                self.fail("must be key=K,secret=S,usdc=N, each once", param, ctx)
+            if not equals or name in fields or name not in ("key", "secret", "usdc", "class"):
+                self.fail("must be key=K,secret=S,usdc=N,class=C, each once", param, ctx)
             fields[name] = text
         if not fields.get("key") or not fields.get("secret"):
             self.fail("needs a key and a secret", param, ctx)
@@ -37,7 +37,7 @@ class AccountOption(click.ParamType[LocalAccount]):
                 raise InvalidOperation
         except (InvalidOperation, ValueError, OverflowError):
             self.fail(f"usdc={fields['usdc']} is no amount of money", param, ctx)
-        return LocalAccount(fields["key"], fields["secret"], minor)
+        return LocalAccount(fields["key"], fields["secret"], minor, fields.get("class", ""))
 
 
 @click.command("serve")

@@ -75,7 +75,7 @@ class ServedMarket:
                 raise KeysRefused(f"the key {local.key!r} is in the key file already")
             self.keys.add(Key(local.key, local.secret, local.key))
             number = self.dispatcher.account_of(local.key)
-            if number is None and self.open_accounts([local.key]) and local.usdc_minor:
+            if number is None and self._open(local.key, local.account_class) and local.usdc_minor:
                 number = self.dispatcher.account_of(local.key)
                 assert number is not None
                 deposit = Deposit(self.sequencer.now_ns(), number, USDC, local.usdc_minor)
@@ -88,8 +88,15 @@ class ServedMarket:
         known = self.engine.state.accounts.number_of
         new = [name for name in names if name not in known]
         for name in new:
-            self.sequencer.commit([OpenAccount(self.sequencer.now_ns(), name)])
+            self._open(name)
         return len(new)
+
+    def _open(self, name: str, account_class: str = "") -> bool:
+        command = OpenAccount(self.sequencer.now_ns(), name, account_class)
+        event = self.sequencer.commit([command])[0][0]
+        if isinstance(event, Rejected):
+            raise KeysRefused(f"account {name}: class {account_class!r} is none of the venue's")
+        return True
 
     async def run(self) -> None:
         """Take requests and close batches until `stop`; then end in order.

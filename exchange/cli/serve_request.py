@@ -8,11 +8,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class LocalAccount:
-    """A key for local use, the account of its name, and what it opens with (10^-6 USDC)."""
+    """A key for local use, the account of its name, what it opens with (10^-6 USDC), its class."""
 
     key: str
     secret: str = field(repr=False)
     usdc_minor: int = 0
+    account_class: str = ""
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ class Accounts:
         self.number_of: dict[str, int] = {}
         self.pool_of: list[int] = []
         self.owner_of: list[int] = [NO_OWNER] * HOUSE_POOLS
+        self.model_of: list[int] = [0] * HOUSE_POOLS  # number in `Venue.presets`, by pool
         self._drawing: Int64Array = np.zeros(0, np.int64)
         self._pools: Int64Array = np.zeros(0, np.int64)
         self.own_sequence: Int64Array = np.zeros(0, np.int64)
@@ -61,8 +62,8 @@ class Accounts:
         """Number of pools, the house's included."""
         return len(self.owner_of)
 
-    def open(self, name: str) -> tuple[int, int]:
-        """Add an account and its cross pool; returns both numbers."""
+    def open(self, name: str, model: int = 0) -> tuple[int, int]:
+        """Add an account and its cross pool, charged by a margin model; returns both numbers."""
         check(name not in self.number_of, "account names are unique")
         check(self.pools < limits.POOLS_MAX, "room for another pool")
         account, pool = len(self.names), self.pools
@@ -70,6 +71,7 @@ class Accounts:
         self.number_of[name] = account
         self.pool_of.append(pool)
         self.owner_of.append(account)
+        self.model_of.append(model)
         self._naming = None
         if account >= len(self.own_sequence):
             room = np.zeros(max(16, len(self.own_sequence)), np.int64)
@@ -103,7 +105,7 @@ class Accounts:
     def parts(self) -> Iterator[tuple[str, bytes]]:
         """Canonical bytes: dictionaries in order of pool number."""
         if self._naming is None:
-            self._naming = _encode((self.names, self.pool_of, self.owner_of))
+            self._naming = _encode((self.names, self.pool_of, self.owner_of, self.model_of))
         calls = [(pool, self.calls[pool]) for pool in sorted(self.calls)]
         cases = [self.cases[pool] for pool in sorted(self.cases)]
         sequence = self.own_sequence[: len(self.names)].tobytes()
@@ -113,11 +115,11 @@ class Accounts:
 
     def load(self, parts: dict[str, bytes]) -> None:
         """Restore what `parts` gave."""
-        naming = tuple[list[str], list[int], list[int]]
-        names, pool_of, owner_of = msgspec.msgpack.decode(parts["accounts.naming"], type=naming)
-        for name in names:
+        naming = tuple[list[str], list[int], list[int], list[int]]
+        named = msgspec.msgpack.decode(parts["accounts.naming"], type=naming)
+        for name in named[0]:
             self.open(name)
-        self.pool_of, self.owner_of = pool_of, owner_of
+        _, self.pool_of, self.owner_of, self.model_of = named
         standing = tuple[bytes, list[tuple[int, MarginCall]], list[LiquidationCase], bool]
         data = msgspec.msgpack.decode(parts["accounts.standing"], type=standing)
         sequence = np.frombuffer(data[0], np.int64)

@@ -32,9 +32,13 @@ class Genesis(CommandBase, frozen=True):
 
 
 class OpenAccount(CommandBase, frozen=True):
-    """Open an account with its cross margin pool. Names are unique."""
+    """Open an account with its cross margin pool. Names are unique.
+
+    `account_class` names one of the venue's, whose margin model then charges it.
+    """
 
     name: str
+    account_class: str = ""
 
 
 class Deposit(CommandBase, frozen=True):

@@ -20,7 +20,10 @@ def open_account(engine: Engine, command: OpenAccount) -> list[Event]:
     state = engine.state
     if command.name in state.accounts.number_of:
         return [Rejected(RejectReason.ACCOUNT_EXISTS, command.name)]
-    account, pool = state.accounts.open(command.name)
+    model = state.venue.model_of(command.account_class)
+    if model < 0:
+        return [Rejected(RejectReason.ACCOUNT_CLASS_UNKNOWN, command.account_class)]
+    account, pool = state.accounts.open(command.name, model)
     state.ledger.add_pools(1)
     engine.risk.add_pools(1)
     engine.gate.add_pools(1)

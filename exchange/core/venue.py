@@ -143,8 +143,18 @@ class LimitSpec(Part, frozen=True):
     position_notional_minor: int = limits.POSITION_NOTIONAL_MINOR_MAX
 
 
+class AccountClass(Part, frozen=True):
+    """A kind of account, charged by a margin model of its own."""
+
+    name: str
+    preset: Preset
+
+
 class Venue(Part, frozen=True):
-    """Everything that defines a market before its first order."""
+    """Everything that defines a market before its first order.
+
+    `preset` is the margin model of accounts without a class and of the house.
+    """
 
     name: str
     interval_ns: int
@@ -163,6 +173,16 @@ class Venue(Part, frozen=True):
     preset: Preset
     client_order_id_cycles: int
     limits: LimitSpec = LimitSpec()
+    account_classes: tuple[AccountClass, ...] = ()
+
+    def presets(self) -> tuple[Preset, ...]:
+        """The margin models in use: the venue's own, then each account class's."""
+        return (self.preset, *(kind.preset for kind in self.account_classes))
+
+    def model_of(self, account_class: str) -> int:
+        """Number in `presets` of an account class's model ("": the venue's); -1 if unknown."""
+        names = ["", *(kind.name for kind in self.account_classes)]
+        return names.index(account_class) if account_class in names else -1
 
     def currencies(self) -> tuple[str, ...]:
         """Names of the currencies, USDC first, then each collateral coin in listing order."""
@@ -272,6 +292,9 @@ def validate(venue: Venue) -> None:
             0 < u.opening_index_e8 <= u.price_e8_max,
             f"underlying {u.name}: opening index out of bounds",
         )
+    classes = [kind.name for kind in venue.account_classes]
+    require(all(classes), "an account class needs a name")
+    require(len(set(classes)) == len(classes), "account classes must have different names")
     listed = [i.name for i in venue.instruments]
     require(len(set(listed)) == len(listed), "instruments must have different names")
     for spec in venue.instruments:

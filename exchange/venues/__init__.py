@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from exchange.core.venue import (
+    AccountClass,
     CallSpec,
     CollarSpec,
     DefaultSpec,
@@ -204,8 +205,16 @@ def _underlying(table: Any, number: int) -> tuple[UnderlyingSpec, ListingSpec]:
     return spec, listing
 
 
+def _account_classes(tables: Any) -> tuple[AccountClass, ...]:
+    if not isinstance(tables, list):
+        raise VenueError("venue.account_class must be a list of tables")
+    for number, table in enumerate(tables):
+        _keys(table, f"account_class[{number}]", ("name", "preset"))
+    return tuple(AccountClass(str(t["name"]), load_preset(str(t["preset"]))) for t in tables)
+
+
 def _venue(table: dict[str, Any]) -> Venue:
-    _keys(table, "venue", TOP_KEYS, ("limits",))
+    _keys(table, "venue", TOP_KEYS, ("limits", "account_class"))
     opening = table["opening"]
     if not isinstance(opening, datetime) or opening.tzinfo is None:
         raise VenueError("venue.opening must be a date and time with an offset, such as ...Z")
@@ -231,6 +240,7 @@ def _venue(table: dict[str, Any]) -> Venue:
         default=_section(DefaultSpec, table["default"], "default"),
         limits=_section(LimitSpec, table["limits"], "limits") if "limits" in table else LimitSpec(),
         preset=load_preset(str(table["preset"])),
+        account_classes=_account_classes(table.get("account_class", [])),
         client_order_id_cycles=scaled(
             table["client_order_id_cycles"], 1, "venue.client_order_id_cycles"
         ),
