@@ -51,6 +51,26 @@ def mul_div_ceil(a: int, b: int, c: int) -> int:
 
 
 @_inlined_integer
+def integer_root(x: int) -> int:
+    """The largest integer whose square is at most x, for 0 <= x < 2^62.
+
+    Newton's method on integers from a power of two above the root: it falls until it is there.
+    """
+    if x < 2:
+        return x
+    bits, rest = 0, x
+    while rest > 0:
+        rest >>= 2
+        bits += 1
+    root = 1 << bits
+    following = (root + x // root) >> 1
+    while following < root:
+        root = following
+        following = (root + x // root) >> 1
+    return root
+
+
+@_inlined_integer
 def quantise(x: float) -> int:
     """The integer nearest to x, half to even: the only way from a float to the integer state.
 

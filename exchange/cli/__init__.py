@@ -22,6 +22,7 @@ COMMANDS = {
     "verify": "Prove a journal bit for bit by replaying it.",
     "show": "Show what happened in a cycle of a journal.",
     "venue": "Print a venue as the engine gets it, and what its margin covers.",
+    "study": "Experiments on margin models: procyclicality.",
     "bench": "Measure the engine on this machine (from a checkout).",
 }
 
