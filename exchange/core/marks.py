@@ -135,6 +135,7 @@ class MarkBoard:
             forward_e8=self.forward_e8,
             volatility_e9=self.volatility_e9,
             rate_e9=self.rate_e9,
+            index_confidence_ppb=np.array(self.confidence_ppb, np.int64),
         )
 
     def reference_ticks(self, slot: int) -> int:

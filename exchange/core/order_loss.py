@@ -22,6 +22,7 @@ E6 = 10**6
 COIN_STEP_E6 = 10**4 * E6
 # The exact rule may round up this many times for an order, by less than a minor unit each.
 ROUNDING_MINOR = 4
+INITIAL_FACTOR = 1
 
 
 class Terms(NamedTuple):
@@ -92,6 +93,8 @@ def _columns(state: State, risk: Risk) -> TermColumns:
     mark_whole, mark_rest = np.divmod(risk.value_e6, E6)
     mark = (mark_whole << exponent) + ((mark_rest << exponent) // E6)
     base = matrix.delta_one_mm + matrix.delta_one_im_extra
+    if matrix.option_im_extra is not None:
+        base = base + matrix.option_im_extra
     naked = matrix.naked_mm + matrix.naked_im_extra
     index_value = contracts.columns.lot_e8 // 10**2 * (state.marks.index_e8[unit] // 10**2) // 10**6
     fees = state.venue.fees
@@ -127,7 +130,7 @@ class OrderLoss:
     def __init__(self, state: State, risk: Risk) -> None:
         self.state = state
         self.exponent = risk.exponent
-        self.factor_ppb = state.venue.preset.factor.initial_ppb
+        self.factor_ppb = int(risk.table.factors_ppb[INITIAL_FACTOR])
         self.columns = _columns(state, risk)
         fields = (column.tolist() for column in self.columns)
         self.rows = [Terms(*row) for row in zip(*fields, strict=True)]

@@ -20,6 +20,7 @@ from exchange.core.state import State
 from exchange.core.venue import USDC, lot_notional_minor
 from margin.fixed_point import PRICE_SCALE, mul_div_floor
 from margin.invariant import Int64Array, check
+from margin.portfolio import Collateral
 from margin.portfolio import Positions as PositionColumns
 from margin.requirement import (
     OpenOrders,
@@ -66,7 +67,7 @@ class Risk:
         self.state = state
         venue = state.venue
         self.scenarios = [scenarios_of(venue.preset, u.risk_class) for u in venue.underlyings]
-        multiple = max(loss_multiple(unit) for unit in self.scenarios)
+        multiple = max(loss_multiple(unit, venue.preset) for unit in self.scenarios)
         exponent = risk_exponent(
             limits.POSITION_NOTIONAL_MINOR_MAX, limits.INSTRUMENTS_PER_UNIT_MAX, multiple
         )
@@ -104,7 +105,9 @@ class Risk:
         if self._listed != len(contracts):
             self.layout = risk_layout(contracts.columns)
             self._listed = len(contracts)
-        self.matrix = lot_matrix(self.grid, contracts.columns, marks.columns())
+        self.matrix = lot_matrix(
+            self.grid, contracts.columns, marks.columns(), self._collateral()
+        )
         if any(state != IndexState.FRESH for state in marks.index_state):
             self._widen_stale()
         self.table = risk_table(state.venue.preset, contracts.columns, self.matrix, self.layout)
@@ -114,6 +117,21 @@ class Risk:
             if u.is_collateral
         ]
         self.index_e8 = np.array([PRICE_SCALE, *coins], np.int64)
+
+    def _collateral(self) -> Collateral:
+        """The coin of every unit, with what the model charges on it."""
+        venue, marks = self.state.venue, self.state.marks
+        units = len(venue.underlyings)
+        rates = [venue.preset.collateral_rates_ppb(unit.name) for unit in venue.underlyings]
+        charges, extras = np.array(rates, np.int64).reshape(-1, 2).T
+        return Collateral(
+            unit=np.arange(units, dtype=np.int64),
+            price_e8=marks.index_e8,
+            moves=np.ones(units, np.int64),
+            maintenance_ppb=np.ascontiguousarray(charges),
+            initial_extra_ppb=np.ascontiguousarray(extras),
+            confidence_ppb=np.array(marks.confidence_ppb, np.int64),
+        )
 
     def _widen_stale(self) -> None:
         """A stale index adds a part of notional to the initial margin of its contracts."""
