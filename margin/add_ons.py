@@ -26,14 +26,13 @@ from margin.concentration import (
     owner_charges,
 )
 from margin.concentration import warm_up as warm_up_concentration
-from margin.fixed_point import RATE_SCALE, mul_div_ceil
+from margin.fixed_point import RATE_SCALE, inlined, mul_div_ceil
 from margin.funding import funding_per_lot
 from margin.gamma import DAY_NS, deviation_e9, expiry_buckets, lot_columns, price_gap
 from margin.gamma import warm_up as warm_up_gamma
 from margin.invariant import Int64Array, check
 from margin.portfolio import Instruments, Marks, Positions
 from margin.preset import ONE_E9
-from margin.risk_table import inlined
 from margin.scenarios import Scenarios
 
 # Columns of `AddOnTable.terms`: what a position needs, in one cache line.

@@ -10,13 +10,12 @@ Everything is integer arithmetic in 64 bits, with roots by Newton's method.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, TypeVar, cast
+from typing import Final
 
 import numpy as np
 from numba import njit
 
-from margin.fixed_point import RATE_SCALE, mul_div_ceil
+from margin.fixed_point import RATE_SCALE, inlined, integer_root, mul_div_ceil
 from margin.invariant import Int64Array, check
 
 SQUARE_ROOT: Final = 0
@@ -33,34 +32,8 @@ _MOST_RATIO: Final = 1 << 20
 # exceeds it even after the free part's is taken off: what is cut here would be cut in the end.
 _MOST_RATE_E9: Final = 4 * RATE_SCALE
 
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
-
-def _inlined(function: Kernel) -> Kernel:
-    return cast(Kernel, njit(cache=True, forceinline=True)(function))
-
-
-@_inlined
-def integer_root(x: int) -> int:
-    """The largest integer whose square is at most x, for 0 <= x < 2^62.
-
-    Newton's method on integers from a power of two above the root: it falls until it is there.
-    """
-    if x < 2:
-        return x
-    bits, rest = 0, x
-    while rest > 0:
-        rest >>= 2
-        bits += 1
-    root = 1 << bits
-    following = (root + x // root) >> 1
-    while following < root:
-        root = following
-        following = (root + x // root) >> 1
-    return root
-
-
-@_inlined
+@inlined
 def floor_share(a: int, b: int, c: int) -> tuple[int, int]:
     """(floor(a b / c), a b mod c) for 0 <= a < 2^62, 0 <= b <= c, 0 < c < 2^61: no wide product.
 
@@ -82,7 +55,7 @@ def floor_share(a: int, b: int, c: int) -> tuple[int, int]:
     return quotient, remainder
 
 
-@_inlined
+@inlined
 def _ratio_up(size: int, depth: int) -> int:
     """size / depth in units of 2^-40, upward, at most 2^20."""
     whole = size // depth
@@ -92,7 +65,7 @@ def _ratio_up(size: int, depth: int) -> int:
     return (whole << _RATIO_BITS) + part + (1 if rest > 0 else 0)
 
 
-@_inlined
+@inlined
 def _root_cost(size_minor: int, depth_minor: int, slope_e9: int) -> int:
     """Cost of closing `size_minor` under the square root law, upward."""
     ratio = _ratio_up(size_minor, depth_minor)
@@ -102,7 +75,7 @@ def _root_cost(size_minor: int, depth_minor: int, slope_e9: int) -> int:
     return mul_div_ceil(size_minor, rate_e9, RATE_SCALE)
 
 
-@_inlined
+@inlined
 def impact_minor(
     form: int, size_minor: int, depth_minor: int, free_minor: int, slope_e9: int
 ) -> int:

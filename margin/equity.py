@@ -7,9 +7,15 @@ from typing import Final
 import numpy as np
 from numba import njit, prange
 
-from margin.fixed_point import COIN_SCALE, PRICE_SCALE, RATE_SCALE, USDC_SCALE, mul_div_floor
+from margin.fixed_point import (
+    COIN_SCALE,
+    PRICE_SCALE,
+    RATE_SCALE,
+    USDC_SCALE,
+    inlined,
+    mul_div_floor,
+)
 from margin.invariant import Int64Array, check
-from margin.pool_steps import inlined
 
 # Below this many pools one thread is done before a second has woken.
 PARALLEL_POOLS: Final = 8192

@@ -10,6 +10,7 @@ the lower of its two moves, at most 0. Nothing is multiplied or rounded after th
 
 from __future__ import annotations
 
+from margin.fixed_point import inlined
 from margin.invariant import Int64Array
 from margin.pool_steps import (
     Triple,
@@ -17,7 +18,6 @@ from margin.pool_steps import (
     carry,
     grown,
     has_coins,
-    inlined,
     largest_loss,
 )
 from margin.portfolio import NO_STRIKE_GROUP

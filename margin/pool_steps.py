@@ -6,12 +6,9 @@ loss, add contingencies, carry sums of different risk exponents to one scale, ro
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, TypeVar, cast
+from typing import Final
 
-from numba import njit
-
-from margin.fixed_point import RATE_SCALE, mul_div_ceil
+from margin.fixed_point import RATE_SCALE, inlined, mul_div_ceil
 from margin.invariant import Int64Array
 from margin.portfolio import NO_STRIKE_GROUP
 from margin.risk_table import (
@@ -33,13 +30,6 @@ _FRACTION_ONE: Final = 1 << MOST_RISK_EXPONENT
 
 Triple = tuple[int, int, int]
 """Worst loss, maintenance contingency, extra initial contingency."""
-
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
-
-
-def inlined(function: Kernel) -> Kernel:
-    """Inline into every caller: the steps are short and hand arrays on."""
-    return cast(Kernel, njit(cache=True, forceinline=True)(function))
 
 
 @inlined

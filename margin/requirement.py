@@ -26,6 +26,7 @@ from margin import equity as equity_module
 from margin import open_orders
 from margin.equity import PARALLEL_POOLS, equity
 from margin.expiry_groups import pool_by_expiry
+from margin.fixed_point import inlined
 from margin.invariant import Int64Array, check
 from margin.open_orders import (
     OpenOrders,
@@ -34,7 +35,7 @@ from margin.open_orders import (
     table_columns,
     unit_profits,
 )
-from margin.pool_steps import add_coins, add_unit, carry, has_coins, inlined, largest_loss, margins
+from margin.pool_steps import add_coins, add_unit, carry, has_coins, largest_loss, margins
 from margin.portfolio import Positions
 from margin.risk_table import UNIT, RiskTable, RowShape, narrow_rows, risk_table
 

@@ -15,12 +15,11 @@ from typing import Final, NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from margin.fixed_point import PRICE_SCALE, RATE_SCALE, USDC_SCALE, mul_div_floor
+from margin.fixed_point import PRICE_SCALE, RATE_SCALE, USDC_SCALE, inlined, mul_div_floor
 from margin.historical_simulation import DAY_NS, LotProfits, SimulationTerms
 from margin.invariant import Int64Array, check
 from margin.portfolio import INVERSE, Instruments, Marks, Positions
 from margin.requirement import PARALLEL_POOLS, Requirements
-from margin.risk_table import inlined
 from margin.scenarios import COIN_STEP_MINOR
 from margin.tail_measures import tail_of, tail_weights
 

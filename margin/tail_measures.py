@@ -15,9 +15,8 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from margin.fixed_point import RATE_SCALE
+from margin.fixed_point import RATE_SCALE, inlined
 from margin.invariant import Int64Array, check
-from margin.risk_table import inlined
 
 _TAKEN: Final = 2**62  # marks a scenario that has been counted; no profit is as large
 _TAIL_MOST: Final = 2**31  # its square must fit, see `tail_of`
