@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from margin.add_on_sections import Funding, Gamma, Liquidity
 from margin.preset_sections import (
     DEFAULT_NAME,
     ONE_E9,
@@ -85,6 +86,9 @@ class Preset(
     collateral: CollateralCharges | None = None
     oracle: Oracle | None = None
     peg: Peg | None = None
+    liquidity: Liquidity | None = None
+    gamma: Gamma | None = None
+    funding: Funding | None = None
 
     def __post_init__(self) -> None:
         check_table("spot_range", self.spot_range)

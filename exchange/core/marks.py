@@ -138,6 +138,23 @@ class MarkBoard:
             index_confidence_ppb=np.array(self.confidence_ppb, np.int64),
         )
 
+    def unit_volatility_e9(self) -> Int64Array:
+        """A volatility for each underlying: of the option nearest to the money in its nearest
+        expiry, else the one it opened with."""
+        found = [unit.opening_volatility_e9 for unit in self.venue.underlyings]
+        if self.contracts.has_options:
+            best: dict[int, tuple[int, int]] = {}
+            for slot in self.contracts.listed():
+                spec = self.contracts.specs[slot]
+                if not self.contracts.is_option_slot(slot) or self.volatility_e9[slot] <= 0:
+                    continue
+                away = abs(spec.strike_e8 - int(self.index_e8[spec.underlying]))
+                rank = (spec.expiry_ns, away)
+                if spec.underlying not in best or rank < best[spec.underlying]:
+                    best[spec.underlying] = rank
+                    found[spec.underlying] = int(self.volatility_e9[slot])
+        return np.array(found, np.int64)
+
     def reference_ticks(self, slot: int) -> int:
         """The mark in ticks, halves rounded down, at least one tick."""
         tick = self.contracts.specs[slot].tick_e8
