@@ -93,8 +93,9 @@ def _columns(state: State, model: RiskModel, value_e6: Int64Array) -> TermColumn
     mark_whole, mark_rest = np.divmod(value_e6, E6)
     mark = (mark_whole << exponent) + ((mark_rest << exponent) // E6)
     base = matrix.delta_one_mm + matrix.delta_one_im_extra
-    if matrix.option_im_extra is not None:
-        base = base + matrix.option_im_extra
+    for charge in (matrix.option_mm, matrix.option_im_extra):
+        if charge is not None:
+            base = base + charge
     naked = matrix.naked_mm + matrix.naked_im_extra
     index_value = contracts.columns.lot_e8 // 10**2 * (state.marks.index_e8[unit] // 10**2) // 10**6
     fees = state.venue.fees
