@@ -13,6 +13,7 @@ listed, expiries do not matter and one row is all there is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -130,7 +131,8 @@ class ScenarioGrid(msgspec.Struct, frozen=True, gc=False):
 
     `moves[U,S]`, `sides[U,S]`, `weights[U,S]`, `quanta[U]` per USDC, `risk_exponent[U]`; `model`
     the numbers of shock, skew, discount and basis, `skews` how many scenarios are skews,
-    `roll[U,2]` least and annual rate of the roll charge, `allowance[U,S]` in quanta.
+    `roll[U,2]` least and annual rate of the roll charge, `allowance[U,S]` in quanta, `rates`
+    of the charges while the stable coin holds its peg.
     """
 
     preset: Preset
@@ -141,6 +143,7 @@ class ScenarioGrid(msgspec.Struct, frozen=True, gc=False):
     skews: int
     roll: Float64Array
     allowance: Int64Array | None
+    rates: Float64Array
     quanta: Float64Array
     risk_exponent: Int64Array
 
@@ -178,6 +181,7 @@ def scenario_grid(
         allowance=None
         if units == 0 or scenarios[0].allowance_minor is None
         else np.array([u.allowance_minor for u in scenarios], np.int64) << risk_exponent[:, None],
+        rates=_contingency_rates(preset, 0),
         quanta=quanta,
         risk_exponent=risk_exponent.copy(),
     )
@@ -250,8 +254,14 @@ def _valued(preset: Preset) -> tuple[bool, bool]:
     return (True, False) if option is None else (option.discounted, option.from_mark)
 
 
+@lru_cache(maxsize=64)  # a small revaluation would spend a tenth of its time on these
+def _constant(count: int, value: int) -> Int64Array:
+    return np.full(count, value, np.int64)
+
+
 def _or(column: Int64Array | None, count: int, value: int) -> Int64Array:
-    return np.full(count, value, np.int64) if column is None else column
+    """A column, or one of `value` that nobody writes to."""
+    return _constant(count, value) if column is None else column
 
 
 def lot_matrix(
@@ -274,14 +284,14 @@ def lot_matrix(
     units, count = int(marks.index_e8.shape[0]), len(instruments)
     check(units == grid.moves.shape[0], "scenarios: one per risk unit")
     preset, scenarios = grid.preset, grid.moves.shape[1]
-    by_expiry = grid.by_expiry and bool((instruments.expiry_ns != NEVER_NS).any())
+    by_expiry = grid.by_expiry and np.count_nonzero(instruments.expiry_ns != NEVER_NS) > 0
     basis_moves = _BASIS_MOVES if preset.basis is not None else 0
     asset = np.zeros((count, scenarios + basis_moves), np.int64)
-    liability = np.zeros_like(asset)
+    liability = np.zeros(asset.shape, np.int64)
     reversed_discount = np.zeros(count, np.bool_)
     contingency = np.zeros((8, count), np.int64)
     peg_ppb = peg_addition_ppb(preset, marks.stable_e9)
-    rates = _contingency_rates(preset, peg_ppb)
+    rates = grid.rates if peg_ppb == 0 else _contingency_rates(preset, peg_ppb)
     average = preset.averaging
     window = (0, False)
     if average is not None:
@@ -304,7 +314,7 @@ def lot_matrix(
     coin_terms = np.zeros((3, len(coins.unit)), np.int64)
     stable = preset.peg is not None and preset.peg.collateral_in_stable
     coin_columns(
-        (coins.unit, coins.price_e8, coins.moves * (preset.numeraire != COIN),
+        (coins.unit, coins.price_e8, coins.moves if preset.numeraire != COIN else 0 * coins.moves,
          coins.maintenance_ppb, _scaled_charges(preset, coins, peg_ppb), coins.confidence_ppb),
         (marks.stable_e9 if stable else STABLE_E9) / _E9, rates, (grid.moves, grid.weights),
         grid.quanta, coin, coin_terms,

@@ -46,7 +46,7 @@ class MarkBoard:
         self.volatility_e9: Int64Array = np.zeros(0, np.int64)
         self.rate_e9: Int64Array = np.zeros(0, np.int64)
         self.marker_state = b""
-        self.confidence_ppb: list[int] = [10**9] * units
+        self.confidence_ppb: Int64Array = np.full(units, 10**9, np.int64)
         self.funding_e12: dict[int, int] = {}
         self.funding_rate_e9: dict[int, int] = {}
         self.funding_payments = 0
@@ -135,7 +135,7 @@ class MarkBoard:
             forward_e8=self.forward_e8,
             volatility_e9=self.volatility_e9,
             rate_e9=self.rate_e9,
-            index_confidence_ppb=np.array(self.confidence_ppb, np.int64),
+            index_confidence_ppb=self.confidence_ppb,
         )
 
     def unit_volatility_e9(self) -> Int64Array:
@@ -233,7 +233,7 @@ class MarkBoard:
                     self.cycle,
                     [column.tobytes() for column in columns],
                     [int(state) for state in self.index_state],
-                    self.confidence_ppb,
+                    self.confidence_ppb.tolist(),
                     self.observations,
                     self.marker_state,
                     sorted(self.funding_e12.items()),
@@ -254,7 +254,8 @@ class MarkBoard:
         columns = [np.frombuffer(column, np.int64).copy() for column in data[2]]
         self.index_e8, self.mark_e8, self.forward_e8, self.volatility_e9, self.rate_e9 = columns
         self.index_state = [IndexState(state) for state in data[3]]
-        self.confidence_ppb, self.observations, self.marker_state = data[4], data[5], data[6]
+        self.confidence_ppb = np.array(data[4], np.int64)
+        self.observations, self.marker_state = data[5], data[6]
         self.funding_e12, self.funding_rate_e9 = dict(data[7]), dict(data[8])
         self.funding_payments = data[9]
         check(len(self.mark_e8) == len(self.contracts), "a mark per contract")

@@ -83,7 +83,7 @@ class RiskModel:
             moves=self._moving,
             maintenance_ppb=self._coin_ppb,
             initial_extra_ppb=self._coin_extra_ppb,
-            confidence_ppb=np.array(state.marks.confidence_ppb, np.int64),
+            confidence_ppb=state.marks.confidence_ppb,
         )
 
     def _conditions(self, state: State) -> MarketConditions:
