@@ -49,7 +49,11 @@ OF_TICKER = (
 
 
 class Greeks(msgspec.Struct, frozen=True, gc=False):
-    """Sensitivities of one coin of an option: vega per volatility point, theta per day."""
+    """Sensitivities of one coin of an option, in Deribit's units.
+
+    Vega for a volatility point, rho for a point of the interest rate, theta for a day or for what
+    is left of the option's life, whichever is shorter.
+    """
 
     delta: float
     gamma: float
@@ -132,18 +136,24 @@ def instrument(state: State, slot: int, listed_ns: int) -> dict[str, object]:
 
 
 def greeks_of(state: State, slot: int) -> Greeks:
-    """Greeks of an option at the marks; of a future, those of one coin."""
+    """Greeks of an option at the marks; of a future, those of one coin.
+
+    Rho holds the spot, as Black-Scholes does: the forward moves with the rate, so it is
+    years x (delta x forward - value), above 0 for calls and below 0 for puts.
+    """
     spec, marks = state.contracts.specs[slot], state.marks
     if not state.contracts.is_option_slot(slot):
         return Greeks(1.0, 0.0, 0.0, 0.0, 0.0)
     years = max(0, spec.expiry_ns - marks.time_ns) / NS_PER_YEAR
+    forward = int(marks.forward_e8[slot]) / E8
     value, delta, gamma, vega, theta = map(float, price_and_greeks(
-        int(marks.forward_e8[slot]) / E8, spec.strike_e8 / E8, int(marks.volatility_e9[slot]) / E9,
+        forward, spec.strike_e8 / E8, int(marks.volatility_e9[slot]) / E9,
         years, discount_of(state, slot, marks.time_ns), spec.kind == LINEAR_CALL,
     ))  # fmt: skip
     return Greeks(
         round(delta, 5), round(gamma, 8), round(vega / 100, 5),
-        round(theta / DAYS_PER_YEAR, 5), round(-years * value / 100, 5),
+        round(theta * min(1 / DAYS_PER_YEAR, years), 5),
+        round(years * (delta * forward - value) / 100, 5),
     )  # fmt: skip
 
 
