@@ -12,12 +12,14 @@ A preset section that is absent charges nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 from numba import njit, prange
 
+from margin.add_on_sections import LINEAR, Funding, Gamma, Liquidity
+from margin.add_on_sections import SQUARE_ROOT as SQUARE_ROOT_FORM
 from margin.concentration import (
     LINEAR_SHARE,
     MOST_SLOPE_E9,
@@ -32,7 +34,6 @@ from margin.gamma import DAY_NS, deviation_e9, expiry_buckets, lot_columns, pric
 from margin.gamma import warm_up as warm_up_gamma
 from margin.invariant import Int64Array, check
 from margin.portfolio import Instruments, Marks, Positions
-from margin.preset import ONE_E9
 from margin.scenarios import Scenarios
 
 # Columns of `AddOnTable.terms`: what a position needs, in one cache line.
@@ -43,7 +44,7 @@ GAP_LOSS: Final = 3
 HEDGE: Final = 4
 FUNDING: Final = 5
 _TERMS: Final = 8
-_FORMS: Final = {"square-root": SQUARE_ROOT, "linear": LINEAR_SHARE}
+_FORMS: Final = {SQUARE_ROOT_FORM: SQUARE_ROOT, LINEAR: LINEAR_SHARE}
 _NO_GAP_E9: Final = 1
 _POOLS_PER_CHUNK: Final = 256
 # What is and-ed with this is not negative, so the compiler leaves out the code by which a negative
@@ -51,57 +52,6 @@ _POOLS_PER_CHUNK: Final = 256
 _NOT_NEGATIVE: Final = 2**31 - 1
 # Below this many pools one thread is done before a second has woken.
 PARALLEL_POOLS: Final = 8192
-
-
-def _require(condition: bool, key: str, rule: str) -> None:
-    if not condition:
-        raise ValueError(f"{key}: {rule}")
-
-
-class Liquidity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Charge on size beyond `free_share_e9` of a day's volume.
-
-    "square-root": coefficient x daily volatility x sqrt(size / depth). "linear": coefficient x
-    spot range x (size - free) / depth. Depth is `depth_days_e9` days of volume.
-    """
-
-    form: Literal["square-root", "linear"]
-    coefficient_e9: int
-    free_share_e9: int
-    depth_days_e9: int
-
-    def __post_init__(self) -> None:
-        _require(self.form in _FORMS, "liquidity.form", 'must be "square-root" or "linear"')
-        within = 0 <= self.coefficient_e9 <= 10 * ONE_E9
-        _require(within, "liquidity.coefficient", "must lie in 0 .. 10")
-        _require(0 <= self.free_share_e9 <= ONE_E9, "liquidity.free_share", "must lie in 0 .. 1")
-        inside = max(1, self.free_share_e9) <= self.depth_days_e9 <= 30 * ONE_E9
-        _require(inside, "liquidity.depth_days", "must lie in free_share .. 30, above 0")
-
-
-class Gamma(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Gap loss of net short gamma: `quantile_e9` deviations of a batch interval, at least
-    `least_gap_e9`; expiries below `near_days` stand alone; `half_spread_e9` is paid to re-hedge."""
-
-    quantile_e9: int
-    least_gap_e9: int
-    near_days: int
-    half_spread_e9: int
-
-    def __post_init__(self) -> None:
-        _require(ONE_E9 <= self.quantile_e9 <= 20 * ONE_E9, "gamma.quantile", "must lie in 1 .. 20")
-        _require(0 <= self.least_gap_e9 <= ONE_E9, "gamma.least_gap", "must lie in 0 .. 1")
-        _require(0 <= self.near_days <= 365, "gamma.near_days", "must lie in 0 .. 365")
-        _require(0 <= self.half_spread_e9 <= ONE_E9, "gamma.half_spread", "must lie in 0 .. 1")
-
-
-class Funding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Funding to be provided for, at the current rate, over `horizon_hours`."""
-
-    horizon_hours: int
-
-    def __post_init__(self) -> None:
-        _require(0 <= self.horizon_hours <= 168, "funding.horizon_hours", "must lie in 0 .. 168")
 
 
 class AddOns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -166,13 +116,13 @@ def _impact_terms(
     for u in range(units):
         volume = int(conditions.daily_volume_minor[u])
         check(volume >= 0, "add-ons: a daily volume below 0")
-        depth[u] = volume * section.depth_days_e9 // ONE_E9
-        free[u] = volume * section.free_share_e9 // ONE_E9
+        depth[u] = volume * section.depth_days_e9 // RATE_SCALE
+        free[u] = volume * section.free_share_e9 // RATE_SCALE
         if section.form == "square-root":
             risk = deviation_e9(int(conditions.volatility_e9[u]), DAY_NS)
         else:
             risk = int(conditions.spot_range_e9[u])
-        slope[u] = min(MOST_SLOPE_E9, -(-section.coefficient_e9 * risk // ONE_E9))
+        slope[u] = min(MOST_SLOPE_E9, -(-section.coefficient_e9 * risk // RATE_SCALE))
     return _FORMS[section.form], depth, free, slope
 
 

@@ -26,6 +26,7 @@ from margin.risk_table import (
     CHARGE,
     EXPIRY,
     EXTRA_CHARGE,
+    GROSS_CHARGE,
     GROSS_EXTRA,
     UNIT,
 )
@@ -69,7 +70,7 @@ def sum_groups(
         u = terms[i, UNIT] & _MASK
         group_unit[row], better[row] = u, terms[i, BETTER_ROW]
         strike, net, size, growth = grown(terms, i, q, strike, net, size)
-        charges[u, 0] += growth * terms[i, CHARGE]
+        charges[u, 0] += growth * terms[i, CHARGE] + abs(q) * terms[i, GROSS_CHARGE]
         charges[u, 1] += growth * terms[i, EXTRA_CHARGE] + abs(q) * terms[i, GROSS_EXTRA]
     return g + 1
 
@@ -116,6 +117,7 @@ def pool_by_expiry(
     positions: tuple[Int64Array, Int64Array, Int64Array, Int64Array],
     rows: Int64Array,
     shape: Shape,
+    start: Int64Array,
     terms: Int64Array,
     coin: Int64Array,
     coin_terms: Int64Array,
@@ -127,7 +129,9 @@ def pool_by_expiry(
     halves = sums.reshape((len(sums), 2, total.shape[1]))
     pool_start, instrument, lots, coin_minor = positions
     units = len(risk_exponent)
-    total[:] = 0
+    for u in range(units):
+        for s in range(total.shape[1]):
+            total[u, s] = start[u, s]
     special[:] = 0
     charges[:] = 0
     groups = sum_groups(

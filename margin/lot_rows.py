@@ -10,17 +10,21 @@ from typing import Final
 
 from numba import njit
 
+from margin.black76 import price_and_greeks
 from margin.fixed_point import NS_PER_YEAR, PRICE_SCALE, quantise
 from margin.invariant import BoolArray, Float64Array, Int64Array
 from margin.option_rows import Model, Moves, basis_weight, option_row
-from margin.portfolio import INVERSE, INVERSE_CALL, LINEAR_CALL, NEVER_NS
+from margin.portable_math import exp
+from margin.portfolio import INVERSE, INVERSE_CALL, LINEAR_CALL, NEVER_NS, NO_DELTA_E9
 
 _E8: Final = float(PRICE_SCALE)
 _E9: Final = 1e9
 _COIN_STEP: Final = 1e-4
 # Rows of the contingency array; the first four are also places of the rates.
-_DELTA_ONE, _DELTA_ONE_EXTRA, _NAKED, _NAKED_EXTRA, _GROSS_OPTION_EXTRA = range(5)
-_ORACLE_THRESHOLD, _ORACLE_MARGIN = 4, 5
+_DELTA_ONE, _DELTA_ONE_EXTRA, _NAKED, _NAKED_EXTRA = range(4)
+_OPTION, _OPTION_EXTRA, _GROSS_FLOOR, _NET_FLOOR = range(4, 8)
+_ORACLE_THRESHOLD, _ORACLE_MARGIN, _ROLL_MAINTENANCE, _ROLL_EXTRA = range(4, 8)
+_FLOOR_GROSS, _FLOOR_NET = 8, 9
 
 
 @njit(cache=True, error_model="numpy")
@@ -59,22 +63,34 @@ def _open_share(price_e8: int, fixed_e8: int, left_ns: int, window_ns: int) -> f
 def _contingencies(
     is_option: bool,
     notional: float,
+    delta: float,
+    roll: float,
     confidence: float,
     rates: Float64Array,
     contingency: Int64Array,
     i: int,
 ) -> None:
-    """Fill column `i` of the contingencies of one lot worth `notional` quanta at the index."""
+    """Fill column `i` of the contingencies of one lot worth `notional` quanta at the index.
+
+    `delta`: what it moves by when the index moves by its whole value; `roll`: the rate on that.
+    """
+    size = delta if delta >= 0.0 else -delta
+    rolled = size * roll
+    contingency[_GROSS_FLOOR, i] = quantise(size * rates[_FLOOR_GROSS])
+    contingency[_NET_FLOOR, i] = quantise(delta * rates[_FLOOR_NET])
     doubt = 0.0
     if confidence < rates[_ORACLE_THRESHOLD]:
         doubt = (1.0 - confidence) * rates[_ORACLE_MARGIN]
     if is_option:
         contingency[_NAKED, i] = quantise(notional * rates[_NAKED])
         contingency[_NAKED_EXTRA, i] = quantise(notional * rates[_NAKED_EXTRA])
-        contingency[_GROSS_OPTION_EXTRA, i] = quantise(notional * doubt)
+        contingency[_OPTION, i] = quantise(rolled * rates[_ROLL_MAINTENANCE])
+        contingency[_OPTION_EXTRA, i] = quantise(notional * doubt + rolled * rates[_ROLL_EXTRA])
     else:
-        contingency[_DELTA_ONE, i] = quantise(notional * rates[_DELTA_ONE])
-        contingency[_DELTA_ONE_EXTRA, i] = quantise(notional * (rates[_DELTA_ONE_EXTRA] + doubt))
+        charge = notional * rates[_DELTA_ONE] + rolled * rates[_ROLL_MAINTENANCE]
+        extra = notional * (rates[_DELTA_ONE_EXTRA] + doubt) + rolled * rates[_ROLL_EXTRA]
+        contingency[_DELTA_ONE, i] = quantise(charge)
+        contingency[_DELTA_ONE_EXTRA, i] = quantise(extra)
 
 
 @njit(cache=True, error_model="numpy")
@@ -82,20 +98,29 @@ def instrument_rows(
     instruments: tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array],
     now_ns: int,
     marks: tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array],
-    certainty: tuple[Int64Array, Int64Array, Int64Array, int],
+    certainty: tuple[Int64Array, Int64Array, Int64Array, Int64Array],
+    window: tuple[int, bool],
     moves: Moves,
     model: Model,
-    discounted: bool,
+    roll: Float64Array,
+    valued: tuple[bool, bool],
     rates: Float64Array,
     quanta: Float64Array,
     rows: tuple[Int64Array, Int64Array],
     reversed_discount: BoolArray,
     contingency: Int64Array,
 ) -> None:
-    """Rows [I,C] of profit and loss and [5,I] of contingencies; `quanta[U]` per USDC."""
+    """Rows [I,C] of profit and loss and [8,I] of contingencies; `quanta[U]` per USDC.
+
+    `window`: length of the averaging window, and whether it scales an option's profit and loss;
+    `valued`: whether options are discounted, and whether they start from their marks; `roll[U,2]`:
+    least and annual rate.
+    """
     kind, unit, expiry_ns, strike_e8, lot_e8 = instruments
     index_e8, mark_e8, forward_e8, volatility_e9, rate_e9 = marks
-    index_confidence, confidence_ppb, fixed_e8, window_ns = certainty
+    index_confidence, confidence_ppb, fixed_e8, delta_e9 = certainty
+    window_ns, scales_profit = window
+    discounted, from_mark = valued
     asset, liability = rows
     for i in range(len(kind)):
         u = unit[i]
@@ -104,38 +129,57 @@ def instrument_rows(
         left_ns = max(0, expiry_ns[i] - now_ns)
         unit_moves = (moves[0][u], moves[1][u], moves[2][u])
         confidence = min(index_confidence[u], confidence_ppb[i]) / _E9
+        dated = expiry_ns[i] != NEVER_NS
+        years = left_ns / NS_PER_YEAR if dated else 0.0
+        rolling = exp(roll[u, 1] * years) - 1.0
+        rolling = rolling if rolling > roll[u, 0] else roll[u, 0]
         if kind[i] >= LINEAR_CALL:
             forward = forward_e8[i] / _E8
             share = _open_share(forward_e8[i], fixed_e8[i], left_ns, window_ns)
+            counted = share if scales_profit else 1.0
+            share = 1.0 if scales_profit else share
             terms = (
                 forward,
                 forward * share,
                 strike_e8[i] / _E8,
                 volatility_e9[i] / _E9,
-                left_ns / NS_PER_YEAR,
+                years,
                 max(0, rate_e9[i]) / _E9,
             )
             # A coin-settled option is worth B76 / F coin, which moves at the index: S / F dollars
             # for each of the linear option.
             coins = lot * (index / forward) if kind[i] >= INVERSE_CALL else lot
+            carried = mark_e8[i] / _E8 if from_mark else -1.0
+            if from_mark and kind[i] >= INVERSE_CALL:
+                carried *= forward
             is_call = kind[i] == LINEAR_CALL or kind[i] == INVERSE_CALL
             reversed_discount[i] = option_row(
-                is_call, terms, discounted, model, unit_moves, coins * quanta[u],
+                is_call, terms, carried, discounted, model, unit_moves, coins * counted * quanta[u],
                 asset[i], liability[i],
             )  # fmt: skip
-            _contingencies(True, lot * index * quanta[u], confidence, rates, contingency, i)
+            discount = exp(-terms[5] * years) if discounted else 1.0
+            slope = price_and_greeks(forward, terms[2], terms[3], years, discount, is_call)[1]
+            if delta_e9[i] != NO_DELTA_E9:
+                slope = delta_e9[i] / _E9
+            delta = slope * coins * index * quanta[u]
+            _contingencies(
+                True, lot * index * quanta[u], delta, rolling, confidence, rates, contingency, i
+            )
         else:
             # An inverse lot gains lot (1/F - 1/F') coin, each worth S (1 + m) then; with
             # F' = F (1 + m) that is lot (S / F) m: its size in coins now, moved at the index.
             mark = mark_e8[i] / _E8
             coins = lot / mark if kind[i] == INVERSE else lot
             exposure = coins * (index if kind[i] == INVERSE else mark) * quanta[u]
-            perpetual = expiry_ns[i] == NEVER_NS
-            years = -1.0 if perpetual else left_ns / NS_PER_YEAR
-            if not perpetual:
+            notional = coins * index * quanta[u]
+            delta = exposure
+            if delta_e9[i] != NO_DELTA_E9:
+                delta = delta_e9[i] / _E9 * notional
+            _contingencies(False, notional, delta, rolling, confidence, rates, contingency, i)
+            if dated:
                 exposure *= _open_share(mark_e8[i], fixed_e8[i], left_ns, window_ns)
-            _future_row(exposure, years, model[3], unit_moves, asset[i], liability[i])
-            _contingencies(False, coins * index * quanta[u], confidence, rates, contingency, i)
+            tenor = years if dated else -1.0
+            _future_row(exposure, tenor, model[3], unit_moves, asset[i], liability[i])
 
 
 @njit(cache=True, error_model="numpy")

@@ -22,6 +22,7 @@ from margin.risk_table import (
     CHARGE,
     EXPIRY,
     EXTRA_CHARGE,
+    GROSS_CHARGE,
     GROSS_EXTRA,
     GROUP,
     UNIT,
@@ -37,8 +38,12 @@ _LOW, _HIGH = 0, 1
 Orders = tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array]
 """The columns of `OpenOrders`."""
 
-Table = tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array, Int64Array, Int64Array]
-"""`rows`, `terms`, `group_terms`, `coin`, `coin_value`, `coin_terms`, `risk_exponent`."""
+Table = tuple[
+    Int64Array, Int64Array, Int64Array, Int64Array, Int64Array, Int64Array, Int64Array, Int64Array,
+    Int64Array,
+]  # fmt: skip
+"""`rows`, `start`, `terms`, `group_terms`, `gross_floor`, `coin`, `coin_value`, `coin_terms`,
+`risk_exponent`."""
 
 
 class OpenOrders(msgspec.Struct, frozen=True, gc=False):
@@ -58,29 +63,6 @@ class OpenOrders(msgspec.Struct, frozen=True, gc=False):
 
 
 @njit(cache=True)
-def _add_order(
-    sums: Int64Array, at_once: int, paid_coin: int, lots: int, row: Int64Array, coin: Int64Array,
-    coin_value: int, columns: int,
-) -> None:  # fmt: skip
-    """Add one order to its group's low and high sums; `lots` signed, `at_once` a gain."""
-    if paid_coin == 0:
-        for s in range(len(row)):
-            moved = lots * row[s]
-            sums[_LOW, s] += min(0, moved + at_once)
-            sums[_HIGH, s] += max(0, moved - at_once)
-        return
-    steps = paid_coin // COIN_STEP_MINOR
-    rest = paid_coin - steps * COIN_STEP_MINOR
-    for half in range(0, len(row), columns):
-        for s in range(columns):
-            column = coin_value + coin[s]
-            gain = at_once + steps * column + rest * column // COIN_STEP_MINOR
-            moved = lots * row[half + s]
-            sums[_LOW, half + s] += min(0, moved + gain)
-            sums[_HIGH, half + s] += max(0, moved - gain)
-
-
-@njit(cache=True)
 def _group_sums(
     instrument: Int64Array,
     lots: Int64Array,
@@ -93,7 +75,7 @@ def _group_sums(
     better: Int64Array,
 ) -> None:
     """Low and high sums [groups, 2, row] of every expiry, and what its orders lose at once."""
-    rows, terms, _, coin, coin_value, _, _ = table
+    rows, _, terms, _, _, coin, coin_value, _, _ = table
     for k in range(len(instrument)):
         i = instrument[k]
         g = terms[i, EXPIRY]
@@ -108,13 +90,19 @@ def _group_sums(
         unit_of[g], better[g] = u, terms[i, BETTER_ROW]
         gain = side[k] * size[k] * loss_quanta[k]
         paid_coin = mul_div_floor(side[k] * loss_coin_e6[k], size[k], _LOSS_E6)
-        _add_order(
-            sums[g], gain, paid_coin, side[k] * size[k], rows[i], coin[u], coin_value[u], columns
-        )
         steps = paid_coin // COIN_STEP_MINOR
         rest = paid_coin - steps * COIN_STEP_MINOR
         now = steps * coin_value[u] + rest * coin_value[u] // COIN_STEP_MINOR
         at_once[g] += min(0, gain + now)
+        for half in range(0, rows.shape[1], columns):
+            for s in range(columns):
+                cash = gain
+                if paid_coin != 0:
+                    column = coin_value[u] + coin[u, s]
+                    cash += steps * column + rest * column // COIN_STEP_MINOR
+                moved = side[k] * size[k] * rows[i, half + s]
+                sums[g, _LOW, half + s] += min(0, moved + cash)
+                sums[g, _HIGH, half + s] += max(0, moved - cash)
 
 
 @njit(cache=True)
@@ -140,39 +128,17 @@ def _add_group(
 
 
 @njit(cache=True)
-def _order_charges(
-    charges: Int64Array,
-    held: Int64Array,
-    bought: Int64Array,
-    sold: Int64Array,
-    net: Int64Array,
-    table: Table,
-) -> None:
-    """Contingencies [U,2] (maintenance, extra) after the fills that make each largest."""
-    terms, group_terms = table[1], table[2]
-    for i in range(len(held)):
-        u = terms[i, UNIT]
-        size = max(abs(held[i] + bought[i]), abs(held[i] - sold[i]))
-        if terms[i, GROUP] < 0:
-            charges[u, 0] += size * terms[i, CHARGE]
-            charges[u, 1] += size * terms[i, EXTRA_CHARGE]
-        else:
-            charges[u, 1] += size * terms[i, GROSS_EXTRA]
-    for g in range(len(net)):
-        naked = max(0, -net[g])
-        charges[group_terms[g, UNIT], 0] += naked * group_terms[g, CHARGE]
-        charges[group_terms[g, UNIT], 1] += naked * group_terms[g, EXTRA_CHARGE]
+def _charges(instrument: Int64Array, lots: Int64Array, orders: Orders, table: Table) -> Int64Array:
+    """Contingencies and gross delta floor [U,3] after the fills that make each largest.
 
-
-@njit(cache=True)
-def _charges(
-    instrument: Int64Array, lots: Int64Array, orders: Orders, table: Table, charges: Int64Array
-) -> None:
-    terms = table[1]
+    Columns: maintenance, extra initial, the floor's part on gross delta.
+    """
+    _, _, terms, group_terms, gross_floor, _, _, _, risk_exponent = table
+    charges = np.zeros((len(risk_exponent), 3), np.int64)
     held = np.zeros(len(terms), np.int64)
     bought = np.zeros(len(terms), np.int64)
     sold = np.zeros(len(terms), np.int64)
-    net = np.zeros(len(table[2]), np.int64)
+    net = np.zeros(len(group_terms), np.int64)
     for k in range(len(instrument)):
         held[instrument[k]] += lots[k]
     for k in range(len(orders[0])):
@@ -181,9 +147,22 @@ def _charges(
         else:
             sold[orders[0][k]] += orders[2][k]
     for i in range(len(terms)):
-        if terms[i, GROUP] >= 0:
-            net[terms[i, GROUP]] += held[i] - sold[i]  # buys only ever cover: sales are worse
-    _order_charges(charges, held, bought, sold, net, table)
+        u, group = terms[i, UNIT], terms[i, GROUP]
+        size = max(abs(held[i] + bought[i]), abs(held[i] - sold[i]))
+        delta_one = 1 if group < 0 else 0
+        charge = terms[i, CHARGE] * delta_one + terms[i, GROSS_CHARGE]
+        extra = terms[i, EXTRA_CHARGE] * delta_one + terms[i, GROSS_EXTRA]
+        charges[u, 0] += size * charge
+        charges[u, 1] += size * extra
+        if len(gross_floor) > 0:
+            charges[u, 2] += size * gross_floor[i]
+        if group >= 0:
+            net[group] += held[i] - sold[i]  # buys only ever cover: sales are worse
+    for g in range(len(net)):
+        naked = max(0, -net[g])
+        charges[group_terms[g, UNIT], 0] += naked * group_terms[g, CHARGE]
+        charges[group_terms[g, UNIT], 1] += naked * group_terms[g, EXTRA_CHARGE]
+    return charges
 
 
 @njit(cache=True)
@@ -194,9 +173,12 @@ def unit_columns(
     table: Table,
     shape: tuple[int, int, int, int],
     expiries: int,
-) -> Int64Array:
-    """Profit and loss [U, columns] of one pool's positions and orders, without coin cash."""
-    rows, risk_exponent = table[0], table[6]
+) -> tuple[Int64Array, Int64Array]:
+    """Profit and loss [U, columns] of one pool's positions and orders, and charges [U,3].
+
+    Without coin cash and without what `start` forgives.
+    """
+    rows, risk_exponent = table[0], table[8]
     columns = rows.shape[1] // shape[3]
     sums = np.zeros((expiries, 2, rows.shape[1]), np.int64)
     at_once = np.zeros(expiries, np.int64)
@@ -207,7 +189,11 @@ def unit_columns(
     for g in range(expiries):
         if unit_of[g] >= 0:
             _add_group(total[unit_of[g]], sums[g], at_once[g], better[g], shape)
-    return total
+    charges = _charges(instrument, lots, orders, table)
+    if len(table[4]) > 0:
+        for u in range(len(total)):
+            total[u, shape[0]] -= charges[u, 2]
+    return total, charges
 
 
 @njit(cache=True)
@@ -226,12 +212,12 @@ def pool_with_orders(
     For kernels that check many pools: a call from Python costs more than the arithmetic.
     `orders` are the columns of `OpenOrders`, the rest those of `RiskTable` (`table_columns`).
     """
-    coin, coin_terms, risk_exponent = table[3], table[5], table[6]
-    total = unit_columns(instrument, lots, orders, table, shape, expiries)
-    charges = np.zeros((len(risk_exponent), 2), np.int64)
-    _charges(instrument, lots, orders, table, charges)
+    start, coin, coin_terms, risk_exponent = table[1], table[5], table[7], table[8]
+    total, charges = unit_columns(instrument, lots, orders, table, shape, expiries)
     whole, fraction = (0, 0, 0), (0, 0, 0)
     for u in range(len(risk_exponent)):
+        for s in range(total.shape[1]):
+            total[u, s] += start[u, s]
         more, more_extra = add_coins(total[u], coin, coin_terms, coin_minor, u, len(risk_exponent))
         loss = largest_loss(total[u])[0]
         sums = (loss, charges[u, 0] + more, charges[u, 1] + more_extra)
@@ -243,8 +229,10 @@ def table_columns(table: RiskTable) -> Table:
     """The arrays of a risk table in the order of `pool_with_orders`."""
     return (
         table.rows,
+        table.start,
         table.terms,
         table.group_terms,
+        table.gross_floor,
         table.coin,
         table.coin_value,
         table.coin_terms,
@@ -308,22 +296,18 @@ def unit_profits(
     """Profit and loss of one pool in every candidate, shape [U, candidates], quanta of each unit.
 
     Candidates are the spot scenarios, the skews, and the basis where the model has one, in the
-    order of `Requirements.worst_scenario`. Positions in margin order; coin cash included.
+    order of `Requirements.worst_scenario`. Positions in margin order; coin cash included, what a
+    dampener forgives not.
     """
     none = np.zeros(0, np.int64)
-    total = unit_columns(
+    total, _ = unit_columns(
         instrument, quantity_lots, (none, none, none, none, none), table_columns(table),
         _shape_of(table), table.expiries,
     )  # fmt: skip
     for unit in range(len(total)):
-        _add_coins(total[unit], table.coin, table.coin_terms, coin_minor, unit, len(total))
+        add_coins(total[unit], table.coin, table.coin_terms, coin_minor, unit, len(total))
     shape = table.shape
     return total[:, : shape.regular + shape.skews + shape.basis_moves // 2].copy()
-
-
-@njit(cache=True)
-def _add_coins(total, coin, coin_terms, amounts, unit, units):  # type: ignore[no-untyped-def]
-    add_coins(total, coin, coin_terms, amounts, unit, units)
 
 
 def warm_up() -> None:
@@ -331,6 +315,7 @@ def warm_up() -> None:
     one, grid = np.zeros(1, dtype=np.int64), np.zeros((1, 1), dtype=np.int64)
     terms = np.zeros((1, 8), dtype=np.int64)
     terms[0, GROUP] = -1
-    table = (grid, terms, terms[:0, :4].copy(), grid, one, np.zeros((1, 3), np.int64), one)
+    charges = np.zeros((1, 3), np.int64)
+    table = (grid, grid, terms, terms[:0, :4].copy(), one[:0], grid, one, charges, one)
     factors = np.zeros(2, dtype=np.int64)
     pool_with_orders(one, one, one, (one, one, one, one, one), table, (1, 0, 0, 1), 1, factors)

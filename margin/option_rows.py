@@ -95,6 +95,7 @@ def basis_weight(years: float, basis: Float64Array) -> float:
 def option_row(
     is_call: bool,
     terms: OptionTerms,
+    carried: float,
     discounted: bool,
     model: Model,
     moves: Moves,
@@ -106,7 +107,8 @@ def option_row(
 
     Per scenario: shocked value x factor - value now, weighted, in quanta; `asset` with the factor
     on positive, `liability` with the one on negative values of the expiry. The columns after the
-    scenarios are the two basis moves, weighted by tenor, to which no factor applies.
+    scenarios are the two basis moves, weighted by tenor, to which no factor applies. `carried`: the
+    value now, or negative for the model's own.
     """
     forward, open_part, strike, volatility, years, rate = terms
     shock, skew, discounts, basis = model
@@ -117,7 +119,9 @@ def option_row(
         linear, absolute = skewed_volatilities(volatility, log(strike / forward), years, skew)
     discount = exp(-rate * years) if discounted else 1.0
     positive, negative = static_discounts(years, rate, discount, discounts)
-    now = price(forward, strike, volatility, years, discount, is_call)
+    now = carried
+    if carried < 0.0:
+        now = price(forward, strike, volatility, years, discount, is_call)
     for s in range(len(spot_move)):
         shocked = volatility
         if side[s] < 0:

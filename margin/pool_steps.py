@@ -17,6 +17,7 @@ from margin.risk_table import (
     COIN_EXTRA,
     COIN_UNIT,
     EXTRA_CHARGE,
+    GROSS_CHARGE,
     GROSS_EXTRA,
     GROUP,
     UNIT,
@@ -75,6 +76,7 @@ def _add_one(total: Int64Array, rows: Int64Array, instrument: int, lots: int) ->
 @inlined
 def add_unit(
     total: Int64Array,
+    start: Int64Array,
     rows: Int64Array,
     terms: Int64Array,
     options: bool,
@@ -84,13 +86,14 @@ def add_unit(
     end: int,
     unit: int,
 ) -> tuple[int, int, int]:
-    """Set `total` to the sum of lots x row over the rows of `unit` from `begin` on, before `end`.
+    """Set `total` to start + sum of lots x row over the rows of `unit` from `begin` to `end`.
 
     Returns the first row after them and their contingencies (maintenance, extra initial) in quanta
     of the unit, counted on the way because scalar units idle while vectors are added. `options`:
     whether any instrument of the table is in a strike group. For tables of one half.
     """
-    total[:] = 0
+    for s in range(len(total)):
+        total[s] = start[unit, s]
     charge, extra, group, net, size = 0, 0, NO_STRIKE_GROUP, 0, 0
     k = begin
     # rows are sorted by unit: if the fourth row is of this unit, so are the three before it
@@ -108,6 +111,8 @@ def add_unit(
             group, net, size, g1 = grown(terms, i1, q[1], group, net, size)
             group, net, size, g2 = grown(terms, i2, q[2], group, net, size)
             group, net, size, g3 = grown(terms, i3, q[3], group, net, size)
+            charge += abs(q[0]) * terms[i0, GROSS_CHARGE] + abs(q[1]) * terms[i1, GROSS_CHARGE]
+            charge += abs(q[2]) * terms[i2, GROSS_CHARGE] + abs(q[3]) * terms[i3, GROSS_CHARGE]
             extra += abs(q[0]) * terms[i0, GROSS_EXTRA] + abs(q[1]) * terms[i1, GROSS_EXTRA]
             extra += abs(q[2]) * terms[i2, GROSS_EXTRA] + abs(q[3]) * terms[i3, GROSS_EXTRA]
         charge += g0 * terms[i0, CHARGE] + g1 * terms[i1, CHARGE]
@@ -119,11 +124,28 @@ def add_unit(
     while k < end and terms[instrument[k], UNIT] == unit:
         i0 = instrument[k]
         group, net, size, g0 = grown(terms, i0, lots[k], group, net, size)
-        charge += g0 * terms[i0, CHARGE]
+        charge += g0 * terms[i0, CHARGE] + abs(lots[k]) * terms[i0, GROSS_CHARGE]
         extra += g0 * terms[i0, EXTRA_CHARGE] + abs(lots[k]) * terms[i0, GROSS_EXTRA]
         _add_one(total, rows, i0, lots[k])
         k += 1
     return k, charge, extra
+
+
+@inlined
+def place_floor(
+    total: Int64Array,
+    regular: int,
+    gross_floor: Int64Array,
+    instrument: Int64Array,
+    lots: Int64Array,
+    begin: int,
+    end: int,
+) -> None:
+    """Turn the column of net delta into the delta floor's candidate, over the unit's rows."""
+    gross = 0
+    for k in range(begin, end):
+        gross += abs(lots[k]) * gross_floor[instrument[k]]
+    total[regular] = -gross - abs(total[regular])
 
 
 @inlined

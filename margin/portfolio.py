@@ -30,6 +30,9 @@ NEVER_NS: Final = 2**62
 CERTAIN_PPB: Final = 10**9
 """Confidence of a price that nothing speaks against."""
 
+NO_DELTA_E9: Final = 2**62
+"""No quoted delta."""
+
 STABLE_E9: Final = 10**9
 """A stable coin on its peg."""
 
@@ -123,7 +126,8 @@ class Marks(msgspec.Struct, frozen=True, gc=False):
     Of the rest, what is left out is taken as certain. `index_confidence_ppb[U]` and
     `confidence_ppb[I]`: how sure the index and the instrument's own prices are, 10^9 is certain.
     `fixed_e8[I]`: the part of a forward or of a future's mark that the settlement mean has fixed
-    already; without it that part follows from the time left. `stable_e9`: USD per USDC.
+    already; without it that part follows from the time left. `delta_e9[I]`: deltas as quoted,
+    x 10^9, for charges on delta; without them the model's. `stable_e9`: USD per USDC.
     """
 
     now_ns: int
@@ -135,6 +139,7 @@ class Marks(msgspec.Struct, frozen=True, gc=False):
     index_confidence_ppb: Int64Array | None = None
     confidence_ppb: Int64Array | None = None
     fixed_e8: Int64Array | None = None
+    delta_e9: Int64Array | None = None
     stable_e9: int = STABLE_E9
 
     def validate(self, instruments: Instruments) -> None:

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import msgspec
 
+from margin.add_on_sections import Funding, Gamma, Liquidity
 from margin.preset_sections import (
+    COIN,
     DEFAULT_NAME,
     ONE_E9,
     SKEWS,
+    USD,
     Averaging,
     Basis,
     CollateralCharges,
     Contingency,
+    Dampener,
+    DeltaFloor,
     Extremes,
     Factors,
     Grid,
@@ -24,7 +29,9 @@ from margin.preset_sections import (
     NamedRate,
     OptionValue,
     Oracle,
+    Pair,
     Peg,
+    Roll,
     Skew,
     StaticDiscount,
     Tails,
@@ -41,6 +48,8 @@ __all__ = [
     "Basis",
     "CollateralCharges",
     "Contingency",
+    "Dampener",
+    "DeltaFloor",
     "Extremes",
     "Factors",
     "Grid",
@@ -48,8 +57,10 @@ __all__ = [
     "NamedRate",
     "OptionValue",
     "Oracle",
+    "Pair",
     "Peg",
     "Preset",
+    "Roll",
     "Skew",
     "StaticDiscount",
     "Tails",
@@ -65,6 +76,7 @@ class Preset(
 
     Scenarios are a `grid` (with `tails`, `extremes`, and both skews where there is a `skew`), or
     written out in `scenario`; not both. A section left out leaves that part of the model out.
+    `numeraire` "coin": profit and loss counts in coin at the scenario's spot, within the range.
     """
 
     name: str
@@ -85,6 +97,14 @@ class Preset(
     collateral: CollateralCharges | None = None
     oracle: Oracle | None = None
     peg: Peg | None = None
+    numeraire: str = USD
+    roll: Roll | None = None
+    dampener: Dampener | None = None
+    delta_floor: DeltaFloor | None = None
+    pair: Pair | None = None
+    liquidity: Liquidity | None = None
+    gamma: Gamma | None = None
+    funding: Funding | None = None
 
     def __post_init__(self) -> None:
         check_table("spot_range", self.spot_range)
@@ -93,6 +113,10 @@ class Preset(
         require(one, "grid", "needs either a grid or a list of scenarios")
         alone = self.grid is not None or (self.tails is None and self.extremes is None)
         require(alone, "scenario", "a list of scenarios stands without tails and extremes")
+        require(self.numeraire in (USD, COIN), "numeraire", "must be usd or coin")
+        by_expiry = self.discount is not None or self.basis is not None or self.skew is not None
+        require(self.delta_floor is None or not by_expiry, "delta_floor",
+                "stands without skew, discount and basis")  # fmt: skip
         skewed = any(row.volatility in SKEWS for row in self.scenario)
         require(self.skew is not None or not skewed, "skew", "is needed by a listed scenario")
 

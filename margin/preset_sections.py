@@ -19,6 +19,8 @@ LINEAR_SKEW: Final = "linear"
 ABSOLUTE_SKEW: Final = "absolute"
 MOVES_OF_VOLATILITY: Final = (DOWN, UNCHANGED, UP)
 SKEWS: Final = (LINEAR_SKEW, ABSOLUTE_SKEW)
+USD: Final = "usd"
+COIN: Final = "coin"
 
 _MOST_MOVE_E9: Final = 10 * ONE_E9
 
@@ -199,18 +201,79 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Averaging(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Length of the window before expiry whose mean settles: what is fixed is not shocked."""
+    """Length of the window before expiry whose mean settles: what is fixed is not shocked.
+
+    With `scales_profit` an option's whole profit and loss shrinks with the time left (Paradex);
+    otherwise only the open part of the forward moves (Derive).
+    """
 
     window_s: int
+    scales_profit: bool = False
 
     def __post_init__(self) -> None:
         require(0 < self.window_s <= 86_400, "averaging.window_s", "must lie in 1 .. 86400")
 
 
+class Roll(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Charge on |delta| of every instrument: max(least, exp(annual x years) - 1) of its notional.
+
+    Part of the worst loss: the factors apply. Tables by coin. Source: Deribit's roll shock.
+    """
+
+    least: tuple[NamedRate, ...]
+    annual: tuple[NamedRate, ...]
+
+    def __post_init__(self) -> None:
+        check_table("roll.least", self.least)
+        check_table("roll.annual", self.annual)
+
+
+class Dampener(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """USD by which a unit's loss in a tail is forgiven, per range by which the tail exceeds one.
+
+    (|move| / range - 1) x amount / (1 +- range). Source: Deribit's extended dampener.
+    """
+
+    amount: tuple[NamedRate, ...]
+
+    def __post_init__(self) -> None:
+        check_names("dampener.amount", self.amount)
+        for row in self.amount:
+            _between(row.rate_e9, 0, 10**9, "dampener.amount")
+
+
+class DeltaFloor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Least worst loss of a unit: parts of the deltas that hedge each other and of the rest.
+
+    Source: Paradex's delta minimum.
+    """
+
+    hedged_ppb: int
+    unhedged_ppb: int
+
+    def __post_init__(self) -> None:
+        within = 0 <= self.hedged_ppb <= 2 * self.unhedged_ppb <= 2 * ONE_E9
+        require(within, "delta_floor", "needs 0 <= hedged <= 2 x unhedged <= 2")
+
+
+class Pair(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Part of a unit's gain in a cell that may offset what other units lose there (Deribit)."""
+
+    offset_ppb: int
+
+    def __post_init__(self) -> None:
+        _between(self.offset_ppb, 0, 1, "pair.offset")
+
+
 class OptionValue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a model values options: with or without the discount factor exp(-rate x years)."""
+    """How a model values options: with or without the discount factor exp(-rate x years).
+
+    With `from_mark` profit and loss starts from the option's mark (Paradex), otherwise from the
+    model's own value at the marks (Derive).
+    """
 
     discounted: bool
+    from_mark: bool = False
 
 
 class Factors(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -281,7 +344,12 @@ class Peg(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 def check_table(key: str, table: tuple[NamedRate, ...]) -> None:
     """`ValueError` unless a table by coin is sorted, has a default, and lies in 0 .. 1."""
+    check_names(key, table)
+    require(all(0 <= row.rate_e9 < ONE_E9 for row in table), key, "must lie in 0 .. 1")
+
+
+def check_names(key: str, table: tuple[NamedRate, ...]) -> None:
+    """`ValueError` unless the names of a table by coin are sorted, distinct and with a default."""
     names = [row.name for row in table]
     require(names == sorted(set(names)), key, "names must be sorted and distinct")
     require(DEFAULT_NAME in names, key, "needs a default")
-    require(all(0 <= row.rate_e9 < ONE_E9 for row in table), key, "must lie in 0 .. 1")

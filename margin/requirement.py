@@ -35,7 +35,15 @@ from margin.open_orders import (
     table_columns,
     unit_profits,
 )
-from margin.pool_steps import add_coins, add_unit, carry, has_coins, largest_loss, margins
+from margin.pool_steps import (
+    add_coins,
+    add_unit,
+    carry,
+    has_coins,
+    largest_loss,
+    margins,
+    place_floor,
+)
 from margin.portfolio import Positions
 from margin.risk_table import UNIT, RiskTable, RowShape, narrow_rows, risk_table
 
@@ -80,6 +88,9 @@ def _margin_chunk(
     lots: Int64Array,
     coin_minor: Int64Array,
     rows: Int64Array,
+    start: Int64Array,
+    regular: int,
+    gross_floor: Int64Array,
     terms: Int64Array,
     group_terms: Int64Array,
     coin: Int64Array,
@@ -91,7 +102,7 @@ def _margin_chunk(
 ) -> None:
     """Margins of one chunk of pools; scratch is taken once for all of them."""
     total = np.empty(rows.shape[1], np.int64)
-    options = len(group_terms) > 0
+    options, floors = len(group_terms) > 0, len(gross_floor) > 0
     units = len(risk_exponent)
     last = min(len(pool_start) - 1, (chunk + 1) * _POOLS_PER_CHUNK)
     for p in range(chunk * _POOLS_PER_CHUNK, last):
@@ -103,7 +114,12 @@ def _margin_chunk(
             coins = has_coins(coin_terms, coin_minor[p], u, units)
             if not held and not coins:
                 continue
-            k, charge, extra = add_unit(total, rows, terms, options, instrument, lots, k, end, u)
+            first = k
+            k, charge, extra = add_unit(
+                total, start, rows, terms, options, instrument, lots, k, end, u
+            )
+            if floors:
+                place_floor(total, regular, gross_floor, instrument, lots, first, k)
             if coins:
                 more = add_coins(total, coin, coin_terms, coin_minor[p], u, units)
                 charge, extra = charge + more[0], extra + more[1]
@@ -138,6 +154,7 @@ def _expiry_chunk(
     regular: int,
     skews: int,
     basis_moves: int,
+    start: Int64Array,
     terms: Int64Array,
     coin: Int64Array,
     coin_terms: Int64Array,
@@ -161,7 +178,7 @@ def _expiry_chunk(
     )  # fmt: skip
     for p in range(first, last):
         whole, fraction = pool_by_expiry(
-            p, scratch, positions, rows, shape, terms, coin, coin_terms, risk_exponent,
+            p, scratch, positions, rows, shape, start, terms, coin, coin_terms, risk_exponent,
             worst_scenario,
         )  # fmt: skip
         margin_minor[WORST, p], margin_minor[INITIAL, p], margin_minor[MAINTENANCE, p] = margins(
@@ -199,13 +216,14 @@ def pool_requirements(table: RiskTable, positions: Positions) -> Requirements:
     )  # fmt: skip
     if table.shape.halves == 1:
         (_margins_parallel if many else _margins_serial)(
-            chunks, *held, rows, table.terms, table.group_terms, table.coin, table.coin_terms,
-            table.risk_exponent, table.factors_ppb, margin_minor, scenario,
+            chunks, *held, rows, table.start, table.shape.regular, table.gross_floor, table.terms,
+            table.group_terms, table.coin, table.coin_terms, table.risk_exponent,
+            table.factors_ppb, margin_minor, scenario,
         )  # fmt: skip
     else:
         (_expiries_parallel if many else _expiries_serial)(
-            chunks, *held, rows, *table.shape[:3], table.terms, table.coin, table.coin_terms,
-            table.risk_exponent, table.factors_ppb, margin_minor, scenario,
+            chunks, *held, rows, *table.shape[:3], table.start, table.terms, table.coin,
+            table.coin_terms, table.risk_exponent, table.factors_ppb, margin_minor, scenario,
         )  # fmt: skip
     return Requirements(
         margin_minor[WORST], margin_minor[INITIAL], margin_minor[MAINTENANCE], scenario
@@ -223,6 +241,8 @@ def _blank_table(halves: int) -> RiskTable:
         terms=terms,
         group_terms=np.zeros((0, 4), np.int64),
         expiries=1,
+        start=grid,
+        gross_floor=one[:0],
         coin=grid,
         coin_value=one,
         coin_terms=np.zeros((1, 3), np.int64),

@@ -22,6 +22,7 @@ EXTRA_CHARGE: Final = 3
 EXPIRY: Final = 4
 GROSS_EXTRA: Final = 5
 BETTER_ROW: Final = 6
+GROSS_CHARGE: Final = 7
 _TERMS: Final = 8
 
 # Columns of `RiskTable.coin_terms`.
@@ -53,14 +54,16 @@ class RiskTable(msgspec.Struct, frozen=True, gc=False):
     """What the kernels read of one revaluation, laid out for them; built by `risk_table`.
 
     `rows[I, halves x S]`: S is padded with zero columns, which never are a loss. `shape`: what the
-    columns are. `terms[I,8]`: risk unit, strike group counted from 0 (-1 for delta-one),
-    maintenance and extra initial contingency in quanta (per lot of a delta-one instrument, per
-    naked short lot of an option's strike), number of the (unit, expiry) or of the unit where
-    expiries do not count, extra initial contingency per option lot on either side, 1 where the
-    better of two rows counts. `group_terms[G,4]`: unit, one slot of the group, and contingencies of
-    the strike again. `expiries`: how many numbers there are. `coin[C,S]`, `coin_value[C]`,
-    `risk_exponent[U]` as in `ScenarioMatrix`; `coin_terms[C,3]`: unit, maintenance and extra
-    initial charge per step. `factors_ppb`: maintenance, initial.
+    columns are. `start[U,S]`: what a unit's columns start from. `terms[I,8]`: risk unit, strike
+    group counted from 0 (-1 for delta-one), maintenance and extra initial contingency in quanta
+    (per lot of a delta-one instrument, per naked short lot of an option's strike), number of the
+    (unit, expiry) or of the unit where expiries do not count, extra initial contingency per option
+    lot on either side, 1 where the better of two rows counts, maintenance contingency per option
+    lot on either side. `group_terms[G,4]`: unit, one slot of the group, and contingencies of the
+    strike again. `expiries`: how many numbers there are. `gross_floor[I]`: part of a delta floor
+    per lot on either side, empty without a floor. `coin[C,S]`, `coin_value[C]`, `risk_exponent[U]`
+    as in `ScenarioMatrix`; `coin_terms[C,3]`: unit, maintenance and extra initial charge per step.
+    `factors_ppb`: maintenance, initial.
     """
 
     rows: Int64Array
@@ -68,6 +71,8 @@ class RiskTable(msgspec.Struct, frozen=True, gc=False):
     terms: Int64Array
     group_terms: Int64Array
     expiries: int
+    start: Int64Array
+    gross_floor: Int64Array
     coin: Int64Array
     coin_value: Int64Array
     coin_terms: Int64Array
@@ -114,6 +119,10 @@ def risk_table(
     if by_expiry is None:
         shape = RowShape(matrix.long.shape[1], 0, 0, 1)
         halves = (matrix.long, matrix.long)
+        if matrix.floor is not None:  # the last column is net delta, whose magnitude counts
+            shape = RowShape(matrix.long.shape[1] - 1, 1, 0, 1)
+            net = np.concatenate((matrix.long[:, :-1], matrix.floor[1][:, None]), axis=1)
+            halves = (net, net)
         better = np.zeros(len(instruments), np.bool_)
         expiry, expiries = instruments.unit, int(matrix.risk_exponent.shape[0])
     else:
@@ -122,9 +131,12 @@ def risk_table(
         better = by_expiry.reversed_discount
         expiry, expiries = layout.expiry, int(layout.expiry.max(initial=-1)) + 1
     none = np.zeros(len(instruments), np.int64)
-    gross = matrix.option_im_extra if matrix.option_im_extra is not None else none
+    gross = (
+        matrix.option_mm if matrix.option_mm is not None else none,
+        matrix.option_im_extra if matrix.option_im_extra is not None else none,
+    )
     rows, terms, group_terms, coin = _lay_out(
-        halves, shape.halves, matrix.coin, (instruments.unit, layout.group, expiry, gross),
+        halves, shape.halves, matrix.coin, (instruments.unit, layout.group, expiry), gross,
         better, layout.slot, charges, naked,
     )  # fmt: skip
     initial_ppb = preset.factor.initial_ppb + matrix.peg_ppb
@@ -134,12 +146,21 @@ def risk_table(
         terms=terms,
         group_terms=group_terms,
         expiries=expiries,
+        start=_start(matrix, rows.shape[1] // shape.halves),
+        gross_floor=none[:0] if matrix.floor is None else np.ascontiguousarray(matrix.floor[0]),
         coin=coin,
         coin_value=matrix.coin_value,
         coin_terms=_coin_terms(matrix),
         risk_exponent=matrix.risk_exponent,
         factors_ppb=np.array((preset.factor.maintenance_ppb, initial_ppb), np.int64),
     )
+
+
+def _start(matrix: ScenarioMatrix, columns: int) -> Int64Array:
+    start = np.zeros((matrix.risk_exponent.shape[0], columns), np.int64)
+    if matrix.allowance is not None:
+        start[:, : matrix.allowance.shape[1]] = matrix.allowance
+    return start
 
 
 def _coin_terms(matrix: ScenarioMatrix) -> Int64Array:
@@ -171,7 +192,8 @@ def _lay_out(
     halves: tuple[Int64Array, Int64Array],
     half_count: int,
     coin: Int64Array,
-    listed: tuple[Int64Array, Int64Array, Int64Array, Int64Array],
+    listed: tuple[Int64Array, Int64Array, Int64Array],
+    gross: tuple[Int64Array, Int64Array],
     better: BoolArray,
     slot: Int64Array,
     charges: tuple[Int64Array, Int64Array],
@@ -180,13 +202,14 @@ def _lay_out(
     """Rows, terms, group terms and coin columns of a `RiskTable`."""
     count, width = halves[0].shape
     columns = (width + _COLUMN_BLOCK - 1) // _COLUMN_BLOCK * _COLUMN_BLOCK
-    unit, group, expiry, gross = listed
+    unit, group, expiry = listed
     rows = np.zeros((count, half_count * columns), np.int64)
     terms = np.zeros((count, _TERMS), np.int64)
     for i in range(count):
         terms[i, UNIT], terms[i, GROUP] = unit[i], group[i]
         terms[i, CHARGE], terms[i, EXTRA_CHARGE] = charges[0][i], charges[1][i]
-        terms[i, EXPIRY], terms[i, GROSS_EXTRA] = expiry[i], gross[i]
+        terms[i, EXPIRY] = expiry[i]
+        terms[i, GROSS_CHARGE], terms[i, GROSS_EXTRA] = gross[0][i], gross[1][i]
         terms[i, BETTER_ROW] = 1 if better[i] else 0
         if group[i] >= 0:
             strike = slot[group[i]]
@@ -211,6 +234,6 @@ def warm_up() -> None:
     """Compile the layout kernel; the steps compile with the kernels that inline them."""
     one, grid = np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
     _lay_out(
-        (grid, grid), 1, grid, (one, one, one, one), np.zeros(1, np.bool_), one, (one, one),
+        (grid, grid), 1, grid, (one, one, one), (one, one), np.zeros(1, np.bool_), one, (one, one),
         (one, one),
     )  # fmt: skip

@@ -7,9 +7,18 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from margin.fixed_point import USDC_SCALE
 from margin.invariant import Int64Array, check
-from margin.preset import ONE_E9, ListedScenario, Preset
-from margin.preset_sections import ABSOLUTE_SKEW, DOWN, LINEAR_SKEW, SKEWS, UNCHANGED, UP
+from margin.preset import ONE_E9, ListedScenario, Preset, rate_of
+from margin.preset_sections import (
+    ABSOLUTE_SKEW,
+    COIN,
+    DOWN,
+    LINEAR_SKEW,
+    SKEWS,
+    UNCHANGED,
+    UP,
+)
 
 MOST_RISK_EXPONENT: Final = 20
 _SUM_BOUND: Final = 2**62
@@ -34,12 +43,15 @@ class Scenarios(msgspec.Struct, frozen=True, gc=False):
 
     `spot_move_e9` is relative (-0.16 is -160,000,000), `volatility_side` -1 down, 0 unchanged,
     +1 up, 2 linear skew, 3 absolute skew, `weight_e9` the part of the profit and loss that
-    counts. Skews come last.
+    counts. Skews come last. `allowance_minor`: USDC by which the unit's loss is forgiven in each,
+    None for nothing. `roll_e9`: least and annual rate of the roll charge.
     """
 
     spot_move_e9: Int64Array
     volatility_side: Int64Array
     weight_e9: Int64Array
+    allowance_minor: Int64Array | None = None
+    roll_e9: tuple[int, int] = (0, 0)
 
     def __len__(self) -> int:
         return int(self.spot_move_e9.shape[0])
@@ -90,12 +102,51 @@ def scenarios_of(preset: Preset, unit_class: str) -> Scenarios:
         rows = _grid_rows(preset, preset.spot_range_e9(unit_class))
         if preset.skew is not None:
             rows += [(0, SIDE_LINEAR_SKEW, ONE_E9), (0, SIDE_ABSOLUTE_SKEW, ONE_E9)]
-    columns = np.array(rows, dtype=np.int64)
+    range_e9 = preset.spot_range_e9(unit_class)
+    columns = np.array([_in_numeraire(preset, row, range_e9) for row in rows], dtype=np.int64)
+    roll = preset.roll
     return Scenarios(
         spot_move_e9=np.ascontiguousarray(columns[:, 0]),
         volatility_side=np.ascontiguousarray(columns[:, 1]),
         weight_e9=np.ascontiguousarray(columns[:, 2]),
+        allowance_minor=_allowances(preset, unit_class, range_e9, [row[0] for row in rows]),
+        roll_e9=(0, 0)
+        if roll is None
+        else (rate_of(roll.least, unit_class), rate_of(roll.annual, unit_class)),
     )
+
+
+def _shocked_price_e9(move_e9: int, range_e9: int) -> int:
+    """1 + move, the move cut to the range."""
+    return ONE_E9 + max(-range_e9, min(range_e9, move_e9))
+
+
+def _in_numeraire(preset: Preset, row: tuple[int, int, int], range_e9: int) -> tuple[int, int, int]:
+    """A scenario whose weight turns dollars at its spot into coin, valued at the index now.
+
+    A dollar then buys 1 / (1 + move) of what it buys now; beyond the range a tail is priced at the
+    range's edge, so that a future loses there what it loses at the edge (Deribit).
+    """
+    move_e9, side, weight_e9 = row
+    if preset.numeraire == COIN:
+        price_e9 = _shocked_price_e9(move_e9, range_e9)
+        weight_e9 = (2 * weight_e9 * ONE_E9 + price_e9) // (2 * price_e9)
+    return move_e9, side, weight_e9
+
+
+def _allowances(
+    preset: Preset, unit_class: str, range_e9: int, moves_e9: list[int]
+) -> Int64Array | None:
+    """USDC minor forgiven per scenario: nothing within the range."""
+    if preset.dampener is None:
+        return None
+    amount_e9 = rate_of(preset.dampener.amount, unit_class)
+    found = []
+    for move_e9 in moves_e9:
+        beyond_e9 = max(0, abs(move_e9) - range_e9)
+        price_e9 = _shocked_price_e9(move_e9, range_e9)
+        found.append(beyond_e9 * amount_e9 * USDC_SCALE // (range_e9 * price_e9))
+    return np.array(found, dtype=np.int64)
 
 
 def loss_multiple(scenarios: Scenarios, preset: Preset | None = None) -> int:

@@ -13,6 +13,7 @@ listed, expiries do not matter and one row is all there is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -26,6 +27,7 @@ from margin.portfolio import (
     CERTAIN_PPB,
     LINEAR,
     NEVER_NS,
+    NO_DELTA_E9,
     STABLE_E9,
     Collateral,
     Instruments,
@@ -33,6 +35,7 @@ from margin.portfolio import (
     unit_coins,
 )
 from margin.preset import ONE_E9, Preset
+from margin.preset_sections import COIN
 from margin.scenario_list import (
     MOST_RISK_EXPONENT,
     WIDEST_LOSS_MULTIPLE,
@@ -66,7 +69,8 @@ _E9: Final = 1e9
 _MINOR_PER_USDC: Final = float(USDC_SCALE)
 _BASIS_MOVES: Final = 2
 # Rows of the contingency array that `lot_rows` fills.
-_DELTA_ONE, _DELTA_ONE_EXTRA, _NAKED, _NAKED_EXTRA, _GROSS_OPTION_EXTRA = range(5)
+_DELTA_ONE, _DELTA_ONE_EXTRA, _NAKED, _NAKED_EXTRA = range(4)
+_OPTION, _OPTION_EXTRA, _GROSS_FLOOR, _NET_FLOOR = range(4, 8)
 
 
 class ExpiryRows(msgspec.Struct, frozen=True, gc=False):
@@ -95,8 +99,10 @@ class ScenarioMatrix(msgspec.Struct, frozen=True, gc=False):
     and `naked_im_extra[I]`: per naked short lot, zero for delta-one. `risk_exponent[U]`.
 
     `expiry_rows`: the rows of positions where expiries count on their own; None where `long` and
-    its negative are all. `option_im_extra[I]`: extra initial margin per option lot held, either
-    side (doubtful prices). `coin_unit[C]`, `coin_mm[C]`, `coin_im_extra[C]`: risk unit, and
+    its negative are all. `option_mm[I]`, `option_im_extra[I]`: charges per option lot held, either
+    side (roll, doubtful prices). `allowance[U,S']`: what a unit's loss is forgiven. `floor[2,I]`:
+    parts of a delta floor per lot, on gross and on net delta; the last column of `long` then is the
+    floor's candidate. `coin_unit[C]`, `coin_mm[C]`, `coin_im_extra[C]`: risk unit, and
     charges per step of coin. `peg_ppb`: what a stable coin below its peg adds to the IM factor.
     """
 
@@ -110,7 +116,10 @@ class ScenarioMatrix(msgspec.Struct, frozen=True, gc=False):
     naked_im_extra: Int64Array
     risk_exponent: Int64Array
     expiry_rows: ExpiryRows | None = None
+    option_mm: Int64Array | None = None
     option_im_extra: Int64Array | None = None
+    allowance: Int64Array | None = None
+    floor: Int64Array | None = None
     coin_unit: Int64Array | None = None
     coin_mm: Int64Array | None = None
     coin_im_extra: Int64Array | None = None
@@ -121,7 +130,9 @@ class ScenarioGrid(msgspec.Struct, frozen=True, gc=False):
     """Scenarios and constants as the kernels read them: they change with the model, not the marks.
 
     `moves[U,S]`, `sides[U,S]`, `weights[U,S]`, `quanta[U]` per USDC, `risk_exponent[U]`; `model`
-    the numbers of shock, skew, discount and basis, `skews` how many scenarios are skews.
+    the numbers of shock, skew, discount and basis, `skews` how many scenarios are skews,
+    `roll[U,2]` least and annual rate of the roll charge, `allowance[U,S]` in quanta, `rates`
+    of the charges while the stable coin holds its peg.
     """
 
     preset: Preset
@@ -130,6 +141,9 @@ class ScenarioGrid(msgspec.Struct, frozen=True, gc=False):
     weights: Float64Array
     model: Model
     skews: int
+    roll: Float64Array
+    allowance: Int64Array | None
+    rates: Float64Array
     quanta: Float64Array
     risk_exponent: Int64Array
 
@@ -163,13 +177,18 @@ def scenario_grid(
         weights=np.array([u.weight_e9 for u in scenarios], np.int64).reshape(shape) / _E9,
         model=model_numbers(preset),
         skews=skews,
+        roll=np.array([u.roll_e9 for u in scenarios], np.int64).reshape(units, 2) / _E9,
+        allowance=None
+        if units == 0 or scenarios[0].allowance_minor is None
+        else np.array([u.allowance_minor for u in scenarios], np.int64) << risk_exponent[:, None],
+        rates=_contingency_rates(preset, 0),
         quanta=quanta,
         risk_exponent=risk_exponent.copy(),
     )
 
 
 def _contingency_rates(preset: Preset, peg_ppb: int) -> Float64Array:
-    """Contingencies per notional, and threshold and margin of doubtful prices."""
+    """Contingencies per notional, doubtful prices, factors on the roll, parts of a delta floor."""
     charge, factor = preset.contingency, preset.factor
     rates = [
         charge.delta_one_maintenance_ppb,
@@ -181,8 +200,13 @@ def _contingency_rates(preset: Preset, peg_ppb: int) -> Float64Array:
         more_ppb = factor.initial_ppb + peg_ppb - ONE_E9
         rates[1] += -(-rates[0] * more_ppb // ONE_E9)
         rates[3] += -(-rates[2] * more_ppb // ONE_E9)
-    oracle = preset.oracle
+    oracle, floor = preset.oracle, preset.delta_floor
     rates += [oracle.threshold_ppb, oracle.margin_ppb] if oracle is not None else [0, 0]
+    rates += [factor.maintenance_ppb, factor.initial_ppb - factor.maintenance_ppb]
+    if floor is None:
+        return np.array([*rates, 0, 0], np.int64) / _E9
+    # With G the gross and N the net delta, hedged are (G - |N|) / 2 and unhedged |N|.
+    rates += [floor.hedged_ppb // 2, floor.unhedged_ppb - floor.hedged_ppb // 2]
     return np.array(rates, np.int64) / _E9
 
 
@@ -225,8 +249,19 @@ def _alone(rows: ExpiryRows) -> tuple[Int64Array, Int64Array]:
     return long, short
 
 
+def _valued(preset: Preset) -> tuple[bool, bool]:
+    option = preset.option
+    return (True, False) if option is None else (option.discounted, option.from_mark)
+
+
+@lru_cache(maxsize=64)  # a small revaluation would spend a tenth of its time on these
+def _constant(count: int, value: int) -> Int64Array:
+    return np.full(count, value, np.int64)
+
+
 def _or(column: Int64Array | None, count: int, value: int) -> Int64Array:
-    return np.full(count, value, np.int64) if column is None else column
+    """A column, or one of `value` that nobody writes to."""
+    return _constant(count, value) if column is None else column
 
 
 def lot_matrix(
@@ -249,15 +284,18 @@ def lot_matrix(
     units, count = int(marks.index_e8.shape[0]), len(instruments)
     check(units == grid.moves.shape[0], "scenarios: one per risk unit")
     preset, scenarios = grid.preset, grid.moves.shape[1]
-    by_expiry = grid.by_expiry and bool((instruments.expiry_ns != NEVER_NS).any())
+    by_expiry = grid.by_expiry and np.count_nonzero(instruments.expiry_ns != NEVER_NS) > 0
     basis_moves = _BASIS_MOVES if preset.basis is not None else 0
     asset = np.zeros((count, scenarios + basis_moves), np.int64)
-    liability = np.zeros_like(asset)
+    liability = np.zeros(asset.shape, np.int64)
     reversed_discount = np.zeros(count, np.bool_)
-    contingency = np.zeros((5, count), np.int64)
+    contingency = np.zeros((8, count), np.int64)
     peg_ppb = peg_addition_ppb(preset, marks.stable_e9)
-    rates = _contingency_rates(preset, peg_ppb)
-    window_ns = preset.averaging.window_s * NS_PER_SECOND if preset.averaging is not None else 0
+    rates = grid.rates if peg_ppb == 0 else _contingency_rates(preset, peg_ppb)
+    average = preset.averaging
+    window = (0, False)
+    if average is not None:
+        window = average.window_s * NS_PER_SECOND, average.scales_profit
     coins = collateral if collateral is not None else unit_coins(marks)
     instrument_rows(
         (instruments.kind, instruments.unit, instruments.expiry_ns, instruments.strike_e8,
@@ -265,35 +303,39 @@ def lot_matrix(
         marks.now_ns,
         (marks.index_e8, marks.mark_e8, marks.forward_e8, marks.volatility_e9, marks.rate_e9),
         (_or(marks.index_confidence_ppb, units, CERTAIN_PPB),
-         _or(marks.confidence_ppb, count, CERTAIN_PPB), _or(marks.fixed_e8, count, -1), window_ns),
-        (grid.moves, grid.sides, grid.weights), grid.model,
-        preset.option is None or preset.option.discounted, rates, grid.quanta,
+         _or(marks.confidence_ppb, count, CERTAIN_PPB), _or(marks.fixed_e8, count, -1),
+         _or(marks.delta_e9, count, NO_DELTA_E9)),
+        window, (grid.moves, grid.sides, grid.weights), grid.model, grid.roll,
+        _valued(preset), rates, grid.quanta,
         (asset, liability), reversed_discount, contingency,
     )  # fmt: skip
-    width = scenarios + basis_moves // 2
+    width = scenarios + (1 if preset.basis is not None or preset.delta_floor is not None else 0)
     coin = np.zeros((len(coins.unit), width), np.int64)
     coin_terms = np.zeros((3, len(coins.unit)), np.int64)
     stable = preset.peg is not None and preset.peg.collateral_in_stable
     coin_columns(
-        (coins.unit, coins.price_e8, coins.moves, coins.maintenance_ppb,
-         _scaled_charges(preset, coins, peg_ppb), coins.confidence_ppb),
+        (coins.unit, coins.price_e8, coins.moves if preset.numeraire != COIN else 0 * coins.moves,
+         coins.maintenance_ppb, _scaled_charges(preset, coins, peg_ppb), coins.confidence_ppb),
         (marks.stable_e9 if stable else STABLE_E9) / _E9, rates, (grid.moves, grid.weights),
         grid.quanta, coin, coin_terms,
     )  # fmt: skip
     rows = ExpiryRows(
         asset, liability, scenarios - grid.skews, grid.skews, basis_moves, reversed_discount
     )
+    floor = contingency[_GROSS_FLOOR:] if preset.delta_floor is not None else None
     if by_expiry:
         long, short = _alone(rows)
     else:
         long = np.zeros((count, width), np.int64)
         long[:, :scenarios] = asset[:, :scenarios]
         short = -long
+        if floor is not None:
+            long[:, scenarios] = short[:, scenarios] = -floor[0] - np.abs(floor[1])
     return ScenarioMatrix(
         long, short, coin, coin_terms[0], contingency[_DELTA_ONE], contingency[_DELTA_ONE_EXTRA],
         contingency[_NAKED], contingency[_NAKED_EXTRA], grid.risk_exponent,
-        rows if by_expiry else None, contingency[_GROSS_OPTION_EXTRA], coins.unit, coin_terms[1],
-        coin_terms[2], peg_ppb,
+        rows if by_expiry else None, contingency[_OPTION], contingency[_OPTION_EXTRA],
+        grid.allowance, floor, coins.unit, coin_terms[1], coin_terms[2], peg_ppb,
     )  # fmt: skip
 
 
@@ -317,10 +359,11 @@ def warm_up() -> None:
     row = np.zeros((1, 1), dtype=np.int64)
     instrument_rows(
         (one * LINEAR, one * 0, one * NEVER_NS, one * 0, one), 0, (one, one, one, one, one),
-        (one, one, one, 0), moves, (np.ones(7), none, none, none), True, np.zeros(6), np.ones(1),
-        (row, row.copy()), np.zeros(1, np.bool_), np.zeros((5, 1), dtype=np.int64),
+        (one, one, one, one), (0, False), moves, (np.ones(7), none, none, none), np.zeros((1, 2)),
+        (True, False),        np.zeros(10), np.ones(1), (row, row.copy()), np.zeros(1, np.bool_),
+        np.zeros((8, 1), dtype=np.int64),
     )  # fmt: skip
     coin_columns(
-        (one * 0, one, one, one, one, one), 1.0, np.zeros(6), (moves[0], moves[2]), np.ones(1),
+        (one * 0, one, one, one, one, one), 1.0, np.zeros(10), (moves[0], moves[2]), np.ones(1),
         row, np.zeros((3, 1), dtype=np.int64),
     )  # fmt: skip

@@ -30,6 +30,8 @@ POSITION_NOTIONAL_MINOR_MAX = 2**48
 # A pool's balance in one currency, and one transfer.
 BALANCE_MINOR_MAX = 2**55
 TRANSFER_MINOR_MAX = 2**52
+# An average day's volume in one underlying; what is not known is taken to be this large.
+DAILY_VOLUME_MINOR_MAX = 2**56
 
 # Marks.
 INDEX_E8_MAX = 2**50

@@ -12,7 +12,7 @@ import numpy as np
 
 from exchange.core.contracts import value_per_lot_e6
 from exchange.core.orders import INSTRUMENT_SHIFT, OPEN_LOTS, ORDER_ID, PRICE_TICKS, SIDE
-from exchange.core.risk import Risk
+from exchange.core.risk_model import RiskModel
 from exchange.core.state import State
 from margin.invariant import Int64Array
 from margin.portfolio import INVERSE
@@ -80,8 +80,8 @@ class TermColumns(NamedTuple):
     rounding_minor: Int64Array
 
 
-def _columns(state: State, risk: Risk) -> TermColumns:
-    contracts, matrix, exponent = state.contracts, risk.matrix, risk.exponent
+def _columns(state: State, model: RiskModel, value_e6: Int64Array) -> TermColumns:
+    contracts, matrix, exponent = state.contracts, model.matrix, model.exponent
     inverse = contracts.columns.kind == INVERSE
     option = contracts.is_option == 1
     unit = contracts.columns.unit
@@ -90,11 +90,12 @@ def _columns(state: State, risk: Risk) -> TermColumns:
         for slot in range(len(contracts))
     ]
     low, high = np.array(widest, np.int64).reshape(-1, 2).T
-    mark_whole, mark_rest = np.divmod(risk.value_e6, E6)
+    mark_whole, mark_rest = np.divmod(value_e6, E6)
     mark = (mark_whole << exponent) + ((mark_rest << exponent) // E6)
     base = matrix.delta_one_mm + matrix.delta_one_im_extra
-    if matrix.option_im_extra is not None:
-        base = base + matrix.option_im_extra
+    for charge in (matrix.option_mm, matrix.option_im_extra):
+        if charge is not None:
+            base = base + charge
     naked = matrix.naked_mm + matrix.naked_im_extra
     index_value = contracts.columns.lot_e8 // 10**2 * (state.marks.index_e8[unit] // 10**2) // 10**6
     fees = state.venue.fees
@@ -106,8 +107,8 @@ def _columns(state: State, risk: Risk) -> TermColumns:
     coin_minor = coin.max(axis=1) // 10**4 + 1
     return TermColumns(
         inverse.astype(np.int64),
-        np.where(inverse, risk.value_e6, mark),
-        np.where(inverse, risk.value_e6, mark + 1),
+        np.where(inverse, value_e6, mark),
+        np.where(inverse, value_e6, mark + 1),
         contracts.tick_value << exponent,
         np.maximum(0, -matrix.long.min(axis=1)),
         np.maximum(0, -matrix.short.min(axis=1)),
@@ -125,13 +126,16 @@ def _columns(state: State, risk: Risk) -> TermColumns:
 
 
 class OrderLoss:
-    """Bounds on what orders can lose, at one set of marks."""
+    """Bounds on what orders can lose under one margin model, at one set of marks.
 
-    def __init__(self, state: State, risk: Risk) -> None:
+    `value_e6[slot]`: value of a lot at its mark, as `Risk.value_lots` gives it.
+    """
+
+    def __init__(self, state: State, model: RiskModel, value_e6: Int64Array) -> None:
         self.state = state
-        self.exponent = risk.exponent
-        self.factor_ppb = int(risk.table.factors_ppb[INITIAL_FACTOR])
-        self.columns = _columns(state, risk)
+        self.exponent = model.exponent
+        self.factor_ppb = int(model.table.factors_ppb[INITIAL_FACTOR])
+        self.columns = _columns(state, model, value_e6)
         fields = (column.tolist() for column in self.columns)
         self.rows = [Terms(*row) for row in zip(*fields, strict=True)]
 

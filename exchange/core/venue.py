@@ -33,7 +33,11 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class UnderlyingSpec(Part, frozen=True):
-    """One underlying: a risk unit, and a collateral currency of its own if `is_collateral`."""
+    """One underlying: a risk unit, and a collateral currency of its own if `is_collateral`.
+
+    `daily_volume_minor`: an average day's volume in minor USDC, against which the size of a
+    position is judged; 0 where it is not known, and then no size is too large.
+    """
 
     name: str
     risk_class: str
@@ -41,6 +45,7 @@ class UnderlyingSpec(Part, frozen=True):
     price_e8_max: int
     opening_index_e8: int
     opening_volatility_e9: int
+    daily_volume_minor: int = 0
 
 
 class InstrumentSpec(Part, frozen=True):
@@ -287,6 +292,10 @@ def validate(venue: Venue) -> None:
         require(
             0 < u.price_e8_max <= limits.INDEX_E8_MAX,
             f"underlying {u.name}: price_max out of bounds",
+        )
+        require(
+            0 <= u.daily_volume_minor <= limits.DAILY_VOLUME_MINOR_MAX,
+            f"underlying {u.name}: daily_volume out of bounds",
         )
         require(
             0 < u.opening_index_e8 <= u.price_e8_max,

@@ -60,6 +60,7 @@ UNDERLYING_KEYS = (
     "opening_index",
     "opening_volatility",
 )
+OPTIONAL_KEYS = ("daily_volume",)
 CONTRACT_KEYS = ("linear", "inverse", "option", "strikes", "expiries")
 
 
@@ -172,7 +173,7 @@ def _expiries(table: dict[str, Any], where: str) -> tuple[ExpiryRule, ...]:
 
 def _underlying(table: Any, number: int) -> tuple[UnderlyingSpec, ListingSpec]:
     where = f"underlying[{number}]"
-    _keys(table, where, UNDERLYING_KEYS, CONTRACT_KEYS)
+    _keys(table, where, UNDERLYING_KEYS, CONTRACT_KEYS + OPTIONAL_KEYS)
     if not isinstance(table["collateral"], bool):
         raise VenueError(f"{where}.collateral must be true or false")
     spec = UnderlyingSpec(
@@ -184,6 +185,7 @@ def _underlying(table: Any, number: int) -> tuple[UnderlyingSpec, ListingSpec]:
         opening_volatility_e9=scaled(
             table["opening_volatility"], 10**9, f"{where}.opening_volatility"
         ),
+        daily_volume_minor=scaled(table.get("daily_volume", 0), 10**6, f"{where}.daily_volume"),
     )
     linear, inverse, option = (_contract(table, k, where) for k in ("linear", "inverse", "option"))
     strikes = table.get("strikes", {"step": 1, "each_side": 0})

@@ -161,12 +161,21 @@ CHARGED = msgspec.structs.replace(
         initial_extra=(NamedRate(name="default", rate_e9=7_000_000),),
     ),
 )
-MODELS = {"ps-1": PS_1, "grid only": GRID_ONLY, "reversed": REVERSED, "charged": CHARGED}
+MODELS = {
+    "ps-1": PS_1,
+    "grid only": GRID_ONLY,
+    "reversed": REVERSED,
+    "charged": CHARGED,
+    **{
+        name: load_preset(name)
+        for name in ("derive-pmrm1", "derive-pmrm2", "deribit", "paradex", "span-16")
+    },
+}
 
 
-def _check_against_twin(model: str, seed: int, pools: int) -> None:
+def _check_against_twin(model: str, seed: int, pools: int, doubtful: bool = False) -> None:
     preset = MODELS[model]
-    venue = random_venue(preset, seed)
+    venue = random_venue(preset, seed, doubtful)
     positions = random_positions(venue, pools, seed)
     result = pool_requirements(risk_table(preset, venue.instruments, venue.matrix), positions)
     for p in range(positions.pool_count):
@@ -185,9 +194,14 @@ def _check_against_twin(model: str, seed: int, pools: int) -> None:
     assert (result.worst_minor > 0).mean() > 0.8
 
 
-@pytest.mark.parametrize(("model", "pools"), [(model, 250) for model in MODELS])
+@pytest.mark.parametrize(("model", "pools"), [(model, 120) for model in MODELS])
 def test_requirements_equal_the_twin_to_the_minor_unit(model: str, pools: int) -> None:
     _check_against_twin(model, 21, pools)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_tokens_doubtful_prices_and_a_broken_peg_equal_the_twin(model: str) -> None:
+    _check_against_twin(model, 22, 60, doubtful=True)
 
 
 @pytest.mark.long
@@ -215,7 +229,7 @@ def test_requirements_with_orders_equal_the_twin(model: str) -> None:
     preset = MODELS[model]
     venue = random_venue(preset, 31)
     table = risk_table(preset, venue.instruments, venue.matrix)
-    positions = random_positions(venue, 75, 31)
+    positions = random_positions(venue, 40, 31)
     for p in range(positions.pool_count):
         held, lots, coin = _pool(positions, p)
         orders = _random_orders(venue, p)

@@ -79,10 +79,10 @@ def gate_is_the_rule(market: Market) -> None:
     gate, risk, orders = market.engine.gate, market.engine.risk, market.state.orders
     rows = np.concatenate((orders.resting, orders.incoming_rows().T), axis=1)
     rows = rows[:, (rows[OPEN_LOTS] > 0) & ((rows[FLAGS] & RESERVES_NOTHING) == 0)]
-    bounds = gate.loss.bounds(rows).tolist()
+    bounds = gate.losses[0].bounds(rows).tolist()
     for row, bound in zip(rows.T.tolist(), bounds, strict=True):
         slot = row[ORDER_ID] >> INSTRUMENT_SHIFT
-        assert gate.loss.bound(slot, row[SIDE], row[PRICE_TICKS], row[OPEN_LOTS]) == bound
+        assert gate.losses[0].bound(slot, row[SIDE], row[PRICE_TICKS], row[OPEN_LOTS]) == bound
     for pool in np.unique(rows[POOL]).tolist():
         own = rows[:, rows[POOL] == pool]
         needed, fees = gate.requirement(pool, own)

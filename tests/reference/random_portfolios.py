@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from margin.invariant import Int64Array
@@ -15,6 +16,7 @@ from margin.portfolio import (
     LINEAR_CALL,
     LINEAR_PUT,
     NEVER_NS,
+    Collateral,
     Instruments,
     Marks,
     Positions,
@@ -46,8 +48,24 @@ def column(values: list[int]) -> Int64Array:
     return np.array(values, dtype=np.int64)
 
 
-def random_venue(preset: Preset, seed: int) -> Venue:
-    """Three units of different size, each with futures and option chains, slots shuffled."""
+def _tokens(preset: Preset) -> Collateral:
+    """The coins of the units, a token that moves with the second and one that does not move."""
+    rates = [preset.collateral_rates_ppb(name) for name in (*CLASSES, "WETH", "DAI")]
+    return Collateral(
+        unit=column([0, 1, 2, 1, 0]),
+        price_e8=column([*INDEX_E8, INDEX_E8[1] * 11 // 10, 10**8]),
+        moves=column([1, 1, 1, 1, 0]),
+        maintenance_ppb=column([rate[0] for rate in rates]),
+        initial_extra_ppb=column([rate[1] for rate in rates]),
+        confidence_ppb=column([10**9, 450_000_000, 10**9, 10**9, 300_000_000]),
+    )
+
+
+def random_venue(preset: Preset, seed: int, doubtful: bool = False) -> Venue:
+    """Three units of different size, each with futures and option chains, slots shuffled.
+
+    `doubtful`: with tokens, low confidences and a stable coin below its peg.
+    """
     random = np.random.default_rng(seed)
     rows: list[tuple[int, ...]] = []  # kind, unit, expiry, strike, lot, group, mark, volatility
     group = 0
@@ -76,10 +94,23 @@ def random_venue(preset: Preset, seed: int) -> Venue:
     index_e8 = column(list(INDEX_E8))
     rate = random.integers(-(10**7), 8 * 10**7, len(rows)).astype(np.int64)
     marks = Marks(NOW_NS, index_e8, mark, index_e8[unit_], vol, rate)
+    collateral = None
+    if doubtful:
+        collateral = _tokens(preset)
+        collateral.validate(len(CLASSES))
+        confidence = random.integers(3 * 10**8, 10**9, len(rows)).astype(np.int64)
+        marks = msgspec.structs.replace(
+            marks,
+            index_confidence_ppb=column([10**9, 500_000_000, 10**9]),
+            confidence_ppb=confidence,
+            stable_e9=910_000_000,
+        )
     instruments.validate(len(CLASSES))
     marks.validate(instruments)
     scenarios = [scenarios_of(preset, name) for name in CLASSES]
-    matrix = scenario_matrix(preset, scenarios, instruments, marks, column(list(EXPONENTS)))
+    matrix = scenario_matrix(
+        preset, scenarios, instruments, marks, column(list(EXPONENTS)), collateral
+    )
     return Venue(instruments, marks, matrix)
 
 
@@ -94,8 +125,9 @@ def random_positions(venue: Venue, pools: int, seed: int) -> Positions:
         held += sorted(chosen, key=lambda i: int(rank[i]))
         lots += random.integers(-(10**5), 10**5, size).tolist()
         start.append(len(held))
-    coin = random.integers(-(10**11), 10**11, (pools, len(CLASSES))).astype(np.int64)
-    coin *= random.integers(0, 2, (pools, len(CLASSES)))
+    coins = venue.matrix.coin.shape[0]
+    coin = random.integers(-(10**11), 10**11, (pools, coins)).astype(np.int64)
+    coin *= random.integers(0, 2, (pools, coins))
     positions = Positions(column(start), column(held), column(lots), coin)
     positions.validate(venue.instruments)
     return positions

@@ -252,7 +252,43 @@ def profits_of_unit(
                 for expiry in expiries.values()
             )
         )
+    if matrix.floor is not None:
+        outcomes[-1] = _delta_floor(instruments, matrix, u, lots, orders)
+    if matrix.allowance is not None:
+        for s in range(matrix.allowance.shape[1]):
+            outcomes[s] += int(matrix.allowance[u, s])
     return outcomes
+
+
+def _delta_floor(
+    instruments: Instruments,
+    matrix: ScenarioMatrix,
+    u: int,
+    lots: dict[int, int],
+    orders: list[tuple[int, int, int, int, int]],
+) -> int:
+    """Minus net delta, the largest that fills can bring, and gross delta, by their rates.
+
+    What an order loses at once counts on either side of the net delta.
+    """
+    gross, low, high = 0, 0, 0
+    for i in sorted({*lots, *(order[0] for order in orders)}):
+        if int(instruments.unit[i]) != u:
+            continue
+        bought = sum(order[2] for order in orders if order[0] == i and order[1] > 0)
+        sold = sum(order[2] for order in orders if order[0] == i and order[1] < 0)
+        held = lots.get(i, 0)
+        gross += max(abs(held + bought), abs(held - sold)) * int(matrix.floor[0, i])
+        low += held * int(matrix.floor[1, i])
+        high += held * int(matrix.floor[1, i])
+    for i, side, size, loss_quanta, loss_coin_e6 in orders:
+        if int(instruments.unit[i]) == u:
+            paid_coin = side * size * loss_coin_e6 // 10**6
+            gain = side * size * loss_quanta + _coin_part(matrix, u, -1, paid_coin, True)
+            moved = side * size * int(matrix.floor[1, i])
+            low += min(0, moved + gain)
+            high += max(0, moved - gain)
+    return -max(-low, high) - gross
 
 
 def _coin_unit(matrix: ScenarioMatrix, c: int) -> int:
@@ -281,8 +317,9 @@ def _contingencies(
         if int(instruments.kind[i]) >= LINEAR_CALL:
             net[int(instruments.strike_group[i])] += held - sold[i]
             member[int(instruments.strike_group[i])] = i
-            if matrix.option_im_extra is not None:
-                sums[1] += size * int(matrix.option_im_extra[i]) * quantum
+            for at, charge in enumerate((matrix.option_mm, matrix.option_im_extra)):
+                if charge is not None:
+                    sums[at] += size * int(charge[i]) * quantum
         else:
             sums[0] += size * int(matrix.delta_one_mm[i]) * quantum
             sums[1] += size * int(matrix.delta_one_im_extra[i]) * quantum
