@@ -26,6 +26,7 @@ from exchange.core.order_loss import OrderLoss
 from exchange.core.orders import INSTRUMENT_SHIFT
 from exchange.core.reject_reason import RejectReason
 from exchange.core.risk_gate import RiskGate
+from exchange.core.risk_model import RiskModel
 from exchange.core.state import State
 from exchange.core.venue import USDC
 from exchange.gateway import query_parameters as q
@@ -52,7 +53,7 @@ from margin.invariant import Int64Array, check
 from margin.portfolio import Instruments, Marks, Positions
 from margin.preset import Preset
 from margin.presets import PresetError, load_preset
-from margin.requirement import RiskTable, pool_requirements
+from margin.requirement import pool_requirements
 
 USDC_MINOR = 10**6
 _sizes = msgspec.json.Decoder(q.Sizes).decode
@@ -61,8 +62,13 @@ _sizes = msgspec.json.Decoder(q.Sizes).decode
 class _Held(NamedTuple):
     """What the gate reads of `Risk`, for positions that a pool does not have."""
 
-    table: RiskTable
+    charged_by: RiskModel
     columns: Positions
+    add_on_minor: Int64Array
+
+    def model(self, pool: int) -> RiskModel:
+        """The margin model that charges the pool."""
+        return self.charged_by
 
     def columns_of(self, pool: int) -> Positions:
         """The positions that are asked about, whatever the pool."""
@@ -133,7 +139,9 @@ class MarginQueries:
         gate = engine.gate
         if not state.venue.risk_gate:
             gate = RiskGate(state, engine.risk)
-            gate.loss = OrderLoss(state, engine.risk)
+            gate.losses = [
+                OrderLoss(state, model, engine.risk.value_e6) for model in engine.risk.models
+            ]
         orders = state.orders.of_pool(pool)
         without, _ = gate.requirement(pool, orders)
         added = []
@@ -190,8 +198,7 @@ class MarginQueries:
         rows = zip(columns.instrument.tolist(), columns.quantity_lots.tolist(), strict=True)
         return {slot: lots for slot, lots in rows if lots}
 
-    def _preset(self, name: str) -> Preset:
-        own = self.engine.state.venue.preset
+    def _preset(self, name: str, own: Preset) -> Preset:
         if name in ("", own.name):
             return own
         if name not in self._presets:
@@ -211,8 +218,9 @@ class MarginQueries:
         book = _book(engine, pool, slots, [held.get(slot, 0) for slot in slots])
         for slot, lots in changes.items():
             book = traded(book, slots.index(slot), lots)
-        preset = self._preset(model)
-        if preset is not state.venue.preset:
+        charged_by = risk.model(pool)
+        preset = self._preset(model, charged_by.preset)
+        if preset is not charged_by.preset:
             return Question(preset, book, None, None, 0, False)
         after = [row for row, lots in enumerate(book.quantity_lots.tolist()) if lots]
         columns = Positions(
@@ -221,14 +229,15 @@ class MarginQueries:
             quantity_lots=np.ascontiguousarray(book.quantity_lots[after]),
             coin_minor=risk.columns_of(pool).coin_minor,
         )
-        initial = int(pool_requirements(risk.table, columns).initial_minor[0])
+        initial = int(pool_requirements(charged_by.table, columns).initial_minor[0])
         orders, of_orders = state.orders.of_pool(pool), 0
         if orders.shape[1] and state.venue.risk_gate:
             gate = copy(engine.gate)
-            gate.risk = _Held(risk.table, columns)  # type: ignore[assignment]
+            none = np.zeros(state.accounts.pools, np.int64)
+            gate.risk = _Held(charged_by, columns, none)  # type: ignore[assignment]
             of_orders = gate.requirement(pool, orders)[0] - initial
         stale = any(index != IndexState.FRESH for index in state.marks.index_state)
-        return Question(preset, book, risk.exponent, initial, of_orders, stale)
+        return Question(preset, book, charged_by.exponent, initial, of_orders, stale)
 
 
 def answer(question: Question, distances: bool) -> Explanation:
