@@ -15,14 +15,14 @@ import numpy as np
 
 from exchange.core.auction import CLAMPED, PRINTED
 from exchange.core.commands import ExpiryMark, Revalue, UnderlyingMark
-from exchange.core.contracts import Life
+from exchange.core.contracts import Life, premium_in_dollars_e8
 from exchange.core.events import Event, Printed
 from exchange.core.limits import VOLATILITY_E9_MAX
 from exchange.core.state import State
+from exchange.core.venue import CALL_KINDS
 from exchange.feed import PathFeed, Reading
 from margin.black76 import implied_volatility
 from margin.fixed_point import NS_PER_YEAR
-from margin.portfolio import LINEAR_CALL
 
 PPB = 10**9
 BASIS_WEIGHT_PPB = 125_000_000  # one print in eight cycles' memory
@@ -127,12 +127,12 @@ class Marker:
             return
         forward = int(state.marks.forward_e8[slot])
         implied = implied_volatility(
-            price_e8 / 1e8,
+            premium_in_dollars_e8(spec, price_e8, forward) / 1e8,
             forward / 1e8,
             spec.strike_e8 / 1e8,
             years,
             1.0,
-            spec.kind == LINEAR_CALL,
+            spec.kind in CALL_KINDS,
         )
         if not math.isfinite(implied):
             return

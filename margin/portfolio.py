@@ -20,9 +20,9 @@ INVERSE: Final = 1
 LINEAR_CALL: Final = 2
 LINEAR_PUT: Final = 3
 INVERSE_CALL: Final = 4
-"""Reserved: `Instruments.validate` refuses it."""
+"""Settled in coin: max(0, S - K) / S a coin. Premium and mark are in coin too."""
 INVERSE_PUT: Final = 5
-"""Reserved: `Instruments.validate` refuses it."""
+"""Settled in coin: max(0, K - S) / S a coin."""
 
 NEVER_NS: Final = 2**62
 """Expiry of a perpetual."""
@@ -68,8 +68,8 @@ class Instruments(msgspec.Struct, frozen=True, gc=False):
         shape = (len(self),)
         for name in ("kind", "unit", "expiry_ns", "strike_e8", "lot_e8", "strike_group"):
             _check_column(f"instruments.{name}", getattr(self, name), shape)
-        known = (self.kind >= LINEAR) & (self.kind <= LINEAR_PUT)
-        check(known.all(), "instruments.kind: unknown, or an inverse option")
+        known = (self.kind >= LINEAR) & (self.kind <= INVERSE_PUT)
+        check(known.all(), "instruments.kind: unknown")
         check(((self.unit >= 0) & (self.unit < unit_count)).all(), "instruments.unit: out of range")
         check((self.lot_e8 > 0).all(), "instruments.lot_e8: not positive")
         check(
@@ -110,8 +110,9 @@ class Marks(msgspec.Struct, frozen=True, gc=False):
     """What everything is worth at `now_ns`.
 
     `index_e8[U]`: USD per coin of a unit. `mark_e8[I]`: futures and perpetuals in USD per coin,
-    options as the premium in USDC per coin. `forward_e8[I]`, `volatility_e9[I]` and `rate_e9[I]`
-    are read for options only. Slots without a live instrument keep their last marks.
+    options as the premium in USDC per coin, inverse options as the premium in coin per coin.
+    `forward_e8[I]`, `volatility_e9[I]` and `rate_e9[I]` are read for options only. Slots without a
+    live instrument keep their last marks.
     """
 
     now_ns: int

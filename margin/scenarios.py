@@ -17,7 +17,15 @@ from margin.black76 import price
 from margin.fixed_point import NS_PER_YEAR, PRICE_SCALE, USDC_SCALE, VOLATILITY_SCALE, quantise
 from margin.invariant import Float64Array, Int64Array, check
 from margin.portable_math import exp, log
-from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, NEVER_NS, Instruments, Marks
+from margin.portfolio import (
+    INVERSE,
+    INVERSE_CALL,
+    LINEAR,
+    LINEAR_CALL,
+    NEVER_NS,
+    Instruments,
+    Marks,
+)
 from margin.preset import ONE_E9, Preset, VolatilityShock
 
 MOST_RISK_EXPONENT: Final = 20
@@ -205,7 +213,7 @@ def _instrument_kernel(
                 max(0, rate_e9[i]) / _E9,
             )
             row_moves = (moves[0][u], moves[1][u], moves[2][u])
-            is_call = kind[i] == LINEAR_CALL
+            is_call = kind[i] == LINEAR_CALL or kind[i] == INVERSE_CALL
             _option_row(is_call, terms, shock, row_moves, lot * quanta[u], long[i])
         else:
             # An inverse lot gains lot (1/F - 1/F') coin, each worth S (1 + m) then; with

@@ -9,7 +9,7 @@ from margin.black76 import price
 from margin.fixed_point import NS_PER_YEAR, PRICE_SCALE, VOLATILITY_SCALE, quantise
 from margin.invariant import Int64Array
 from margin.portable_math import exp
-from margin.portfolio import LINEAR_CALL, LINEAR_PUT, Instruments, Marks
+from margin.portfolio import INVERSE_CALL, LINEAR_CALL, Instruments, Marks
 
 
 @njit(cache=True, error_model="numpy")
@@ -24,24 +24,30 @@ def _option_marks(
     mark_e8: Int64Array,
 ) -> None:
     for row in range(len(kind)):
-        if kind[row] != LINEAR_CALL and kind[row] != LINEAR_PUT:
+        if kind[row] < LINEAR_CALL:
             continue
         years = max(0, expiry_ns[row] - now_ns) / NS_PER_YEAR
         rate = max(0, rate_e9[row]) / VOLATILITY_SCALE
+        forward = forward_e8[row] / PRICE_SCALE
+        inverse = kind[row] >= INVERSE_CALL
         premium = price(
-            forward_e8[row] / PRICE_SCALE,
+            forward,
             strike_e8[row] / PRICE_SCALE,
             volatility_e9[row] / VOLATILITY_SCALE,
             years,
-            exp(-rate * years),
-            kind[row] == LINEAR_CALL,
+            1.0 if inverse else exp(-rate * years),
+            kind[row] == LINEAR_CALL or kind[row] == INVERSE_CALL,
         )
+        if inverse:
+            premium = premium / forward
         mark_e8[row] = max(0, quantise(premium * PRICE_SCALE))
 
 
 def option_marks(instruments: Instruments, marks: Marks) -> Int64Array:
     """Black-76 premium of every option, USDC per coin x 10^8; zero for other contracts.
 
+    An inverse option's is coin per coin x 10^8: the undiscounted value divided by the forward (as
+    Deribit quotes it; paid in coin, it needs no rate of the dollar).
     Forward, volatility and rate per row come from `marks`; time runs in years of 365 days, the
     discount factor is exp(-max(rate, 0) x years). Source: Black (1976).
     """

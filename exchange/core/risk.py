@@ -6,7 +6,7 @@ move in between, so that it always equals what the state implies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numba import njit
@@ -17,7 +17,7 @@ from exchange.core.ledger import HOUSE_POOLS, House
 from exchange.core.marks import IndexState
 from exchange.core.positions import KEY, LOTS, RANK_MASK
 from exchange.core.state import State
-from exchange.core.venue import USDC, lot_notional_minor
+from exchange.core.venue import lot_notional_minor
 from margin.fixed_point import PRICE_SCALE, mul_div_floor
 from margin.invariant import Int64Array, check
 from margin.portfolio import Positions as PositionColumns
@@ -50,13 +50,16 @@ def _option_values(
     instrument: Int64Array,
     lots: Int64Array,
     is_option: Int64Array,
+    currency: Int64Array,
     value_e6: Int64Array,
     out: Int64Array,
 ) -> None:
+    """Add the value of options at the mark to `out[pool, currency]`, each position's rounded."""
     for row in range(len(pool)):
         slot = instrument[row]
         if is_option[slot] == 1:
-            out[pool[row]] += mul_div_floor(value_e6[slot], lots[row], 1_000_000)
+            value = mul_div_floor(value_e6[slot], lots[row], 1_000_000)
+            out[pool[row], currency[slot]] += value
 
 
 class Risk:
@@ -191,21 +194,20 @@ class Risk:
         return cash
 
     def option_values(self) -> Int64Array:
-        """Value at mark of each pool's options, in the currency they settle in (USDC)."""
-        positions = self.state.positions
+        """Value at mark of each pool's options, in minor units of the currency they settle in."""
+        positions, contracts = self.state.positions, self.state.contracts
         values = np.zeros((self.state.accounts.pools, self.state.ledger.currencies), np.int64)
-        if not self.state.contracts.has_options:
+        if not contracts.has_options:
             return values
-        of_usdc = np.zeros(len(values), np.int64)
         _option_values(
             positions.pool,
             positions.instrument,
             positions.lots,
-            self.state.contracts.is_option,
+            contracts.is_option,
+            contracts.currency_column,
             self.value_e6,
-            of_usdc,
+            values,
         )
-        values[:, USDC] = of_usdc
         return values
 
     def revalue(self, pending: Int64Array | None = None) -> None:
@@ -236,8 +238,9 @@ class Risk:
             columns.instrument,
             columns.quantity_lots,
             self.state.contracts.is_option,
+            self.state.contracts.currency_column,
             self.value_e6,
-            options[:, USDC],
+            options,
         )
         return int(equity(self._cash_of(pool)[None, :], options, self.index_e8, rates)[0])
 
@@ -261,20 +264,44 @@ class Risk:
         return int(needed.initial_minor[0]), int(needed.maintenance_minor[0])
 
     def requirements(self, pool: int) -> Callable[[Sequence[int]], tuple[int, int]]:
-        """(initial, maintenance) of a pool as a function of its positions' lots (those not 0)."""
+        """(initial, maintenance) of a pool as a function of its positions' lots (those not 0).
+
+        Whoever parts with an inverse option gets its value at the mark in coin, which counts.
+        """
         columns = self.columns_of(pool)
         coins = columns.coin_minor[0]
-        instruments = columns.instrument[columns.quantity_lots != 0]
+        open_rows = columns.quantity_lots != 0
+        instruments, before = columns.instrument[open_rows], columns.quantity_lots[open_rows]
+        in_coin = [
+            (at, slot, int(before[at]))
+            for at, slot in enumerate(instruments.tolist())
+            if self.state.contracts.is_inverse_option(slot)
+        ]
 
         def requirement(lots: Sequence[int]) -> tuple[int, int]:
             check(len(lots) == len(instruments), "one quantity for each position")
+            sold = [(slot, lots[at] - had) for at, slot, had in in_coin]
             held = np.array(lots, np.int64)
-            return requirement_with_orders(self.table, instruments, held, coins, NO_ORDERS)
+            paid = self._coins_after(coins, sold)
+            return requirement_with_orders(self.table, instruments, held, paid, NO_ORDERS)
 
         return requirement
 
+    def _coins_after(self, coins: Int64Array, added: Iterable[tuple[int, int]]) -> Int64Array:
+        """Coin cash per risk unit once `added` (slot, signed lots) was bought at the mark.
+
+        Only inverse options cost coin; the same array comes back where there is none.
+        """
+        contracts, paid = self.state.contracts, coins
+        for slot, quantity in added:
+            if quantity and contracts.is_inverse_option(slot):
+                paid = coins.copy() if paid is coins else paid
+                value = int(mul_div_floor(int(self.value_e6[slot]), quantity, 1_000_000))
+                paid[contracts.specs[slot].underlying] -= value
+        return paid
+
     def maintenance_with(self, pool: int, added: dict[int, int]) -> int:
-        """Maintenance margin of a pool if it also held `added` (instrument slot -> signed lots)."""
+        """Maintenance margin of a pool that bought `added` (slot -> signed lots) at the mark."""
         columns = self.columns_of(pool)
         lots = dict(zip(columns.instrument.tolist(), columns.quantity_lots.tolist(), strict=True))
         for slot, quantity in added.items():
@@ -284,7 +311,7 @@ class Risk:
             self.table,
             np.array(slots, np.int64),
             np.array([lots[slot] for slot in slots], np.int64),
-            columns.coin_minor[0],
+            self._coins_after(columns.coin_minor[0], added.items()),
             NO_ORDERS,
         )[1]
 
@@ -300,5 +327,5 @@ class Risk:
 
 def warm_up() -> None:
     """Compile the kernels of this module."""
-    none = np.empty(0, np.int64)
-    _option_values(none, none, none, none, none, none)
+    none, grid = np.empty(0, np.int64), np.zeros((1, 1), np.int64)
+    _option_values(none, none, none, none, none, none, grid)

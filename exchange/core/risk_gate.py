@@ -191,14 +191,17 @@ class RiskGate:
         rows = rows[:, (rows[FLAGS] & RESERVES_NOTHING) == 0]
         slots, sides = rows[ORDER_ID] >> INSTRUMENT_SHIFT, np.ascontiguousarray(rows[SIDE])
         prices = self.loss.prices_met(rows)
+        quanta = -sides * self.loss.losses_at_once(rows)
         coin = np.zeros(len(slots), np.int64)
         for at in np.flatnonzero(self.loss.columns.inverse[slots]).tolist():
-            coin[at] = -self.loss.coin_loss_e6(int(slots[at]), 1, int(prices[at]))
+            quanta[at], coin[at] = self.loss.coin_terms(
+                int(slots[at]), int(sides[at]), int(prices[at])
+            )
         orders = OpenOrders(
             instrument=slots,
             side=sides,
             lots=np.ascontiguousarray(rows[OPEN_LOTS]),
-            loss_quanta_per_lot=-sides * self.loss.losses_at_once(rows),
+            loss_quanta_per_lot=quanta,
             loss_coin_minor_e6_per_lot=coin,
         )
         columns = self.risk.columns_of(pool)
