@@ -32,7 +32,7 @@ from exchange.surface.marking import (
     next_memory,
 )
 from exchange.surface.quotes import E9
-from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, NEVER_NS
+from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, LINEAR_PUT, NEVER_NS
 
 PPB = 10**9
 BASIS_WEIGHT_PPB = 125_000_000  # one print in eight cycles' memory
@@ -252,12 +252,12 @@ def _options_by_expiry(state: State) -> dict[Expiry, list[int]]:
 
 
 def _pairs(state: State, quotes: list[Interest]) -> list[Pair]:
-    """Calls and puts of the same strike, both quoted on both sides, in prices of 1e-8."""
+    """Linear calls and puts of a strike, both quoted on both sides, in prices of 1e-8."""
     calls: dict[int, tuple[int, int]] = {}
     puts: dict[int, tuple[int, int]] = {}
     for item in quotes:
         spec = state.contracts.specs[item.slot]
-        if item.bid_ticks and item.ask_ticks:
+        if item.bid_ticks and item.ask_ticks and spec.kind in (LINEAR_CALL, LINEAR_PUT):
             side = calls if spec.kind == LINEAR_CALL else puts
             side[spec.strike_e8] = item.bid_ticks * spec.tick_e8, item.ask_ticks * spec.tick_e8
     return [Pair(strike, *calls[strike], *puts[strike]) for strike in sorted(calls.keys() & puts)]

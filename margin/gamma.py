@@ -29,7 +29,7 @@ from margin.fixed_point import (
 )
 from margin.invariant import Float64Array, Int64Array, check
 from margin.portable_math import exp
-from margin.portfolio import INVERSE, LINEAR_CALL, NEVER_NS, Instruments, Marks
+from margin.portfolio import INVERSE, INVERSE_CALL, LINEAR_CALL, NEVER_NS, Instruments, Marks
 
 DAY_NS: Final = 86_400 * 10**9
 MEAN_OF_NORMAL_E9: Final = 797_884_561
@@ -101,10 +101,12 @@ def _lot_kernel(
             columns[i, 0] = quantise(coins * index * quanta[u])
             continue
         forward, strike = forward_e8[i] / _E8, strike_e8[i] / _E8
+        if kind[i] >= INVERSE_CALL:  # worth B76 / F coin, so S / F dollars for each of B76
+            lot *= index / forward
         volatility = volatility_e9[i] / _E9
         years = max(0, expiry_ns[i] - now_ns) / _YEAR
         discount = exp(-(max(0, rate_e9[i]) / _E9) * years)
-        is_call = kind[i] == LINEAR_CALL
+        is_call = kind[i] == LINEAR_CALL or kind[i] == INVERSE_CALL
         value, delta, curvature, _, _ = price_and_greeks(
             forward, strike, volatility, years, discount, is_call
         )

@@ -33,7 +33,7 @@ from margin.fixed_point import (
 )
 from margin.invariant import Float64Array, Int64Array, check
 from margin.portable_math import exp
-from margin.portfolio import INVERSE, LINEAR_CALL, Instruments, Marks
+from margin.portfolio import INVERSE, INVERSE_CALL, LINEAR_CALL, Instruments, Marks
 from margin.returns import (
     ewma_volatility,
     log_returns,
@@ -235,7 +235,9 @@ def _lot_profits(
             volatility, rate = volatility_e9[i] / _E9, max(0, rate_e9[i]) / _E9
             left = max(0, expiry_ns[i] - now_ns) / NS_PER_YEAR
             then = max(0, expiry_ns[i] - now_ns - aged_ns[h]) / NS_PER_YEAR
-            is_call = kind[i] == LINEAR_CALL
+            is_call = kind[i] == LINEAR_CALL or kind[i] == INVERSE_CALL
+            if kind[i] >= INVERSE_CALL:  # worth B76 / F coin, so S / F dollars for each of B76
+                lot, rate = lot * (index_e8[unit[i]] / forward_e8[i]), 0.0
             now = price(forward, strike, volatility, left, exp(-rate * left), is_call)
             discount, scale = exp(-rate * then), lot * quanta
             near = volatility_move_e9[h, unit[i], below[i]]

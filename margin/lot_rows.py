@@ -144,7 +144,7 @@ def instrument_rows(
                 strike_e8[i] / _E8,
                 volatility_e9[i] / _E9,
                 years,
-                max(0, rate_e9[i]) / _E9,
+                0.0 if kind[i] >= INVERSE_CALL else max(0, rate_e9[i]) / _E9,
             )
             # A coin-settled option is worth B76 / F coin, which moves at the index: S / F dollars
             # for each of the linear option.

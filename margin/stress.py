@@ -26,7 +26,15 @@ from margin.fixed_point import (
 )
 from margin.invariant import Int64Array, check
 from margin.portable_math import exp
-from margin.portfolio import INVERSE, LINEAR_CALL, NEVER_NS, Instruments, Marks, Positions
+from margin.portfolio import (
+    INVERSE,
+    INVERSE_CALL,
+    LINEAR_CALL,
+    NEVER_NS,
+    Instruments,
+    Marks,
+    Positions,
+)
 from margin.preset import DEFAULT_NAME, ONE_E9, NamedRate, rate_of
 
 LEAST_MOVE_E9: Final = -990_000_000
@@ -215,12 +223,15 @@ def _lot_kernel(
         strike = strike_e8[i] / _E8
         years = max(0, expiry_ns[i] - now_ns) / _YEAR
         discount = exp(-(max(0, rate_e9[i]) / _E9) * years)
-        is_call = kind[i] == LINEAR_CALL
+        is_call = kind[i] == LINEAR_CALL or kind[i] == INVERSE_CALL
         now = price(forward_e8[i] / _E8, strike, volatility_e9[i] / _E9, years, discount, is_call)
         for k in range(profit.shape[1]):
             forward, volatility = forward_then[i, k] / _E8, volatility_then[i, k] / _E9
             then = price(forward, strike, volatility, years, discount, is_call)
-            profit[i, k] = quantise(lot * (then - now) * _USDC_QUANTA)
+            coins = lot
+            if kind[i] >= INVERSE_CALL:  # worth B76 / F coin, so S / F dollars for each of B76
+                coins = lot * (index_then[unit[i], k] / forward_then[i, k])
+            profit[i, k] = quantise(coins * (then - now) * _USDC_QUANTA)
 
 
 def lot_profits(

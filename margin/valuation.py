@@ -41,7 +41,8 @@ def _option_marks(
         if kind[row] < LINEAR_CALL:
             continue
         years = max(0, expiry_ns[row] - now_ns) / NS_PER_YEAR
-        rate = max(0, rate_e9[row]) / VOLATILITY_SCALE if discounted else 0.0
+        is_paid_at_once = discounted and kind[row] < INVERSE_CALL
+        rate = max(0, rate_e9[row]) / VOLATILITY_SCALE if is_paid_at_once else 0.0
         premium = price(
             forward_e8[row] / PRICE_SCALE,
             strike_e8[row] / PRICE_SCALE,
@@ -58,7 +59,7 @@ def _option_marks(
 def option_marks(instruments: Instruments, marks: Marks, discounted: bool = True) -> Int64Array:
     """Black-76 premium of every option, USDC per coin x 10^8; zero for other contracts.
 
-    An inverse option's premium is in coin per coin: the same divided by the forward (Deribit).
+    An inverse option's premium is in coin per coin: undiscounted, divided by the forward (Deribit).
 
     Forward, volatility and rate per row come from `marks`; time runs in years of 365 days, the
     discount factor is exp(-max(rate, 0) x years), or 1 without `discounted`. Source: Black (1976).

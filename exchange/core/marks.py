@@ -124,7 +124,10 @@ class MarkBoard:
     def _value_options(self) -> None:
         if self.contracts.has_options:
             options = self.contracts.is_option == 1
-            self.mark_e8[options] = option_marks(self.contracts.columns, self.columns())[options]
+            marks = option_marks(self.contracts.columns, self.columns())
+            in_coin = self.contracts.is_coin_settled
+            marks[in_coin] = np.minimum(marks[in_coin], limits.PREMIUM_E8_MAX)
+            self.mark_e8[options] = marks[options]
 
     def columns(self) -> Marks:
         """The marks as margin reads them."""

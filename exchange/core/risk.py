@@ -6,7 +6,7 @@ move in between, so that it always equals what the state implies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numba import njit
@@ -17,7 +17,6 @@ from exchange.core.marks import IndexState
 from exchange.core.positions import KEY, LOTS, RANK_MASK
 from exchange.core.risk_model import RiskModel
 from exchange.core.state import State
-from exchange.core.venue import USDC
 from margin.changed_pools import gather_pools
 from margin.fixed_point import PRICE_SCALE, mul_div_floor
 from margin.invariant import Int64Array, check
@@ -34,13 +33,16 @@ def _option_values(
     instrument: Int64Array,
     lots: Int64Array,
     is_option: Int64Array,
+    currency: Int64Array,
     value_e6: Int64Array,
     out: Int64Array,
 ) -> None:
+    """Add the value of options at the mark to `out[pool, currency]`, each position's rounded."""
     for row in range(len(pool)):
         slot = instrument[row]
         if is_option[slot] == 1:
-            out[pool[row]] += mul_div_floor(value_e6[slot], lots[row], 1_000_000)
+            value = mul_div_floor(value_e6[slot], lots[row], 1_000_000)
+            out[pool[row], currency[slot]] += value
 
 
 class Risk:
@@ -155,21 +157,20 @@ class Risk:
         return cash
 
     def option_values(self) -> Int64Array:
-        """Value at mark of each pool's options, in the currency they settle in (USDC)."""
-        positions = self.state.positions
+        """Value at mark of each pool's options, in minor units of the currency they settle in."""
+        positions, contracts = self.state.positions, self.state.contracts
         values = np.zeros((self.state.accounts.pools, self.state.ledger.currencies), np.int64)
-        if not self.state.contracts.has_options:
+        if not contracts.has_options:
             return values
-        of_usdc = np.zeros(len(values), np.int64)
         _option_values(
             positions.pool,
             positions.instrument,
             positions.lots,
-            self.state.contracts.is_option,
+            contracts.is_option,
+            contracts.currency_column,
             self.value_e6,
-            of_usdc,
+            values,
         )
-        values[:, USDC] = of_usdc
         return values
 
     def revalue(self, pending: Int64Array | None = None) -> None:
@@ -226,8 +227,9 @@ class Risk:
             columns.instrument,
             columns.quantity_lots,
             self.state.contracts.is_option,
+            self.state.contracts.currency_column,
             self.value_e6,
-            options[:, USDC],
+            options,
         )
         return int(equity(self._cash_of(pool)[None, :], options, self.index_e8, rates)[0])
 
@@ -240,13 +242,13 @@ class Risk:
         self.add_on_minor = np.concatenate((self.add_on_minor, room))
 
     def _with_lots(
-        self, pool: int, columns: PositionColumns, instrument: Int64Array, lots: Sequence[int]
+        self, pool: int, instrument: Int64Array, lots: Sequence[int], coins: Int64Array
     ) -> tuple[int, int]:
         held = PositionColumns(
             pool_start=np.array([0, len(lots)], np.int64),
             instrument=instrument,
             quantity_lots=np.array(lots, np.int64),
-            coin_minor=columns.coin_minor,
+            coin_minor=coins.reshape(1, -1),
         )
         needed, _ = self.model(pool).needed(held, _ONE_OWNER)
         return int(needed.initial_minor[0]), int(needed.maintenance_minor[0])
@@ -254,28 +256,53 @@ class Risk:
     def requirement_of(self, pool: int, lots: Sequence[int]) -> tuple[int, int]:
         """Initial and maintenance margin of a pool if its positions were `lots` (row order)."""
         columns = self.columns_of(pool)
-        return self._with_lots(pool, columns, columns.instrument, lots)
+        return self._with_lots(pool, columns.instrument, lots, columns.coin_minor)
 
     def requirements(self, pool: int) -> Callable[[Sequence[int]], tuple[int, int]]:
-        """(initial, maintenance) of a pool as a function of its positions' lots (those not 0)."""
+        """(initial, maintenance) of a pool as a function of its positions' lots (those not 0).
+
+        Whoever parts with an inverse option gets its value at the mark in coin, which counts.
+        """
         columns = self.columns_of(pool)
-        instruments = columns.instrument[columns.quantity_lots != 0]
+        coins = columns.coin_minor[0]
+        open_rows = columns.quantity_lots != 0
+        instruments, before = columns.instrument[open_rows], columns.quantity_lots[open_rows]
+        in_coin = [
+            (at, slot, int(before[at]))
+            for at, slot in enumerate(instruments.tolist())
+            if self.state.contracts.is_inverse_option(slot)
+        ]
 
         def requirement(lots: Sequence[int]) -> tuple[int, int]:
             check(len(lots) == len(instruments), "one quantity for each position")
-            return self._with_lots(pool, columns, instruments, lots)
+            sold = [(slot, lots[at] - had) for at, slot, had in in_coin]
+            return self._with_lots(pool, instruments, lots, self._coins_after(coins, sold))
 
         return requirement
 
+    def _coins_after(self, coins: Int64Array, added: Iterable[tuple[int, int]]) -> Int64Array:
+        """Coin cash per risk unit once `added` (slot, signed lots) was bought at the mark.
+
+        Only inverse options cost coin; the same array comes back where there is none.
+        """
+        contracts, paid = self.state.contracts, coins
+        for slot, quantity in added:
+            if quantity and contracts.is_inverse_option(slot):
+                paid = coins.copy() if paid is coins else paid
+                value = int(mul_div_floor(int(self.value_e6[slot]), quantity, 1_000_000))
+                paid[contracts.specs[slot].underlying] -= value
+        return paid
+
     def maintenance_with(self, pool: int, added: dict[int, int]) -> int:
-        """Maintenance margin of a pool if it also held `added` (instrument slot -> signed lots)."""
+        """Maintenance margin of a pool that bought `added` (slot -> signed lots) at the mark."""
         columns = self.columns_of(pool)
         lots = dict(zip(columns.instrument.tolist(), columns.quantity_lots.tolist(), strict=True))
         for slot, quantity in added.items():
             lots[slot] = lots.get(slot, 0) + quantity
         slots = sorted(lots, key=lambda slot: int(self.state.contracts.rank[slot]))
         held = [lots[slot] for slot in slots]
-        return self._with_lots(pool, columns, np.array(slots, np.int64), held)[1]
+        coins = self._coins_after(columns.coin_minor[0], added.items())
+        return self._with_lots(pool, np.array(slots, np.int64), held, coins)[1]
 
     def touches_stale(self, pool: int) -> bool:
         """Whether a pool has a position on an underlying whose index is not fresh."""
@@ -289,5 +316,5 @@ class Risk:
 
 def warm_up() -> None:
     """Compile the kernels of this module."""
-    none = np.empty(0, np.int64)
-    _option_values(none, none, none, none, none, none)
+    none, grid = np.empty(0, np.int64), np.zeros((1, 1), np.int64)
+    _option_values(none, none, none, none, none, none, grid)

@@ -208,14 +208,15 @@ class RiskGate:
         slots, sides = rows[ORDER_ID] >> INSTRUMENT_SHIFT, np.ascontiguousarray(rows[SIDE])
         loss = self.loss_of(pool)
         prices = loss.prices_met(rows)
+        quanta = -sides * loss.losses_at_once(rows)
         coin = np.zeros(len(slots), np.int64)
         for at in np.flatnonzero(loss.columns.inverse[slots]).tolist():
-            coin[at] = -loss.coin_loss_e6(int(slots[at]), 1, int(prices[at]))
+            quanta[at], coin[at] = loss.coin_terms(int(slots[at]), int(sides[at]), int(prices[at]))
         orders = OpenOrders(
             instrument=slots,
             side=sides,
             lots=np.ascontiguousarray(rows[OPEN_LOTS]),
-            loss_quanta_per_lot=-sides * loss.losses_at_once(rows),
+            loss_quanta_per_lot=quanta,
             loss_coin_minor_e6_per_lot=coin,
         )
         columns = self.risk.columns_of(pool)

@@ -16,7 +16,7 @@ from exchange.core.events import CallChanged, Deleveraged, Event, LayerPaid, Liq
 from exchange.core.positions import ENTRY_MINOR, LOTS, REALISED_MINOR
 from exchange.core.reject_reason import RejectReason
 from exchange.core.state import State
-from exchange.core.venue import USDC, InstrumentSpec
+from exchange.core.venue import INVERSE_OPTION_KINDS, USDC, InstrumentSpec
 from exchange.gateway.errors import refused
 from exchange.gateway.instrument_view import greeks_of
 from exchange.gateway.units import (
@@ -53,7 +53,8 @@ def entry_price(spec: InstrumentSpec, lots: int, entry_minor: int) -> float:
         return 0.0
     if spec.kind == INVERSE:
         return -lots * spec.lot_e8 / entry_minor
-    return entry_minor * E8 / (lots * spec.lot_e8 * USDC_MINOR)
+    minor_per_unit = E8 if spec.kind in INVERSE_OPTION_KINDS else USDC_MINOR
+    return entry_minor * E8 / (lots * spec.lot_e8 * minor_per_unit)
 
 
 class PoolFigures(NamedTuple):

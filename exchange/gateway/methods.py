@@ -76,8 +76,8 @@ METHODS: tuple[Method, ...] = (
     Method("public/get_currencies", PUBLIC, p.NoParameters, "Currencies that accounts hold.",
            "list: `currency`, `currency_long`, `decimals`, `withdrawal_fee`"),
     Method("public/get_instruments", PUBLIC, p.InstrumentsParameters,
-           "Contracts, running or (`expired`) over. Linear contracts and options are filed under "
-           "USDC, inverse ones under their coin.",
+           "Contracts, running or (`expired`) over. Linear contracts are filed under USDC, inverse "
+           "ones under their coin.",
            "list of instruments", '{"currency":"USDC","kind":"future"}'),
     Method("public/get_instrument", PUBLIC, p.OfInstrument, "One contract.", "instrument",
            PERPETUAL),

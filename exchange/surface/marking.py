@@ -9,9 +9,10 @@ import msgspec
 import numpy as np
 
 from exchange.core.collar import half_width_ticks
+from exchange.core.contracts import premium_in_dollars_e8
 from exchange.core.limits import VOLATILITY_E9_MAX
 from exchange.core.state import State
-from exchange.core.venue import InstrumentSpec
+from exchange.core.venue import CALL_KINDS, InstrumentSpec
 from exchange.surface.fit import fit_surface, is_free_of_arbitrage, residuals
 from exchange.surface.interest import Interest
 from exchange.surface.quotes import E9, LIVE_AGE_MS, NO_ASK_E9, NO_BID_E9, Quotes, quotes_of
@@ -28,7 +29,6 @@ from exchange.surface.surface import (
 from margin.black76 import implied_volatility
 from margin.fixed_point import NS_PER_YEAR
 from margin.invariant import Int64Array
-from margin.portfolio import LINEAR_CALL
 
 STEP_E9 = 20_000_000  # a volatility moves by at most two points a cycle at a given moneyness
 SHARE = 0.25  # of the way to the fitted surface that a cycle goes
@@ -102,7 +102,8 @@ def volatility_at(state: State, slot: int, price_e8: int, forward_e8: int, years
     """Volatility that a price implies; `NO_BID_E9` at or below the intrinsic value, `NO_ASK_E9`
     from the upper bound on."""
     spec = state.contracts.specs[slot]
-    is_call = spec.kind == LINEAR_CALL
+    is_call = spec.kind in CALL_KINDS
+    price_e8 = premium_in_dollars_e8(spec, price_e8, forward_e8)
     implied = implied_volatility(
         price_e8 / 1e8, forward_e8 / 1e8, spec.strike_e8 / 1e8, years, 1.0, is_call
     )

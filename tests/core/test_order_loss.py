@@ -40,7 +40,7 @@ def test_one_order_never_needs_more_than_its_bound(seed: int) -> None:
     gate, pool = market.engine.gate, market.pool(3)
     alone, _ = gate.requirement(pool, table([], pool).reshape(8, 0))
     for _ in range(300):
-        slot = chance.randrange(7)
+        slot = chance.randrange(9)
         reference = market.state.marks.reference_ticks(slot)
         price = int(reference * chance.uniform(0.7, 1.4)) if chance.random() < 0.9 else 0
         order = (slot, chance.choice([1, -1]), price, chance.randrange(1, 500))
@@ -54,7 +54,7 @@ def test_columns_give_the_same_figure_as_one_by_one(seed: int) -> None:
     market, chance = moved(seed), random.Random(seed)
     loss = market.engine.gate.losses[0]
     orders = [
-        (chance.randrange(7), chance.choice([1, -1]), chance.choice([0, chance.randrange(10**6)]),
+        (chance.randrange(9), chance.choice([1, -1]), chance.choice([0, chance.randrange(10**6)]),
          chance.randrange(1, 10_000)) for _ in range(500)
     ]  # fmt: skip
     rows = table(orders, 12)
