@@ -87,7 +87,7 @@ def _option_profit_usdc(
     move, side, weight = shock
     kind = int(instruments.kind[i])
     tau = max(0, int(instruments.expiry_ns[i]) - marks.now_ns) / YEAR_NS
-    rate = max(0, int(marks.rate_e9[i])) / 1e9
+    rate = 0.0 if kind >= INVERSE_CALL else max(0, int(marks.rate_e9[i])) / 1e9
     discount = math.exp(-rate * tau)
     if preset.option is not None and not preset.option.discounted:
         discount = 1.0
