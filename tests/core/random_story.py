@@ -41,7 +41,7 @@ HALF_HOUR = 1800 * SECOND
 
 def story_venue(**parts: object) -> Venue:
     """The `small` venue with a thin fund, so that every layer of the waterfall has work."""
-    default = {"fund_minor": 8_000 * 10**6, "venue_capital_minor": 4_000 * 10**6,
+    default = {"fund_minor": 3_000 * 10**6, "venue_capital_minor": 1_000 * 10**6,
                "public_cycles": 2}  # fmt: skip
     return small(HALF_HOUR // SECOND, **{"default": default, **parts})
 
