@@ -148,6 +148,8 @@ class MarketMaker(Bot):
         if ticker.greeks is None:
             return None
         by_volatility = abs(ticker.greeks.vega) * self.volatility_points
+        if row.is_priced_in_coin and ticker.index_price:
+            by_volatility /= ticker.index_price
         return max(by_volatility, mark / 50, row.tick_size)
 
     def _wishes(self, row: Instrument) -> dict[Place, Quote]:

@@ -1,6 +1,6 @@
 """What the venue tells, as typed records in Deribit's names and units.
 
-Amounts: coin for linear contracts and options, USD for inverse ones. Prices in the contract's
+Amounts: coin for linear contracts and options, USD for inverse futures. Prices in the contract's
 quote currency. Times in milliseconds. Unknown fields are ignored.
 """
 
@@ -84,6 +84,11 @@ class Instrument(WireRecord, frozen=True, kw_only=True):
     def is_inverse(self) -> bool:
         """Whether this future settles in its coin, with amounts in USD."""
         return self.kind == "future" and self.settlement_currency == self.base_currency
+
+    @property
+    def is_priced_in_coin(self) -> bool:
+        """Whether this is an option that settles in its coin, with the premium in coin."""
+        return self.is_option and self.settlement_currency == self.base_currency
 
     def price_below(self, price: Decimal) -> Decimal:
         """The nearest price on the tick grid that is not above `price`."""

@@ -2,7 +2,7 @@
 
 Expiries fall at 08:00 UTC on a grid of days anchored at a Friday; strikes are multiples of a step
 around the index. Names follow Deribit's: `BTC-PERPETUAL` is inverse, `BTC_USDC-PERPETUAL` linear,
-`BTC_USDC-17OCT25-110000-C` a linear call.
+`BTC_USDC-17OCT25-110000-C` a linear call, `BTC-17OCT25-110000-C` an inverse one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ from datetime import UTC, datetime, timedelta
 from exchange.core.commands import ListInstruments
 from exchange.core.state import State
 from exchange.core.venue import InstrumentSpec, ListingSpec, Venue
-from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, LINEAR_PUT
+from margin.portfolio import (
+    INVERSE,
+    INVERSE_CALL,
+    INVERSE_PUT,
+    LINEAR,
+    LINEAR_CALL,
+    LINEAR_PUT,
+)
 
 DAY_NS = 86_400 * 10**9
 EXPIRY_OF_DAY_NS = 8 * 3600 * 10**9
@@ -82,8 +89,6 @@ def _futures(venue: Venue, rule: ListingSpec, time_ns: int) -> list[InstrumentSp
 
 
 def _options(venue: Venue, rule: ListingSpec, index_e8: int, time_ns: int) -> list[InstrumentSpec]:
-    if rule.option_lot_e8 == 0:
-        return []
     name = venue.underlyings[rule.underlying].name
     centre = (2 * index_e8 + rule.strike_step_e8) // (2 * rule.strike_step_e8)
     strikes = [
@@ -99,19 +104,27 @@ def _options(venue: Venue, rule: ListingSpec, index_e8: int, time_ns: int) -> li
             for expiry in expiries_after(time_ns, wanted.every_days, wanted.count)
         }
     )
+    linear = (("C", LINEAR_CALL), ("P", LINEAR_PUT))
+    inverse = (("C", INVERSE_CALL), ("P", INVERSE_PUT))
+    forms = [
+        (f"{name}_USDC", linear, rule.option_tick_e8, rule.option_lot_e8),
+        (name, inverse, rule.inverse_option_tick_e8, rule.inverse_option_lot_e8),
+    ]
     return [
         InstrumentSpec(
-            name=f"{name}_USDC-{expiry_name(expiry)}-{decimal_name(strike)}-{letter}",
+            name=f"{base}-{expiry_name(expiry)}-{decimal_name(strike)}-{letter}",
             kind=kind,
             underlying=rule.underlying,
-            tick_e8=rule.option_tick_e8,
-            lot_e8=rule.option_lot_e8,
+            tick_e8=tick_e8,
+            lot_e8=lot_e8,
             expiry_ns=expiry,
             strike_e8=strike,
         )
+        for base, kinds, tick_e8, lot_e8 in forms
+        if lot_e8 > 0
         for expiry in expiries
         for strike in strikes
-        for letter, kind in (("C", LINEAR_CALL), ("P", LINEAR_PUT))
+        for letter, kind in kinds
     ]
 
 

@@ -26,12 +26,12 @@ _TWO_62 = 4611686018427387904.0
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 
-def _inlined_integer(function: Kernel) -> Kernel:
-    """Inline into callers; integer division keeps Python's rules (zero raises)."""
+def inlined(function: Kernel) -> Kernel:
+    """Compile and inline into every caller; integer division keeps Python's rules: zero raises."""
     return cast(Kernel, njit(cache=True, forceinline=True)(function))
 
 
-@_inlined_integer
+@inlined
 def mul_div_floor(a: int, b: int, c: int) -> int:
     """Floor of a * b / c, exact, for c > 0 and any signs of a and b.
 
@@ -43,14 +43,14 @@ def mul_div_floor(a: int, b: int, c: int) -> int:
     return quotient * b + ((a - quotient * c) * b) // c
 
 
-@_inlined_integer
+@inlined
 def mul_div_ceil(a: int, b: int, c: int) -> int:
     """Ceiling of a * b / c; conditions as in `mul_div_floor`."""
     quotient = a // c
     return quotient * b - (((quotient * c - a) * b) // c)
 
 
-@_inlined_integer
+@inlined
 def integer_root(x: int) -> int:
     """The largest integer whose square is at most x, for 0 <= x < 2^62.
 
@@ -70,7 +70,7 @@ def integer_root(x: int) -> int:
     return root
 
 
-@_inlined_integer
+@inlined
 def quantise(x: float) -> int:
     """The integer nearest to x, half to even: the only way from a float to the integer state.
 

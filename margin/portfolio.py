@@ -20,12 +20,21 @@ INVERSE: Final = 1
 LINEAR_CALL: Final = 2
 LINEAR_PUT: Final = 3
 INVERSE_CALL: Final = 4
-"""Reserved: `Instruments.validate` refuses it."""
+"""Settled in coin: max(0, S - K) / S a coin. Premium and mark are in coin too."""
 INVERSE_PUT: Final = 5
-"""Reserved: `Instruments.validate` refuses it."""
+"""Settled in coin: max(0, K - S) / S a coin."""
 
 NEVER_NS: Final = 2**62
 """Expiry of a perpetual."""
+
+CERTAIN_PPB: Final = 10**9
+"""Confidence of a price that nothing speaks against."""
+
+NO_DELTA_E9: Final = 2**62
+"""No quoted delta."""
+
+STABLE_E9: Final = 10**9
+"""A stable coin on its peg."""
 
 NO_STRIKE_GROUP: Final = -1
 """Strike group of anything that is not an option."""
@@ -68,8 +77,8 @@ class Instruments(msgspec.Struct, frozen=True, gc=False):
         shape = (len(self),)
         for name in ("kind", "unit", "expiry_ns", "strike_e8", "lot_e8", "strike_group"):
             _check_column(f"instruments.{name}", getattr(self, name), shape)
-        known = (self.kind >= LINEAR) & (self.kind <= LINEAR_PUT)
-        check(known.all(), "instruments.kind: unknown, or an inverse option")
+        known = (self.kind >= LINEAR) & (self.kind <= INVERSE_PUT)
+        check(known.all(), "instruments.kind: unknown")
         check(((self.unit >= 0) & (self.unit < unit_count)).all(), "instruments.unit: out of range")
         check((self.lot_e8 > 0).all(), "instruments.lot_e8: not positive")
         check(
@@ -110,8 +119,15 @@ class Marks(msgspec.Struct, frozen=True, gc=False):
     """What everything is worth at `now_ns`.
 
     `index_e8[U]`: USD per coin of a unit. `mark_e8[I]`: futures and perpetuals in USD per coin,
-    options as the premium in USDC per coin. `forward_e8[I]`, `volatility_e9[I]` and `rate_e9[I]`
-    are read for options only. Slots without a live instrument keep their last marks.
+    options as the premium in USDC per coin, inverse options as the premium in coin per coin.
+    `forward_e8[I]`, `volatility_e9[I]` and `rate_e9[I]` are read for options only. Slots without a
+    live instrument keep their last marks.
+
+    Of the rest, what is left out is taken as certain. `index_confidence_ppb[U]` and
+    `confidence_ppb[I]`: how sure the index and the instrument's own prices are, 10^9 is certain.
+    `fixed_e8[I]`: the part of a forward or of a future's mark that the settlement mean has fixed
+    already; without it that part follows from the time left. `delta_e9[I]`: deltas as quoted,
+    x 10^9, for charges on delta; without them the model's. `stable_e9`: USD per USDC.
     """
 
     now_ns: int
@@ -120,9 +136,15 @@ class Marks(msgspec.Struct, frozen=True, gc=False):
     forward_e8: Int64Array
     volatility_e9: Int64Array
     rate_e9: Int64Array
+    index_confidence_ppb: Int64Array | None = None
+    confidence_ppb: Int64Array | None = None
+    fixed_e8: Int64Array | None = None
+    delta_e9: Int64Array | None = None
+    stable_e9: int = STABLE_E9
 
     def validate(self, instruments: Instruments) -> None:
         """Raise `InvariantBroken` unless there is a usable mark for every row of `instruments`."""
+        self._validate_certainty(len(instruments))
         shape = (len(instruments),)
         for name in ("mark_e8", "forward_e8", "volatility_e9", "rate_e9"):
             _check_column(f"marks.{name}", getattr(self, name), shape)
@@ -138,13 +160,62 @@ class Marks(msgspec.Struct, frozen=True, gc=False):
         check((self.forward_e8[option] > 0).all(), "marks.forward_e8: option without a forward")
         check((self.volatility_e9[option] >= 0).all(), "marks.volatility_e9: negative")
 
+    def _validate_certainty(self, count: int) -> None:
+        for name, column, rows in (
+            ("index_confidence_ppb", self.index_confidence_ppb, self.index_e8.shape[0]),
+            ("confidence_ppb", self.confidence_ppb, count),
+            ("fixed_e8", self.fixed_e8, count),
+        ):
+            if column is not None:
+                _check_column(f"marks.{name}", column, (rows,))
+                check((column >= 0).all(), f"marks.{name}: negative")
+        check(self.stable_e9 > 0, "marks.stable_e9: not positive")
+
+
+class Collateral(msgspec.Struct, frozen=True, gc=False):
+    """Kinds of coin cash, shape [C]: the coins of the U units in their order, then other tokens.
+
+    `unit`: the risk unit of a coin or token; `price_e8`: USD per coin; `moves`: 1 if its value
+    moves with the unit's index in the scenarios, else 0. `maintenance_ppb`, `initial_extra_ppb`:
+    charges as parts of its value; `confidence_ppb`: how sure the price is.
+    """
+
+    unit: Int64Array
+    price_e8: Int64Array
+    moves: Int64Array
+    maintenance_ppb: Int64Array
+    initial_extra_ppb: Int64Array
+    confidence_ppb: Int64Array
+
+    def validate(self, unit_count: int) -> None:
+        """Raise `InvariantBroken` unless the first rows are the coins of `unit_count` units."""
+        shape = self.unit.shape
+        for name in self.__struct_fields__:
+            _check_column(f"collateral.{name}", getattr(self, name), shape)
+        own = np.arange(unit_count, dtype=np.int64)
+        check(shape[0] >= unit_count, "collateral: a unit without its coin")
+        check((self.unit[:unit_count] == own).all(), "collateral: coins out of order")
+        known = (self.unit >= 0) & (self.unit < unit_count)
+        check(known.all(), "collateral.unit: out of range")
+        check((self.price_e8 > 0).all(), "collateral.price_e8: not positive")
+
+
+def unit_coins(marks: Marks) -> Collateral:
+    """The coin of every unit at its index, moving with it, without charges."""
+    units = marks.index_e8.shape[0]
+    one, none = np.ones(units, np.int64), np.zeros(units, np.int64)
+    sure = marks.index_confidence_ppb
+    sure = one * CERTAIN_PPB if sure is None else sure
+    return Collateral(np.arange(units, dtype=np.int64), marks.index_e8, one, none, none, sure)
+
 
 class Positions(msgspec.Struct, frozen=True, gc=False):
     """Who holds what, in compressed rows: pool p owns rows pool_start[p] .. pool_start[p+1].
 
     `pool_start[P+1]`, `instrument[N]`, `quantity_lots[N]` (positive is long). The rows of a pool
-    are in margin order, each instrument once. `coin_minor[P,U]` is the net cash in the coin of
-    each unit (10^-8 coin), zero in a unit that has no coin of its own.
+    are in margin order, each instrument once. `coin_minor[P,C]` is the net cash in the coin of
+    each unit (10^-8 coin), zero in a unit that has no coin of its own, and after the units in each
+    further token of a `Collateral`.
     """
 
     pool_start: Int64Array

@@ -1,88 +1,108 @@
-"""A scenario matrix laid out for the kernels, and the steps that the kernels share.
-
-Every step is integer arithmetic on one pool: add position rows, add coin cash, find the largest
-loss, add contingencies, carry sums of different risk exponents to one scale, round up once.
-"""
+"""A scenario matrix laid out for the kernels that go over pools (`margin.pool_steps`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, TypeVar, cast
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from margin.fixed_point import RATE_SCALE, mul_div_ceil
-from margin.invariant import Int64Array
+from margin.invariant import BoolArray, Int64Array
 from margin.portfolio import NO_STRIKE_GROUP, Instruments
 from margin.preset import Preset
-from margin.scenarios import COIN_STEP_MINOR, MOST_RISK_EXPONENT, ScenarioMatrix
+from margin.scenarios import ScenarioMatrix
 
 # Columns of `RiskTable.terms`: what a position needs besides its row, in one cache line.
 UNIT: Final = 0
 GROUP: Final = 1
 CHARGE: Final = 2
 EXTRA_CHARGE: Final = 3
+EXPIRY: Final = 4
+GROSS_EXTRA: Final = 5
+BETTER_ROW: Final = 6
+GROSS_CHARGE: Final = 7
+_TERMS: Final = 8
+
+# Columns of `RiskTable.coin_terms`.
+COIN_UNIT: Final = 0
+COIN_CHARGE: Final = 1
+COIN_EXTRA: Final = 2
 
 _COLUMN_BLOCK: Final = 8
 _READS_PER_ROW: Final = 8
 _LEAST_INT32: Final = -(2**31)
 _MOST_INT32: Final = 2**31 - 1
-# What is and-ed with this is not negative, so the compiler leaves out the code by which a negative
-# index counts from the end: a twentieth of a large pass. Slots and rows are far below.
-_NOT_NEGATIVE: Final = 2**31 - 1
-_FRACTION_ONE: Final = 1 << MOST_RISK_EXPONENT
-
-Triple = tuple[int, int, int]
-"""Worst loss, maintenance contingency, extra initial contingency."""
-
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 
-def inlined(function: Kernel) -> Kernel:
-    """Inline into every caller: the steps are short and hand arrays on."""
-    return cast(Kernel, njit(cache=True, forceinline=True)(function))
+class RowShape(NamedTuple):
+    """How the columns of a risk table are laid out.
+
+    `regular` spot scenarios come first, then `skews`, then `basis_moves` (0 or 2). `halves` is 2
+    where a row holds the columns for a positive expiry and after them those for a negative one, 1
+    where the two are the same and expiries do not count on their own.
+    """
+
+    regular: int
+    skews: int
+    basis_moves: int
+    halves: int
 
 
 class RiskTable(msgspec.Struct, frozen=True, gc=False):
     """What the kernels read of one revaluation, laid out for them; built by `risk_table`.
 
-    `rows[I x row_stride, S]`: long rows, or long and short rows in turn when they are not
-    mirror images; S is padded with zero columns, which never are a loss. `terms[I,4]`: risk unit,
-    strike group counted from 0 (-1 for delta-one), maintenance and extra initial contingency in
-    quanta: per lot of a delta-one instrument, per naked short lot of an option's strike.
-    `group_terms[G,4]`: unit, one slot of the group, and those of the strike again. `coin[U,S]`,
-    `coin_value[U]`, `risk_exponent[U]` as in `ScenarioMatrix`. `factors_ppb`: maintenance, initial.
+    `rows[I, halves x S]`: S is padded with zero columns, which never are a loss. `shape`: what the
+    columns are. `start[U,S]`: what a unit's columns start from. `terms[I,8]`: risk unit, strike
+    group counted from 0 (-1 for delta-one), maintenance and extra initial contingency in quanta
+    (per lot of a delta-one instrument, per naked short lot of an option's strike), number of the
+    (unit, expiry) or of the unit where expiries do not count, extra initial contingency per option
+    lot on either side, 1 where the better of two rows counts, maintenance contingency per option
+    lot on either side. `group_terms[G,4]`: unit, one slot of the group, and contingencies of the
+    strike again. `expiries`: how many numbers there are. `gross_floor[I]`: part of a delta floor
+    per lot on either side, empty without a floor. `coin[C,S]`, `coin_value[C]`, `risk_exponent[U]`
+    as in `ScenarioMatrix`; `coin_terms[C,3]`: unit, maintenance and extra initial charge per step.
+    `factors_ppb`: maintenance, initial.
     """
 
     rows: Int64Array
-    row_stride: int
+    shape: RowShape
     terms: Int64Array
     group_terms: Int64Array
+    expiries: int
+    start: Int64Array
+    gross_floor: Int64Array
     coin: Int64Array
     coin_value: Int64Array
+    coin_terms: Int64Array
     risk_exponent: Int64Array
     factors_ppb: Int64Array
 
 
 class RiskLayout(msgspec.Struct, frozen=True, gc=False):
-    """What a risk table takes from the listing alone: strike groups and one slot of each."""
+    """What a risk table takes from the listing alone.
+
+    `group`: strike groups counted from 0, `slot`: one slot of each; `expiry`: number of the
+    (unit, expiry) of a slot.
+    """
 
     group: Int64Array
     slot: Int64Array
+    expiry: Int64Array
 
 
 def risk_layout(instruments: Instruments) -> RiskLayout:
-    """Number the strike groups from 0; once a listing."""
+    """Number the strike groups and the expiries of units from 0; once a listing."""
     option = np.flatnonzero(instruments.strike_group != NO_STRIKE_GROUP)
     _, first, number = np.unique(
         instruments.strike_group[option], return_index=True, return_inverse=True
     )
     group = np.full(len(instruments), NO_STRIKE_GROUP, dtype=np.int64)
     group[option] = number.reshape(-1)
-    return RiskLayout(group, option[first].astype(np.int64))
+    dated = np.stack((instruments.unit, instruments.expiry_ns))
+    _, expiry = np.unique(dated, axis=1, return_inverse=True)
+    return RiskLayout(group, option[first].astype(np.int64), expiry.reshape(-1).astype(np.int64))
 
 
 def risk_table(
@@ -95,20 +115,63 @@ def risk_table(
     layout = layout or risk_layout(instruments)
     charges = (matrix.delta_one_mm, matrix.delta_one_im_extra)
     naked = (matrix.naked_mm, matrix.naked_im_extra)
-    rows, stride, terms, group_terms, coin = _lay_out(
-        matrix.long, matrix.short, matrix.coin, instruments.unit, layout.group, layout.slot,
-        charges, naked,
+    by_expiry = matrix.expiry_rows
+    if by_expiry is None:
+        shape = RowShape(matrix.long.shape[1], 0, 0, 1)
+        halves = (matrix.long, matrix.long)
+        if matrix.floor is not None:  # the last column is net delta, whose magnitude counts
+            shape = RowShape(matrix.long.shape[1] - 1, 1, 0, 1)
+            net = np.concatenate((matrix.long[:, :-1], matrix.floor[1][:, None]), axis=1)
+            halves = (net, net)
+        better = np.zeros(len(instruments), np.bool_)
+        expiry, expiries = instruments.unit, int(matrix.risk_exponent.shape[0])
+    else:
+        shape = RowShape(by_expiry.regular, by_expiry.skews, by_expiry.basis_moves, 2)
+        halves = (by_expiry.asset, by_expiry.liability)
+        better = by_expiry.reversed_discount
+        expiry, expiries = layout.expiry, int(layout.expiry.max(initial=-1)) + 1
+    none = np.zeros(len(instruments), np.int64)
+    gross = (
+        matrix.option_mm if matrix.option_mm is not None else none,
+        matrix.option_im_extra if matrix.option_im_extra is not None else none,
+    )
+    rows, terms, group_terms, coin = _lay_out(
+        halves, shape.halves, matrix.coin, (instruments.unit, layout.group, expiry), gross,
+        better, layout.slot, charges, naked,
     )  # fmt: skip
+    initial_ppb = preset.factor.initial_ppb + matrix.peg_ppb
     return RiskTable(
         rows=rows,
-        row_stride=stride,
+        shape=shape,
         terms=terms,
         group_terms=group_terms,
+        expiries=expiries,
+        start=_start(matrix, rows.shape[1] // shape.halves),
+        gross_floor=none[:0] if matrix.floor is None else np.ascontiguousarray(matrix.floor[0]),
         coin=coin,
         coin_value=matrix.coin_value,
+        coin_terms=_coin_terms(matrix),
         risk_exponent=matrix.risk_exponent,
-        factors_ppb=np.array((preset.factor.maintenance_ppb, preset.factor.initial_ppb), np.int64),
+        factors_ppb=np.array((preset.factor.maintenance_ppb, initial_ppb), np.int64),
     )
+
+
+def _start(matrix: ScenarioMatrix, columns: int) -> Int64Array:
+    start = np.zeros((matrix.risk_exponent.shape[0], columns), np.int64)
+    if matrix.allowance is not None:
+        start[:, : matrix.allowance.shape[1]] = matrix.allowance
+    return start
+
+
+def _coin_terms(matrix: ScenarioMatrix) -> Int64Array:
+    coins = matrix.coin.shape[0]
+    terms = np.zeros((coins, 3), np.int64)
+    terms[:, COIN_UNIT] = np.arange(coins) if matrix.coin_unit is None else matrix.coin_unit
+    if matrix.coin_mm is not None:
+        terms[:, COIN_CHARGE] = matrix.coin_mm
+    if matrix.coin_im_extra is not None:
+        terms[:, COIN_EXTRA] = matrix.coin_im_extra
+    return terms
 
 
 def narrow_rows(rows: Int64Array, reads: int) -> npt.NDArray[np.signedinteger]:
@@ -126,35 +189,35 @@ def narrow_rows(rows: Int64Array, reads: int) -> npt.NDArray[np.signedinteger]:
 
 @njit(cache=True)
 def _lay_out(
-    long: Int64Array,
-    short: Int64Array,
+    halves: tuple[Int64Array, Int64Array],
+    half_count: int,
     coin: Int64Array,
-    unit: Int64Array,
-    group: Int64Array,
+    listed: tuple[Int64Array, Int64Array, Int64Array],
+    gross: tuple[Int64Array, Int64Array],
+    better: BoolArray,
     slot: Int64Array,
     charges: tuple[Int64Array, Int64Array],
     naked: tuple[Int64Array, Int64Array],
-) -> tuple[Int64Array, int, Int64Array, Int64Array, Int64Array]:
-    """Rows, their stride, terms, group terms and coin columns of a `RiskTable`."""
-    count, scenarios = long.shape
-    columns = (scenarios + _COLUMN_BLOCK - 1) // _COLUMN_BLOCK * _COLUMN_BLOCK
-    stride = 1
-    for i in range(count):
-        for s in range(scenarios):
-            if short[i, s] != -long[i, s]:
-                stride = 2
-    rows = np.zeros((count * stride, columns), np.int64)
-    terms = np.empty((count, 4), np.int64)
+) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:
+    """Rows, terms, group terms and coin columns of a `RiskTable`."""
+    count, width = halves[0].shape
+    columns = (width + _COLUMN_BLOCK - 1) // _COLUMN_BLOCK * _COLUMN_BLOCK
+    unit, group, expiry = listed
+    rows = np.zeros((count, half_count * columns), np.int64)
+    terms = np.zeros((count, _TERMS), np.int64)
     for i in range(count):
         terms[i, UNIT], terms[i, GROUP] = unit[i], group[i]
         terms[i, CHARGE], terms[i, EXTRA_CHARGE] = charges[0][i], charges[1][i]
+        terms[i, EXPIRY] = expiry[i]
+        terms[i, GROSS_CHARGE], terms[i, GROSS_EXTRA] = gross[0][i], gross[1][i]
+        terms[i, BETTER_ROW] = 1 if better[i] else 0
         if group[i] >= 0:
             strike = slot[group[i]]
             terms[i, CHARGE], terms[i, EXTRA_CHARGE] = naked[0][strike], naked[1][strike]
-        for s in range(scenarios):
-            rows[i * stride, s] = long[i, s]
-            if stride == 2:
-                rows[2 * i + 1, s] = short[i, s]
+        for s in range(width):
+            rows[i, s] = halves[0][i, s]
+            if half_count == 2:
+                rows[i, columns + s] = halves[1][i, s]
     group_terms = np.empty((len(slot), 4), np.int64)
     for g in range(len(slot)):
         i = slot[g]
@@ -162,171 +225,15 @@ def _lay_out(
         group_terms[g, CHARGE], group_terms[g, EXTRA_CHARGE] = naked[0][i], naked[1][i]
     padded = np.zeros((coin.shape[0], columns), np.int64)
     for u in range(coin.shape[0]):
-        for s in range(scenarios):
+        for s in range(coin.shape[1]):
             padded[u, s] = coin[u, s]
-    return rows, stride, terms, group_terms, padded
-
-
-@inlined
-def _grown(
-    terms: Int64Array, i: int, lots: int, group: int, net: int, size: int
-) -> tuple[int, int, int, int]:
-    """(group, net, size, growth) after `lots` of instrument `i`, given those of the row before.
-
-    `size` is what contingencies are charged on: either side of a delta-one instrument, the naked
-    shorts of a strike; `growth` is what this row adds to it. Without branches, since nothing
-    predicts whether the next row is of the same strike.
-    """
-    here = terms[i, GROUP]
-    same = here >= 0 and here == group
-    net = lots + (net if same else 0)
-    before = size if same else 0
-    size = max(-net, net if here < 0 else 0)
-    return here, net, size, size - before
-
-
-@inlined
-def _add_four(
-    total: Int64Array,
-    rows: Int64Array,
-    stride: int,
-    instrument: tuple[int, int, int, int],
-    lots: tuple[int, int, int, int],
-) -> None:
-    """Add lots x row of four positions to `total`, scenarios innermost: this loop vectorises."""
-    step = stride - 1
-    q0, q1, q2, q3 = lots
-    i0 = (instrument[0] * stride + (step if q0 < 0 else 0)) & _NOT_NEGATIVE
-    i1 = (instrument[1] * stride + (step if q1 < 0 else 0)) & _NOT_NEGATIVE
-    i2 = (instrument[2] * stride + (step if q2 < 0 else 0)) & _NOT_NEGATIVE
-    i3 = (instrument[3] * stride + (step if q3 < 0 else 0)) & _NOT_NEGATIVE
-    if stride == 2:
-        q0, q1, q2, q3 = abs(q0), abs(q1), abs(q2), abs(q3)
-    for s in range(len(total)):
-        total[s] += q0 * rows[i0, s] + q1 * rows[i1, s] + q2 * rows[i2, s] + q3 * rows[i3, s]
-
-
-@inlined
-def _add_one(total: Int64Array, rows: Int64Array, stride: int, instrument: int, lots: int) -> None:
-    """Add lots x row of one position to `total`."""
-    row = (instrument * stride + (stride - 1 if lots < 0 else 0)) & _NOT_NEGATIVE
-    size = abs(lots) if stride == 2 else lots
-    for s in range(len(total)):
-        total[s] += size * rows[row, s]
-
-
-@inlined
-def add_unit(
-    total: Int64Array,
-    rows: Int64Array,
-    stride: int,
-    terms: Int64Array,
-    options: bool,
-    instrument: Int64Array,
-    lots: Int64Array,
-    begin: int,
-    end: int,
-    unit: int,
-) -> tuple[int, int, int]:
-    """Set `total` to the sum of lots x row over the rows of `unit` from `begin` on, before `end`.
-
-    Returns the first row after them and their contingencies (maintenance, extra initial) in quanta
-    of the unit, counted on the way because scalar units idle while vectors are added. `options`:
-    whether any instrument of the table is in a strike group.
-    """
-    total[:] = 0
-    charge, extra, group, net, size = 0, 0, NO_STRIKE_GROUP, 0, 0
-    k = begin
-    # rows are sorted by unit: if the fourth row is of this unit, so are the three before it
-    while k + 4 <= end and terms[instrument[k + 3], UNIT] == unit:
-        b = k & _NOT_NEGATIVE
-        i0 = instrument[b] & _NOT_NEGATIVE
-        i1 = instrument[b + 1] & _NOT_NEGATIVE
-        i2 = instrument[b + 2] & _NOT_NEGATIVE
-        i3 = instrument[b + 3] & _NOT_NEGATIVE
-        i = i0, i1, i2, i3
-        q = lots[b], lots[b + 1], lots[b + 2], lots[b + 3]
-        g0, g1, g2, g3 = abs(q[0]), abs(q[1]), abs(q[2]), abs(q[3])
-        if options:
-            group, net, size, g0 = _grown(terms, i0, q[0], group, net, size)
-            group, net, size, g1 = _grown(terms, i1, q[1], group, net, size)
-            group, net, size, g2 = _grown(terms, i2, q[2], group, net, size)
-            group, net, size, g3 = _grown(terms, i3, q[3], group, net, size)
-        charge += g0 * terms[i0, CHARGE] + g1 * terms[i1, CHARGE]
-        charge += g2 * terms[i2, CHARGE] + g3 * terms[i3, CHARGE]
-        extra += g0 * terms[i0, EXTRA_CHARGE] + g1 * terms[i1, EXTRA_CHARGE]
-        extra += g2 * terms[i2, EXTRA_CHARGE] + g3 * terms[i3, EXTRA_CHARGE]
-        _add_four(total, rows, stride, i, q)
-        k += 4
-    while k < end and terms[instrument[k], UNIT] == unit:
-        i0 = instrument[k]
-        group, net, size, g0 = _grown(terms, i0, lots[k], group, net, size)
-        charge += g0 * terms[i0, CHARGE]
-        extra += g0 * terms[i0, EXTRA_CHARGE]
-        _add_one(total, rows, stride, i0, lots[k])
-        k += 1
-    return k, charge, extra
-
-
-@inlined
-def add_coin(total: Int64Array, column: Int64Array, unit: int, amount_minor: int) -> None:
-    """Add floor(amount x column[unit] / step): exact, rounded against the pool."""
-    steps = amount_minor // COIN_STEP_MINOR
-    rest = amount_minor - steps * COIN_STEP_MINOR
-    for s in range(len(total)):
-        total[s] += steps * column[unit, s] + rest * column[unit, s] // COIN_STEP_MINOR
-
-
-@inlined
-def largest_loss(total: Int64Array) -> tuple[int, int]:
-    """(loss, scenario) of the lowest entry, the first of equals; (0, -1) if none is negative."""
-    count = len(total)
-    lowest = 0
-    for s in range(count):
-        lowest = min(lowest, total[s])
-    at = count
-    for s in range(count):  # without a branch: this loop vectorises, a search does not
-        at = min(at, s if total[s] == lowest else count)
-    return -lowest, at if lowest < 0 else -1
-
-
-@inlined
-def carry(whole: Triple, fraction: Triple, sums: Triple, exponent: int) -> tuple[Triple, Triple]:
-    """Add sums in quanta of 2^-exponent to whole minor units and fractions of 2^-20."""
-    mask = (1 << exponent) - 1
-    up = MOST_RISK_EXPONENT - exponent
-    return (
-        (
-            whole[0] + (sums[0] >> exponent),
-            whole[1] + (sums[1] >> exponent),
-            whole[2] + (sums[2] >> exponent),
-        ),
-        (
-            fraction[0] + ((sums[0] & mask) << up),
-            fraction[1] + ((sums[1] & mask) << up),
-            fraction[2] + ((sums[2] & mask) << up),
-        ),
-    )
-
-
-@inlined
-def rounded_up(whole: int, fraction: int) -> int:
-    """Minor units of a sum kept as whole units and fractions of 2^-20, upward."""
-    return whole + ((fraction + (_FRACTION_ONE - 1)) >> MOST_RISK_EXPONENT)
-
-
-@inlined
-def margins(whole: Triple, fraction: Triple, factors_ppb: Int64Array) -> tuple[int, int, int]:
-    """(worst, initial, maintenance) in minor units from exact sums of worst, MM, extra IM."""
-    worst = rounded_up(whole[0], fraction[0])
-    charge = rounded_up(whole[1], fraction[1])
-    extra = rounded_up(whole[2], fraction[2])
-    maintenance = mul_div_ceil(worst, factors_ppb[0], RATE_SCALE) + charge
-    initial = mul_div_ceil(worst, factors_ppb[1], RATE_SCALE) + extra + charge
-    return worst, initial, maintenance
+    return rows, terms, group_terms, padded
 
 
 def warm_up() -> None:
     """Compile the layout kernel; the steps compile with the kernels that inline them."""
     one, grid = np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
-    _lay_out(grid, grid, grid, one, one, one, (one, one), (one, one))
+    _lay_out(
+        (grid, grid), 1, grid, (one, one, one), (one, one), np.zeros(1, np.bool_), one, (one, one),
+        (one, one),
+    )  # fmt: skip

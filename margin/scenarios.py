@@ -2,59 +2,108 @@
 
 The only floats are inside two kernels; they leave through `fixed_point.quantise`. The unit of the
 result is a *quantum*: 2^-e minor units of USDC, e being the risk exponent of the risk unit.
+
+Columns: the spot scenarios, then the skews, then the basis. An instrument has two rows of them,
+`asset` and `liability`: profit and loss of a long lot if its expiry's shocked net value is positive
+and if it is negative, since a static discount depends on that sign. Where the model has no such
+discount the two are the same, and where it has no skew and no basis either, or only perpetuals are
+listed, expiries do not matter and one row is all there is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 import numpy as np
-from numba import njit
 
-from margin.black76 import price
-from margin.fixed_point import NS_PER_YEAR, PRICE_SCALE, USDC_SCALE, VOLATILITY_SCALE, quantise
-from margin.invariant import Float64Array, Int64Array, check
-from margin.portable_math import exp, log
-from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, NEVER_NS, Instruments, Marks
-from margin.preset import ONE_E9, Preset, VolatilityShock
+from margin.fixed_point import NS_PER_SECOND, USDC_SCALE
+from margin.invariant import BoolArray, Float64Array, Int64Array, check
+from margin.lot_rows import coin_columns, instrument_rows
+from margin.option_rows import Model, model_numbers
+from margin.portfolio import (
+    CERTAIN_PPB,
+    LINEAR,
+    NEVER_NS,
+    NO_DELTA_E9,
+    STABLE_E9,
+    Collateral,
+    Instruments,
+    Marks,
+    unit_coins,
+)
+from margin.preset import ONE_E9, Preset
+from margin.preset_sections import COIN
+from margin.scenario_list import (
+    MOST_RISK_EXPONENT,
+    WIDEST_LOSS_MULTIPLE,
+    Scenarios,
+    loss_multiple,
+    risk_exponent,
+    scenarios_of,
+)
 
-MOST_RISK_EXPONENT: Final = 20
+__all__ = [
+    "COIN_STEP_MINOR",
+    "MOST_RISK_EXPONENT",
+    "WIDEST_LOSS_MULTIPLE",
+    "ExpiryRows",
+    "ScenarioGrid",
+    "ScenarioMatrix",
+    "Scenarios",
+    "loss_multiple",
+    "lot_matrix",
+    "risk_exponent",
+    "scenario_grid",
+    "scenario_matrix",
+    "scenarios_of",
+    "warm_up",
+]
+
 COIN_STEP_MINOR: Final = 10_000
 """Coin columns are per this many minor units of the coin: 10^-4 coin."""
 
-_E8: Final = float(PRICE_SCALE)
-_E9: Final = float(VOLATILITY_SCALE)
+_E9: Final = 1e9
 _MINOR_PER_USDC: Final = float(USDC_SCALE)
-_COIN_STEP: Final = 1e-4
-_DAYS_PER_YEAR: Final = 365.0
-_SUM_BOUND: Final = 2**62
-_SIDES_OF_AN_INSTRUMENT: Final = 3  # the position, all open buys, all open sells
+_BASIS_MOVES: Final = 2
+# Rows of the contingency array that `lot_rows` fills.
+_DELTA_ONE, _DELTA_ONE_EXTRA, _NAKED, _NAKED_EXTRA = range(4)
+_OPTION, _OPTION_EXTRA, _GROSS_FLOOR, _NET_FLOOR = range(4, 8)
 
 
-class Scenarios(msgspec.Struct, frozen=True, gc=False):
-    """The scenarios of one risk unit, shape [S] each.
+class ExpiryRows(msgspec.Struct, frozen=True, gc=False):
+    """Rows of a model in which expiries count on their own: [I, regular + skews + basis moves].
 
-    `spot_move_e9` is relative (-0.16 is -160,000,000), `volatility_side` -1 down, 0 unchanged,
-    +1 up, `weight_e9` the part of the profit and loss that counts.
+    `regular` spot scenarios, `skews` skew scenarios, `basis_moves` 0 or 2. `reversed_discount[I]`:
+    true where the factor on positive values is the larger one, so that the better row counts.
     """
 
-    spot_move_e9: Int64Array
-    volatility_side: Int64Array
-    weight_e9: Int64Array
-
-    def __len__(self) -> int:
-        return int(self.spot_move_e9.shape[0])
+    asset: Int64Array
+    liability: Int64Array
+    regular: int
+    skews: int
+    basis_moves: int
+    reversed_discount: BoolArray
 
 
 class ScenarioMatrix(msgspec.Struct, frozen=True, gc=False):
     """Profit and loss per lot in quanta of 2^-risk_exponent[unit] minor USDC.
 
-    `long[I,S]`, `short[I,S]`: one long lot, one short lot. `coin[U,S]`: `COIN_STEP_MINOR` minor
-    units of coin cash; `coin_value[U]`: their value at the index now. `delta_one_mm[I]` and
+    `long[I,S']`, `short[I,S']`: what one long lot, one short lot adds at least to any pool in
+    every spot scenario, every skew scenario and the basis candidate. `coin[C,S']`:
+    `COIN_STEP_MINOR` minor units of coin cash; `coin_value[C]`: their value at the index now. C
+    counts the units' own coins, then tokens. `delta_one_mm[I]` and
     `delta_one_im_extra[I]`: contingency per lot held, either side, zero for options; `naked_mm[I]`
     and `naked_im_extra[I]`: per naked short lot, zero for delta-one. `risk_exponent[U]`.
+
+    `expiry_rows`: the rows of positions where expiries count on their own; None where `long` and
+    its negative are all. `option_mm[I]`, `option_im_extra[I]`: charges per option lot held, either
+    side (roll, doubtful prices). `allowance[U,S']`: what a unit's loss is forgiven. `floor[2,I]`:
+    parts of a delta floor per lot, on gross and on net delta; the last column of `long` then is the
+    floor's candidate. `coin_unit[C]`, `coin_mm[C]`, `coin_im_extra[C]`: risk unit, and
+    charges per step of coin. `peg_ppb`: what a stable coin below its peg adds to the IM factor.
     """
 
     long: Int64Array
@@ -66,216 +115,43 @@ class ScenarioMatrix(msgspec.Struct, frozen=True, gc=False):
     naked_mm: Int64Array
     naked_im_extra: Int64Array
     risk_exponent: Int64Array
-
-
-def scenarios_of(preset: Preset, unit_class: str) -> Scenarios:
-    """The grid, then the tails, of a risk class (the coin's name; unknown names use "default").
-
-    Grid: every fraction of the spot range x volatility down, unchanged, up, weight 1. Tails: the
-    listed moves on raised volatility, weight = min(1, tail weight x range / |move|), rounded up.
-    Form and tail weights: Derive PMRM 2 (`damp = kappa x range / |move|`), kappa from the preset.
-    """
-    range_e9 = preset.spot_range_e9(unit_class)
-    rows: list[tuple[int, int, int]] = []
-    for fraction_e9 in preset.grid.fraction_e9:
-        size_e9 = (abs(fraction_e9) * range_e9 + ONE_E9 // 2) // ONE_E9
-        move_e9 = size_e9 if fraction_e9 >= 0 else -size_e9
-        rows.extend((move_e9, side, ONE_E9) for side in (-1, 0, 1))
-    for move_e9 in preset.tails.move_e9:
-        weight_e9 = -(-preset.tails.weight_e9 * range_e9 // abs(move_e9))
-        rows.append((move_e9, 1, min(ONE_E9, weight_e9)))
-    columns = np.array(rows, dtype=np.int64)
-    return Scenarios(
-        spot_move_e9=np.ascontiguousarray(columns[:, 0]),
-        volatility_side=np.ascontiguousarray(columns[:, 1]),
-        weight_e9=np.ascontiguousarray(columns[:, 2]),
-    )
-
-
-def loss_multiple(scenarios: Scenarios) -> int:
-    """A whole number that |weighted profit and loss| / notional can never exceed, orders included.
-
-    For a move m of weight w a delta-one position changes by notional x |m| w. An option is worth
-    its discounted intrinsic value plus a time value between 0 and min(F, K) at every volatility;
-    moving F to F (1 + m) changes the first by at most F |m| and the second by at most
-    max(F, F (1 + m)), so the change is at most F (|m| + max(1, 1 + m)) w. An open order adds the
-    distance from its limit to the mark, undamped and taken to be at most one notional.
-    """
-    largest_e18 = 0
-    for move_e9, weight_e9 in zip(
-        scenarios.spot_move_e9.tolist(), scenarios.weight_e9.tolist(), strict=True
-    ):
-        size_e9 = abs(move_e9) + max(ONE_E9, ONE_E9 + move_e9)
-        largest_e18 = max(largest_e18, size_e9 * weight_e9)
-    return -(-largest_e18 // (ONE_E9 * ONE_E9)) + 1
-
-
-# Any move up to +500 % with weight 1, any volatility: 5 + 6, and 1 for the distance of a limit.
-WIDEST_LOSS_MULTIPLE: Final = 12
-
-
-def risk_exponent(
-    position_notional_minor: int, instrument_count: int, multiple: int = WIDEST_LOSS_MULTIPLE
-) -> int:
-    """The finest risk exponent, 0 to 20, at which no sum of one risk unit can reach 2^62 quanta.
-
-    `position_notional_minor`: the most that a position, the open buys or the open sells of one
-    instrument may be worth, and a pool's coin cash too (USDC minor at index; size in coins x index
-    for options; at least the value of one coin). `instrument_count`: the most instruments of the
-    unit in one pool. `multiple`: `loss_multiple` of its scenarios.
-
-    Bound: each instrument enters three times (position, buys, sells) and coin cash once more, so
-    |sum| <= 3 (count + 1) x notional x multiple x 2^e. The product of the split of coin cash,
-    a remainder below one step times the column of one step, is below the loss of 10^-4 coin
-    x 10^4, so it has the same bound. Contingencies are below one notional each.
-    `InvariantBroken` if not even exponent 0 fits.
-    """
-    check(position_notional_minor > 0 and instrument_count > 0, "risk exponent: empty bound")
-    most = _SIDES_OF_AN_INSTRUMENT * (instrument_count + 1) * position_notional_minor * multiple
-    check(most < _SUM_BOUND, "risk exponent: the allowed notional does not fit into 62 bits")
-    exponent = 0
-    while exponent < MOST_RISK_EXPONENT and most << (exponent + 1) < _SUM_BOUND:
-        exponent += 1
-    return exponent
-
-
-@njit(cache=True, error_model="numpy")
-def _shocked_volatilities(
-    volatility: float, days: float, shock: Float64Array
-) -> tuple[float, float]:
-    """Volatility after the down and the up shock; `shock` as `_shock_numbers` lays it out."""
-    up, down, reference_days, floor_days = shock[0], shock[1], shock[2], shock[3]
-    short_power, long_power, least_up = shock[4], shock[5], shock[6]
-    power = short_power if days <= reference_days else long_power
-    counted = days if days > floor_days else floor_days
-    scale = exp(power * log(reference_days / counted))
-    lowered = 1.0 - down * scale
-    lowered = volatility * (lowered if lowered > 0.0 else 0.0)
-    raised = volatility * (1.0 + up * scale)
-    return lowered, raised if raised > least_up else least_up
-
-
-@njit(cache=True, error_model="numpy")
-def _option_row(
-    is_call: bool,
-    terms: tuple[float, float, float, float, float],
-    shock: Float64Array,
-    moves: tuple[Float64Array, Int64Array, Float64Array],
-    scale: float,
-    long: Int64Array,
-) -> None:
-    """Fill one row of the matrix: difference of two Black-76 values, weighted, in quanta."""
-    forward, strike, volatility, years, rate = terms
-    spot_move, side, weight = moves
-    lowered, raised = _shocked_volatilities(volatility, years * _DAYS_PER_YEAR, shock)
-    discount = exp(-rate * years)
-    now = price(forward, strike, volatility, years, discount, is_call)
-    for s in range(len(long)):
-        shocked = raised if side[s] > 0 else (lowered if side[s] < 0 else volatility)
-        then = price(forward * (1.0 + spot_move[s]), strike, shocked, years, discount, is_call)
-        long[s] = quantise((then - now) * weight[s] * scale)
-
-
-@njit(cache=True, error_model="numpy")
-def _instrument_kernel(
-    instruments: tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array],
-    now_ns: int,
-    marks: tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array],
-    moves: tuple[Float64Array, Int64Array, Float64Array],
-    shock: Float64Array,
-    rates: Float64Array,
-    quanta: Float64Array,
-    long: Int64Array,
-    contingency: Int64Array,
-) -> None:
-    """Rows [I,S] of long profit and loss and [I,4] of contingencies; `quanta[U]` per USDC."""
-    kind, unit, expiry_ns, strike_e8, lot_e8 = instruments
-    index_e8, mark_e8, forward_e8, volatility_e9, rate_e9 = marks
-    for i in range(len(kind)):
-        u = unit[i]
-        index = index_e8[u] / _E8
-        lot = lot_e8[i] / _E8
-        if kind[i] >= LINEAR_CALL:
-            coins = lot
-            terms = (
-                forward_e8[i] / _E8,
-                strike_e8[i] / _E8,
-                volatility_e9[i] / _E9,
-                max(0, expiry_ns[i] - now_ns) / NS_PER_YEAR,
-                max(0, rate_e9[i]) / _E9,
-            )
-            row_moves = (moves[0][u], moves[1][u], moves[2][u])
-            is_call = kind[i] == LINEAR_CALL
-            _option_row(is_call, terms, shock, row_moves, lot * quanta[u], long[i])
-        else:
-            # An inverse lot gains lot (1/F - 1/F') coin, each worth S (1 + m) then; with
-            # F' = F (1 + m) that is lot (S / F) m: its size in coins now, moved at the index.
-            mark = mark_e8[i] / _E8
-            coins = lot / mark if kind[i] == INVERSE else lot
-            exposure = coins * (index if kind[i] == INVERSE else mark) * quanta[u]
-            for s in range(long.shape[1]):
-                long[i, s] = quantise(exposure * moves[0][u, s] * moves[2][u, s])
-        first = 2 if kind[i] >= LINEAR_CALL else 0
-        for column in range(first, first + 2):
-            contingency[column, i] = quantise(coins * index * rates[column] * quanta[u])
-
-
-@njit(cache=True, error_model="numpy")
-def _coin_kernel(
-    index_e8: Int64Array,
-    spot_move: Float64Array,
-    weight: Float64Array,
-    quanta: Float64Array,
-    coin: Int64Array,
-    coin_value: Int64Array,
-) -> None:
-    """Columns [U,S] and values [U] of one step of coin cash."""
-    for u in range(len(index_e8)):
-        step = index_e8[u] / _E8 * _COIN_STEP * quanta[u]
-        coin_value[u] = quantise(step)
-        for s in range(coin.shape[1]):
-            coin[u, s] = quantise(step * spot_move[u, s] * weight[u, s])
-
-
-def _shock_numbers(shock: VolatilityShock) -> Float64Array:
-    return np.array(
-        [
-            shock.up_e9 / _E9,
-            shock.down_e9 / _E9,
-            float(shock.reference_days),
-            float(shock.floor_days),
-            shock.short_power_e9 / _E9,
-            shock.long_power_e9 / _E9,
-            shock.least_up_e9 / _E9,
-        ]
-    )
-
-
-def _contingency_rates(preset: Preset) -> Float64Array:
-    charge = preset.contingency
-    return np.array(
-        [
-            charge.delta_one_maintenance_ppb / _E9,
-            charge.delta_one_initial_extra_ppb / _E9,
-            charge.naked_option_maintenance_ppb / _E9,
-            charge.naked_option_initial_extra_ppb / _E9,
-        ]
-    )
+    expiry_rows: ExpiryRows | None = None
+    option_mm: Int64Array | None = None
+    option_im_extra: Int64Array | None = None
+    allowance: Int64Array | None = None
+    floor: Int64Array | None = None
+    coin_unit: Int64Array | None = None
+    coin_mm: Int64Array | None = None
+    coin_im_extra: Int64Array | None = None
+    peg_ppb: int = 0
 
 
 class ScenarioGrid(msgspec.Struct, frozen=True, gc=False):
     """Scenarios and constants as the kernels read them: they change with the model, not the marks.
 
-    `moves[U,S]`, `sides[U,S]`, `weights[U,S]`, `quanta[U]` per USDC, `risk_exponent[U]`.
+    `moves[U,S]`, `sides[U,S]`, `weights[U,S]`, `quanta[U]` per USDC, `risk_exponent[U]`; `model`
+    the numbers of shock, skew, discount and basis, `skews` how many scenarios are skews,
+    `roll[U,2]` least and annual rate of the roll charge, `allowance[U,S]` in quanta, `rates`
+    of the charges while the stable coin holds its peg.
     """
 
+    preset: Preset
     moves: Float64Array
     sides: Int64Array
     weights: Float64Array
-    shock: Float64Array
-    contingency: Float64Array
+    model: Model
+    skews: int
+    roll: Float64Array
+    allowance: Int64Array | None
+    rates: Float64Array
     quanta: Float64Array
     risk_exponent: Int64Array
+
+    @property
+    def by_expiry(self) -> bool:
+        """Whether anything in the model makes expiries count on their own."""
+        preset = self.preset
+        return preset.discount is not None or preset.basis is not None or self.skews > 0
 
 
 def scenario_grid(
@@ -286,51 +162,181 @@ def scenario_grid(
     check(len(scenarios) == units, "scenarios: one per risk unit")
     count = len(scenarios[0]) if units else 0
     check(all(len(unit) == count for unit in scenarios), "scenarios: units differ in number")
+    skews = scenarios[0].skew_count if units else 0
+    check(all(u.skew_count == skews for u in scenarios), "scenarios: units differ in skews")
+    check(all((u.volatility_side[: count - skews] <= 1).all() for u in scenarios), "skews not last")
+    check(skews == 0 or preset.skew is not None, "scenarios: a skew without its constants")
     inside = (risk_exponent >= 0) & (risk_exponent <= MOST_RISK_EXPONENT)
     check(inside.all(), "risk exponent: out of range")
     shape = (units, count)
     quanta: Float64Array = (np.int64(1) << risk_exponent).astype(np.float64) * _MINOR_PER_USDC
     return ScenarioGrid(
+        preset=preset,
         moves=np.array([u.spot_move_e9 for u in scenarios], np.int64).reshape(shape) / _E9,
         sides=np.array([u.volatility_side for u in scenarios], np.int64).reshape(shape),
         weights=np.array([u.weight_e9 for u in scenarios], np.int64).reshape(shape) / _E9,
-        shock=_shock_numbers(preset.volatility),
-        contingency=_contingency_rates(preset),
+        model=model_numbers(preset),
+        skews=skews,
+        roll=np.array([u.roll_e9 for u in scenarios], np.int64).reshape(units, 2) / _E9,
+        allowance=None
+        if units == 0 or scenarios[0].allowance_minor is None
+        else np.array([u.allowance_minor for u in scenarios], np.int64) << risk_exponent[:, None],
+        rates=_contingency_rates(preset, 0),
         quanta=quanta,
         risk_exponent=risk_exponent.copy(),
     )
 
 
-def lot_matrix(grid: ScenarioGrid, instruments: Instruments, marks: Marks) -> ScenarioMatrix:
+def _contingency_rates(preset: Preset, peg_ppb: int) -> Float64Array:
+    """Contingencies per notional, doubtful prices, factors on the roll, parts of a delta floor."""
+    charge, factor = preset.contingency, preset.factor
+    rates = [
+        charge.delta_one_maintenance_ppb,
+        charge.delta_one_initial_extra_ppb,
+        charge.naked_option_maintenance_ppb,
+        charge.naked_option_initial_extra_ppb,
+    ]
+    if factor.scales_contingency:
+        more_ppb = factor.initial_ppb + peg_ppb - ONE_E9
+        rates[1] += -(-rates[0] * more_ppb // ONE_E9)
+        rates[3] += -(-rates[2] * more_ppb // ONE_E9)
+    oracle, floor = preset.oracle, preset.delta_floor
+    rates += [oracle.threshold_ppb, oracle.margin_ppb] if oracle is not None else [0, 0]
+    rates += [factor.maintenance_ppb, factor.initial_ppb - factor.maintenance_ppb]
+    if floor is None:
+        return np.array([*rates, 0, 0], np.int64) / _E9
+    # With G the gross and N the net delta, hedged are (G - |N|) / 2 and unhedged |N|.
+    rates += [floor.hedged_ppb // 2, floor.unhedged_ppb - floor.hedged_ppb // 2]
+    return np.array(rates, np.int64) / _E9
+
+
+def _scaled_charges(preset: Preset, coins: Collateral, peg_ppb: int) -> Int64Array:
+    """Extra initial charges on coin cash, with what the initial factor adds to maintenance."""
+    if not preset.factor.scales_contingency:
+        return coins.initial_extra_ppb
+    more_ppb = preset.factor.initial_ppb + peg_ppb - ONE_E9
+    scaled: Int64Array = -(-coins.maintenance_ppb * more_ppb // ONE_E9)
+    return coins.initial_extra_ppb + scaled
+
+
+def peg_addition_ppb(preset: Preset, stable_e9: int) -> int:
+    """What the IM factor gains while the stable coin is below the peg's threshold, rounded up."""
+    if preset.peg is None or stable_e9 >= preset.peg.threshold_e9:
+        return 0
+    return -(-(preset.peg.threshold_e9 - stable_e9) * preset.peg.factor_e9 // ONE_E9)
+
+
+def _alone(rows: ExpiryRows) -> tuple[Int64Array, Int64Array]:
+    """What a long and a short lot add at least, per scenario, skew and to the basis candidate.
+
+    With V the rows of a pool and v those of a lot, min(V_a + v_a, V_l + v_l) is at least
+    min(V_a, V_l) + min(v_a, v_l), and the larger of the two moves by no less; |min(...)| grows by
+    no more than the larger of |v_a| and |v_l|; a basis minimum by no more than its own loss.
+    """
+    spot, end = rows.regular, rows.regular + rows.skews
+    low = np.minimum(rows.asset, rows.liability)
+    high = np.maximum(rows.asset, rows.liability)
+    width = end + (1 if rows.basis_moves else 0)
+    long = np.empty((len(low), width), np.int64)
+    long[:, :spot] = low[:, :spot]
+    long[:, spot:end] = np.minimum(low[:, spot:end], -high[:, spot:end])
+    short = np.empty_like(long)
+    short[:, :spot] = -high[:, :spot]
+    short[:, spot:end] = long[:, spot:end]
+    if rows.basis_moves:
+        long[:, end] = np.minimum(0, low[:, end:].min(axis=1))
+        short[:, end] = np.minimum(0, -high[:, end:].max(axis=1))
+    return long, short
+
+
+def _valued(preset: Preset) -> tuple[bool, bool]:
+    option = preset.option
+    return (True, False) if option is None else (option.discounted, option.from_mark)
+
+
+@lru_cache(maxsize=64)  # a small revaluation would spend a tenth of its time on these
+def _constant(count: int, value: int) -> Int64Array:
+    return np.full(count, value, np.int64)
+
+
+def _or(column: Int64Array | None, count: int, value: int) -> Int64Array:
+    """A column, or one of `value` that nobody writes to."""
+    return _constant(count, value) if column is None else column
+
+
+def lot_matrix(
+    grid: ScenarioGrid,
+    instruments: Instruments,
+    marks: Marks,
+    collateral: Collateral | None = None,
+) -> ScenarioMatrix:
     """Revalue one lot of every instrument, and one step of every coin, in every scenario.
 
     The grid must cover `marks.index_e8[U]`. With m the spot move, w the weight, S the index, F
-    the mark:
-    linear: lot x F m w; inverse: lot_usd x (1/F - 1/F') x S (1 + m) w, F' = F (1 + m);
-    option: (B76(F (1 + m), K, iv') - B76(F, K, iv)) x lot w, discounted by exp(-max(r, 0) tau);
-    coin cash: S m w. Volatility shock: Derive PMRM 2, see `margin.preset.VolatilityShock`.
-    An expired option is worth its intrinsic value. `short` is exactly `-long`: nothing in this
-    model depends on the sign of a position. `InvariantBroken` if a value does not fit.
+    the mark, n the part of F that no settlement observation has fixed:
+    linear: lot x F n m w; inverse: lot_usd x (1/F - 1/F') x S (1 + m) w, F' = F (1 + m);
+    option: (d B76(F (1 + n m), K, iv') - B76(F, K, iv)) x lot w, discounted by exp(-max(r, 0) t),
+    d one of the two static discounts; inverse option: the same x S / F; coin cash: S m w.
+    Volatility shock, skew, static discount, basis: Derive PMRM 2, see `margin.preset_sections`.
+    An expired option is worth its intrinsic value. Without `collateral` there is one coin a unit,
+    at its index, without charges. `InvariantBroken` if a value does not fit.
     """
-    units = int(marks.index_e8.shape[0])
+    units, count = int(marks.index_e8.shape[0]), len(instruments)
     check(units == grid.moves.shape[0], "scenarios: one per risk unit")
-    long = np.zeros((len(instruments), grid.moves.shape[1]), dtype=np.int64)
-    contingency = np.zeros((4, len(instruments)), dtype=np.int64)
-    coin = np.zeros(grid.moves.shape, dtype=np.int64)
-    coin_value = np.zeros(units, dtype=np.int64)
-    _instrument_kernel(
+    preset, scenarios = grid.preset, grid.moves.shape[1]
+    by_expiry = grid.by_expiry and np.count_nonzero(instruments.expiry_ns != NEVER_NS) > 0
+    basis_moves = _BASIS_MOVES if preset.basis is not None else 0
+    asset = np.zeros((count, scenarios + basis_moves), np.int64)
+    liability = np.zeros(asset.shape, np.int64)
+    reversed_discount = np.zeros(count, np.bool_)
+    contingency = np.zeros((8, count), np.int64)
+    peg_ppb = peg_addition_ppb(preset, marks.stable_e9)
+    rates = grid.rates if peg_ppb == 0 else _contingency_rates(preset, peg_ppb)
+    average = preset.averaging
+    window = (0, False)
+    if average is not None:
+        window = average.window_s * NS_PER_SECOND, average.scales_profit
+    coins = collateral if collateral is not None else unit_coins(marks)
+    instrument_rows(
         (instruments.kind, instruments.unit, instruments.expiry_ns, instruments.strike_e8,
          instruments.lot_e8),
         marks.now_ns,
         (marks.index_e8, marks.mark_e8, marks.forward_e8, marks.volatility_e9, marks.rate_e9),
-        (grid.moves, grid.sides, grid.weights), grid.shock, grid.contingency, grid.quanta, long,
-        contingency,
+        (_or(marks.index_confidence_ppb, units, CERTAIN_PPB),
+         _or(marks.confidence_ppb, count, CERTAIN_PPB), _or(marks.fixed_e8, count, -1),
+         _or(marks.delta_e9, count, NO_DELTA_E9)),
+        window, (grid.moves, grid.sides, grid.weights), grid.model, grid.roll,
+        _valued(preset), rates, grid.quanta,
+        (asset, liability), reversed_discount, contingency,
     )  # fmt: skip
-    _coin_kernel(marks.index_e8, grid.moves, grid.weights, grid.quanta, coin, coin_value)
-    charge, extra, naked, naked_extra = contingency
-    return ScenarioMatrix(
-        long, -long, coin, coin_value, charge, extra, naked, naked_extra, grid.risk_exponent
+    width = scenarios + (1 if preset.basis is not None or preset.delta_floor is not None else 0)
+    coin = np.zeros((len(coins.unit), width), np.int64)
+    coin_terms = np.zeros((3, len(coins.unit)), np.int64)
+    stable = preset.peg is not None and preset.peg.collateral_in_stable
+    coin_columns(
+        (coins.unit, coins.price_e8, coins.moves if preset.numeraire != COIN else 0 * coins.moves,
+         coins.maintenance_ppb, _scaled_charges(preset, coins, peg_ppb), coins.confidence_ppb),
+        (marks.stable_e9 if stable else STABLE_E9) / _E9, rates, (grid.moves, grid.weights),
+        grid.quanta, coin, coin_terms,
+    )  # fmt: skip
+    rows = ExpiryRows(
+        asset, liability, scenarios - grid.skews, grid.skews, basis_moves, reversed_discount
     )
+    floor = contingency[_GROSS_FLOOR:] if preset.delta_floor is not None else None
+    if by_expiry:
+        long, short = _alone(rows)
+    else:
+        long = np.zeros((count, width), np.int64)
+        long[:, :scenarios] = asset[:, :scenarios]
+        short = -long
+        if floor is not None:
+            long[:, scenarios] = short[:, scenarios] = -floor[0] - np.abs(floor[1])
+    return ScenarioMatrix(
+        long, short, coin, coin_terms[0], contingency[_DELTA_ONE], contingency[_DELTA_ONE_EXTRA],
+        contingency[_NAKED], contingency[_NAKED_EXTRA], grid.risk_exponent,
+        rows if by_expiry else None, contingency[_OPTION], contingency[_OPTION_EXTRA],
+        grid.allowance, floor, coins.unit, coin_terms[1], coin_terms[2], peg_ppb,
+    )  # fmt: skip
 
 
 def scenario_matrix(
@@ -339,18 +345,25 @@ def scenario_matrix(
     instruments: Instruments,
     marks: Marks,
     risk_exponent: Int64Array,
+    collateral: Collateral | None = None,
 ) -> ScenarioMatrix:
     """`lot_matrix` of a grid made for this one call."""
-    return lot_matrix(scenario_grid(preset, scenarios, risk_exponent), instruments, marks)
+    grid = scenario_grid(preset, scenarios, risk_exponent)
+    return lot_matrix(grid, instruments, marks, collateral)
 
 
 def warm_up() -> None:
-    """Compile the kernels of this module."""
-    one = np.ones(1, dtype=np.int64)
+    """Compile the kernels that `lot_matrix` calls."""
+    one, none = np.ones(1, dtype=np.int64), np.zeros(0)
     moves = (np.zeros((1, 1)), np.zeros((1, 1), dtype=np.int64), np.ones((1, 1)))
-    _instrument_kernel(
+    row = np.zeros((1, 1), dtype=np.int64)
+    instrument_rows(
         (one * LINEAR, one * 0, one * NEVER_NS, one * 0, one), 0, (one, one, one, one, one),
-        moves, np.ones(7), np.zeros(4), np.ones(1), np.zeros((1, 1), dtype=np.int64),
-        np.zeros((4, 1), dtype=np.int64),
+        (one, one, one, one), (0, False), moves, (np.ones(7), none, none, none), np.zeros((1, 2)),
+        (True, False),        np.zeros(10), np.ones(1), (row, row.copy()), np.zeros(1, np.bool_),
+        np.zeros((8, 1), dtype=np.int64),
     )  # fmt: skip
-    _coin_kernel(one, moves[0], moves[2], np.ones(1), np.zeros((1, 1), dtype=np.int64), one.copy())
+    coin_columns(
+        (one * 0, one, one, one, one, one), 1.0, np.zeros(10), (moves[0], moves[2]), np.ones(1),
+        row, np.zeros((3, 1), dtype=np.int64),
+    )  # fmt: skip

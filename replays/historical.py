@@ -41,7 +41,7 @@ PPB = 10**9
 # nothing but the auction decides. `price_max` leaves room above every price of the file.
 VENUE = """
 name = "{name}"
-preset = "ps-1"
+preset = "span-16"
 interval_s = {interval_s}
 opening = {opening}
 disclosure = "outstanding"

@@ -134,7 +134,9 @@ def test_the_core_imports_margin_four_packages_and_pure_standard_modules_only() 
         ("sqlite3", ("exchange.storage",)),
         ("sqlite_utils", ("exchange.storage",)),
         ("click", ("exchange.cli",)),
-        ("scipy", ("exchange.solver", "exchange.marker", "exchange.cli", "replays")),
+        ("scipy", ("exchange.solver", "exchange.surface", "exchange.cli", "replays")),
+        ("plotly", ("exchange.cli",)),
+        ("pyarrow", ("replays",)),
     ],
 )
 def test_a_dependency_is_known_in_its_home_only(package: str, homes: tuple[str, ...]) -> None:

@@ -68,12 +68,42 @@ def test_fractions_become_integers_without_floats() -> None:
         ("opening_index = 100000", "opening_index = 2000000", "opening index out of bounds"),
         ("widen = 2", "widen = 0.5", "the collar widens"),
         ("[collar]", "[collar", "not TOML"),
+        (
+            "linear =",
+            "inverse = { tick = 0.5, lot = 10 }\nlinear =",
+            "underlying[0].inverse settles in BTC: collateral must be true",
+        ),
+        (
+            "linear =",
+            "inverse_option = { tick = 0.0001, lot = 0.01 }\nlinear =",
+            "underlying[0].inverse_option settles in BTC: collateral must be true",
+        ),
+        (
+            "linear =",
+            "inverse_option = { tick = 0.0001 }\nlinear =",
+            "key underlying[0].inverse_option.lot is missing",
+        ),
     ],
 )
 def test_a_wrong_line_is_named(old: str, new: str, words: str) -> None:
     message = broken(old, new)
     assert message.startswith("my.toml: ")
     assert words in message
+
+
+def test_inverse_options_share_their_lot_with_the_linear_ones() -> None:
+    coin = TINY.replace("collateral = false", "collateral = true")
+    forms = "option = { tick = 5, lot = 0.01 }\ninverse_option = { tick = 0.0001, lot = 0.1 }\n"
+    with pytest.raises(VenueError, match=r"underlying\[0\].inverse_option.lot must be that of"):
+        parse_venue(coin.replace("linear =", f"{forms}linear ="), "my.toml")
+    alone = forms.splitlines()[1]
+    listed = 'expiries = [{ kind = "option", every_days = 1, count = 2 }]\n'
+    listed += "strikes = { step = 1000, each_side = 1 }\n"
+    venue = parse_venue(coin.replace("linear =", f"{alone}\n{listed}linear ="), "my.toml")
+    names = [spec.name for spec in venue.instruments if spec.strike_e8]
+    assert names[:2] == ["BTC-1JAN26-99000-C", "BTC-1JAN26-99000-P"]
+    assert len(names) == 2 * 3 * 2
+    assert {venue.settlement_currency(spec) for spec in venue.instruments if spec.strike_e8} == {1}
 
 
 def test_a_preset_that_does_not_cover_the_horizon_is_refused_unless_allowed() -> None:

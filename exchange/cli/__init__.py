@@ -21,6 +21,8 @@ COMMANDS = {
     "replay": "Run recorded order flow through the auctions.",
     "verify": "Prove a journal bit for bit by replaying it.",
     "show": "Show what happened in a cycle of a journal.",
+    "margin": "Explain what a portfolio needs, and what a change would do.",
+    "backtest": "Test margin models against what prices did next.",
     "venue": "Print a venue as the engine gets it, and what its margin covers.",
     "study": "Experiments on margin models: procyclicality.",
     "bench": "Measure the engine on this machine (from a checkout).",
@@ -36,6 +38,7 @@ def refusals() -> tuple[type[Exception], ...]:
     from exchange.core.venue import VenueError
     from exchange.feed import FeedError
     from exchange.gateway.keys import KeysRefused
+    from exchange.portfolio_file import PortfolioError
     from exchange.storage.faults import StorageFailed, StorageRefused
     from margin.presets import PresetError
     from replays.lobster import LobsterError
@@ -43,7 +46,7 @@ def refusals() -> tuple[type[Exception], ...]:
 
     return (VenueError, FeedError, StorageFailed, StorageRefused, PresetError, LobsterError,
             StoryError, CommandError, CrowdError, CrowdFailed, ClientError, KeysRefused,
-            OSError)  # fmt: skip
+            PortfolioError, OSError)  # fmt: skip
 
 
 class CommandTable(click.Group):

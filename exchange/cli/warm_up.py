@@ -10,18 +10,25 @@ from collections.abc import Callable
 import click
 
 PACKAGES = ("margin", "exchange.core")
+MARKET = ("exchange.core.engine", "exchange.marker", "exchange.gateway.server")
 
 Progress = Callable[[int, int, str], None]  # done, of how many, what comes next
 
 
 def kernel_modules() -> list[str]:
-    """Names of the modules with kernels: those of `margin` and the core that have a `warm_up`."""
+    """Names of the modules of `margin` and the core whose kernels an open market calls.
+
+    Those that it imports and that have a `warm_up`; models that only a command asks for compile
+    when it does.
+    """
+    for name in MARKET:
+        importlib.import_module(name)
     paths = [(package, importlib.import_module(package).__path__) for package in PACKAGES]
     return [
         info.name
         for package, path in paths
         for info in pkgutil.iter_modules(path, f"{package}.")
-        if "warm_up" in vars(importlib.import_module(info.name))
+        if "warm_up" in vars(sys.modules.get(info.name, sys))
     ]
 
 
@@ -33,6 +40,7 @@ def warm_up(progress: Progress | None = None) -> None:
             progress(number, len(names), name)
         importlib.import_module(name).warm_up()
     _warm_up_scalars()
+    importlib.import_module("exchange.surface.fit").warm_up()
     if progress is not None:
         progress(len(names), len(names), "")
 

@@ -50,6 +50,8 @@ class Accounts:
         self.owner_of: list[int] = [NO_OWNER] * HOUSE_POOLS
         self.model_of: list[int] = [0] * HOUSE_POOLS  # number in `Venue.presets`, by pool
         self._drawing: Int64Array = np.zeros(0, np.int64)
+        self._owners: Int64Array = np.zeros(0, np.int64)
+        self._models: Int64Array = np.zeros(0, np.int64)
         self._pools: Int64Array = np.zeros(0, np.int64)
         self.own_sequence: Int64Array = np.zeros(0, np.int64)
         self.calls: dict[int, MarginCall] = {}
@@ -85,6 +87,21 @@ class Accounts:
             itself = limits.POOLS_MAX + np.arange(len(owner))
             self._drawing = np.where(owner >= 0, owner, itself)
         return self._drawing
+
+    def owner_column(self) -> Int64Array:
+        """A number of its owner for each pool, below the number of pools; the house's own last."""
+        if len(self._owners) != len(self.owner_of):
+            owner = np.array(self.owner_of, np.int64)
+            itself = len(self.names) + np.arange(len(owner))
+            self._owners = np.where(owner >= 0, owner, itself)
+        return self._owners
+
+    def pools_of_model(self, model: int) -> Int64Array:
+        """Pools that one of the venue's margin models charges, rising."""
+        if len(self._models) != len(self.model_of):
+            self._models = np.array(self.model_of, np.int64)
+        pools: Int64Array = (self._models == model).nonzero()[0]
+        return pools
 
     def pool_column(self) -> Int64Array:
         """Cross pool of each account."""

@@ -42,6 +42,9 @@ def _slice(state: State, slot: int, lots: int) -> Position:
     if spec.kind == INVERSE:
         # Worth 1 / price coins a dollar, each at the index: slope lot x index / mark^2.
         form, slope = ContractForm.INVERSE, (spec.lot_e8 * index_e8, mark_e8 * mark_e8 * 100)
+    elif state.contracts.is_inverse_option(slot):
+        # The premium is coin, each coin at the index.
+        form, slope = ContractForm.OPTION, (spec.lot_e8 * index_e8, 10**18)
     else:
         option = state.contracts.is_option_slot(slot)
         form = ContractForm.OPTION if option else ContractForm.LINEAR
@@ -75,19 +78,27 @@ def move_position(
 ) -> list[Event]:
     """Move signed `lots` from one pool to another at the mark.
 
-    Futures are paid up to the mark, so only an option moves cash: its value, to the giver.
+    Futures are paid up to the mark, so only an option moves cash: its value, to the giver, in the
+    currency that it settles in. The value is what the giver's position loses, so that parting with
+    a position in several pieces leaves the giver what it was worth, to the minor unit.
     `extra_minor` USDC is paid by the taker to the giver on top (negative: by the giver).
     """
     pair = np.array([giver, taker], np.int64)
     slots = np.array([slot, slot], np.int64)
-    value = value_at_mark(state, risk, slot, lots)
+    held = state.positions.lots_of(giver, slot)
+    value = value_at_mark(state, risk, slot, held) - value_at_mark(state, risk, slot, held - lots)
     state.positions.apply(
         pair, slots, np.array([-lots, lots], np.int64), np.array([-value, value], np.int64)
     )
     # The mark is this cycle's: whoever holds a position from here on carries it.
     state.positions.table[CARRIED_LOTS] = state.positions.table[LOTS]
     state.positions.drop_flat()
-    paid = extra_minor + (value if state.contracts.is_option_slot(slot) else 0)
-    if paid == 0:
-        return []
-    return [state.ledger.transfer(cause, taker, giver, USDC, paid, slot)]
+    currency = state.contracts.currency[slot]
+    premium = value if state.contracts.is_option_slot(slot) else 0
+    due = {currency: premium}
+    due[USDC] = due.get(USDC, 0) + extra_minor
+    return [
+        state.ledger.transfer(cause, taker, giver, paid_in, amount, slot)
+        for paid_in, amount in due.items()
+        if amount
+    ]

@@ -10,6 +10,9 @@ import numpy as np
 
 from exchange.core import limits
 from exchange.core.venue import (
+    CALL_KINDS,
+    COIN_KINDS,
+    INVERSE_OPTION_KINDS,
     OPTION_KINDS,
     USDC,
     InstrumentSpec,
@@ -18,7 +21,7 @@ from exchange.core.venue import (
     price_ticks_max,
     tick_value_minor,
 )
-from margin.invariant import Int64Array, check
+from margin.invariant import BoolArray, Int64Array, check
 from margin.portfolio import INVERSE, NEVER_NS, Instruments, margin_order
 
 
@@ -33,12 +36,40 @@ class Life(IntEnum):
 def value_per_lot_e6(spec: InstrumentSpec, price_e8: int) -> int:
     """Value of one long lot at `price_e8`, in 10^-6 minor units of the settlement currency.
 
-    Linear and option: coin per lot x price. Inverse: minus USD per lot / price, because a long
-    gives up coin worth that many dollars. Rounded down.
+    Linear and option: coin per lot x price; the price of an inverse option is coin, and so is its
+    value. Inverse future: minus USD per lot / price, because a long gives up coin worth that many
+    dollars. Rounded down.
     """
     if spec.kind == INVERSE:
         return -spec.lot_e8 * 10**14 // price_e8
+    if spec.kind in INVERSE_OPTION_KINDS:
+        return spec.lot_e8 * price_e8 // 10**2
     return spec.lot_e8 * price_e8 // 10**4
+
+
+def settlement_value_e6(spec: InstrumentSpec, settlement_e8: int) -> int:
+    """Value of one long lot at expiry, in 10^-6 minor units of the settlement currency.
+
+    A future is worth its value at the settlement index, an option its payoff: coin per lot x
+    max(0, index - strike) for a call, max(0, strike - index) for a put; of an inverse option that
+    divided by the index, in coin (source: Deribit's inverse options), at most
+    `limits.PREMIUM_E8_MAX`. Rounded down.
+    """
+    if spec.kind not in OPTION_KINDS:
+        return value_per_lot_e6(spec, settlement_e8)
+    payoff_e8 = settlement_e8 - spec.strike_e8
+    payoff_e8 = max(0, payoff_e8 if spec.kind in CALL_KINDS else -payoff_e8)
+    if spec.kind not in INVERSE_OPTION_KINDS:
+        return value_per_lot_e6(spec, payoff_e8)
+    in_coin = spec.lot_e8 * payoff_e8 * 10**6 // settlement_e8
+    return min(in_coin, value_per_lot_e6(spec, limits.PREMIUM_E8_MAX))
+
+
+def premium_in_dollars_e8(spec: InstrumentSpec, price_e8: int, forward_e8: int) -> int:
+    """An option's premium in USD per coin: that of an inverse option is coin, times the forward."""
+    if spec.kind not in INVERSE_OPTION_KINDS:
+        return price_e8
+    return price_e8 * forward_e8 // 10**8
 
 
 class Contracts:
@@ -103,6 +134,7 @@ class Contracts:
         self.currency_column = column(self.currency)
         self.is_option = column([int(s.kind in OPTION_KINDS) for s in specs])
         self.has_options = bool(self.is_option.any())
+        self.is_coin_settled: BoolArray = np.array([s.kind in COIN_KINDS for s in specs], np.bool_)
         self.price_max_column = column(self.price_max)
         self.lots_max_column = column(self.lots_max)
         # A flow is -lots x step; a step is 10^-12 of the currency, its minor unit coarser.
@@ -117,6 +149,10 @@ class Contracts:
     def is_option_slot(self, slot: int) -> bool:
         """Whether the contract in this slot is an option."""
         return self.specs[slot].kind in OPTION_KINDS
+
+    def is_inverse_option(self, slot: int) -> bool:
+        """Whether the contract in this slot is an option that settles in coin."""
+        return self.specs[slot].kind in INVERSE_OPTION_KINDS
 
     def set_life(self, slot: int, life: Life) -> None:
         """Move a contract along its life."""

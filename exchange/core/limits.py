@@ -27,9 +27,19 @@ QUANTITY_LOTS_MAX = 2**31 - 1
 
 # One pool's position in one instrument, valued at the highest price the instrument may have.
 POSITION_NOTIONAL_MINOR_MAX = 2**48
+# An inverse put pays (strike - index) / index coins, without bound as the index falls. Here it pays
+# at most this many coins per coin of underlying, reached where the index is 1/101 of the strike;
+# a higher premium cannot be bid.
+PREMIUM_E8_MAX = 100 * 10**8
+# The most that one lot of an inverse option can pay, and one pool's position in one of them, in
+# minor units of the coin.
+PAYOFF_MINOR_MAX = 2**42
+POSITION_COIN_MINOR_MAX = 2**47
 # A pool's balance in one currency, and one transfer.
 BALANCE_MINOR_MAX = 2**55
 TRANSFER_MINOR_MAX = 2**52
+# An average day's volume in one underlying; what is not known is taken to be this large.
+DAILY_VOLUME_MINOR_MAX = 2**56
 
 # Marks.
 INDEX_E8_MAX = 2**50
@@ -58,6 +68,11 @@ check(
     "a risk unit's scenario loss fits",
 )
 check(PRICE_TICKS_MAX * QUANTITY_LOTS_MAX < SAFE, "price times quantity fits")
+check(PAYOFF_MINOR_MAX * 10**6 < SAFE, "a lot's value in 10^-6 minor units of coin fits")
+check(
+    POSITION_COIN_MINOR_MAX * INSTRUMENTS_PER_UNIT_MAX <= BALANCE_MINOR_MAX,
+    "what a risk unit's inverse options pay fits a balance",
+)
 check(order_id_of(INSTRUMENTS_MAX - 1, ORDER_SEQUENCE_MAX) < SAFE, "order identifiers fit")
 check(POOLS_MAX * INSTRUMENTS_MAX < SAFE, "position keys fit")
 check(POOLS_MAX << ORDER_SEQUENCE_BITS <= SAFE, "pool and own sequence of an order pack")

@@ -55,6 +55,6 @@ def halt(engine: Engine, command: Halt) -> list[Event]:
     if contracts.life[command.instrument] != Life.LISTED:
         return [Rejected(RejectReason.INSTRUMENT_EXPIRED)]
     contracts.halted[command.instrument] = command.halted
-    if engine.gate.desk:
+    if engine.gate.desks:
         engine.gate.open_desk()
     return [InstrumentHalted(command.instrument, command.halted)]

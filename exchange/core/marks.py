@@ -46,7 +46,7 @@ class MarkBoard:
         self.volatility_e9: Int64Array = np.zeros(0, np.int64)
         self.rate_e9: Int64Array = np.zeros(0, np.int64)
         self.marker_state = b""
-        self.confidence_ppb: list[int] = [10**9] * units
+        self.confidence_ppb: Int64Array = np.full(units, 10**9, np.int64)
         self.funding_e12: dict[int, int] = {}
         self.funding_rate_e9: dict[int, int] = {}
         self.funding_payments = 0
@@ -124,7 +124,10 @@ class MarkBoard:
     def _value_options(self) -> None:
         if self.contracts.has_options:
             options = self.contracts.is_option == 1
-            self.mark_e8[options] = option_marks(self.contracts.columns, self.columns())[options]
+            marks = option_marks(self.contracts.columns, self.columns())
+            in_coin = self.contracts.is_coin_settled
+            marks[in_coin] = np.minimum(marks[in_coin], limits.PREMIUM_E8_MAX)
+            self.mark_e8[options] = marks[options]
 
     def columns(self) -> Marks:
         """The marks as margin reads them."""
@@ -135,7 +138,25 @@ class MarkBoard:
             forward_e8=self.forward_e8,
             volatility_e9=self.volatility_e9,
             rate_e9=self.rate_e9,
+            index_confidence_ppb=self.confidence_ppb,
         )
+
+    def unit_volatility_e9(self) -> Int64Array:
+        """A volatility for each underlying: of the option nearest to the money in its nearest
+        expiry, else the one it opened with."""
+        found = [unit.opening_volatility_e9 for unit in self.venue.underlyings]
+        if self.contracts.has_options:
+            best: dict[int, tuple[int, int]] = {}
+            for slot in self.contracts.listed():
+                spec = self.contracts.specs[slot]
+                if not self.contracts.is_option_slot(slot) or self.volatility_e9[slot] <= 0:
+                    continue
+                away = abs(spec.strike_e8 - int(self.index_e8[spec.underlying]))
+                rank = (spec.expiry_ns, away)
+                if spec.underlying not in best or rank < best[spec.underlying]:
+                    best[spec.underlying] = rank
+                    found[spec.underlying] = int(self.volatility_e9[slot])
+        return np.array(found, np.int64)
 
     def reference_ticks(self, slot: int) -> int:
         """The mark in ticks, halves rounded down, at least one tick."""
@@ -215,7 +236,7 @@ class MarkBoard:
                     self.cycle,
                     [column.tobytes() for column in columns],
                     [int(state) for state in self.index_state],
-                    self.confidence_ppb,
+                    self.confidence_ppb.tolist(),
                     self.observations,
                     self.marker_state,
                     sorted(self.funding_e12.items()),
@@ -236,7 +257,8 @@ class MarkBoard:
         columns = [np.frombuffer(column, np.int64).copy() for column in data[2]]
         self.index_e8, self.mark_e8, self.forward_e8, self.volatility_e9, self.rate_e9 = columns
         self.index_state = [IndexState(state) for state in data[3]]
-        self.confidence_ppb, self.observations, self.marker_state = data[4], data[5], data[6]
+        self.confidence_ppb = np.array(data[4], np.int64)
+        self.observations, self.marker_state = data[5], data[6]
         self.funding_e12, self.funding_rate_e9 = dict(data[7]), dict(data[8])
         self.funding_payments = data[9]
         check(len(self.mark_e8) == len(self.contracts), "a mark per contract")

@@ -2,6 +2,10 @@
 
 Amounts are quanta of 2^-exponent minor USDC per lot, worked out once a revaluation. `bound` prices
 one order in plain integers, `bounds` a table of orders in arrays, to the same figure.
+
+What changes hands at a fill of an inverse contract is coin, which moves with the scenario. For a
+future that is the difference of limit and mark. For an option it is the whole premium, against
+which stands the option's value at the mark; the scenario's row moves that value, not the premium.
 """
 
 from __future__ import annotations
@@ -12,22 +16,23 @@ import numpy as np
 
 from exchange.core.contracts import value_per_lot_e6
 from exchange.core.orders import INSTRUMENT_SHIFT, OPEN_LOTS, ORDER_ID, PRICE_TICKS, SIDE
-from exchange.core.risk import Risk
+from exchange.core.risk_model import RiskModel
 from exchange.core.state import State
+from exchange.core.uncross import fee_per_lot_e6
 from margin.invariant import Int64Array
-from margin.portfolio import INVERSE
 
 PPB = 10**9
 E6 = 10**6
 COIN_STEP_E6 = 10**4 * E6
 # The exact rule may round up this many times for an order, by less than a minor unit each.
 ROUNDING_MINOR = 4
+INITIAL_FACTOR = 1
 
 
 class Terms(NamedTuple):
     """What the bound needs of one contract, in plain integers."""
 
-    inverse: int
+    inverse: int  # settled in coin
     mark_floor: int  # value of a lot at the mark, rounded down; inverse: 10^-6 minor coin
     mark_ceiling: int
     tick: int  # value of a tick
@@ -41,6 +46,7 @@ class Terms(NamedTuple):
     fee_cap: int  # no fee of a lot is above this
     coin_high: int  # most and least that 10^4 minor units of coin can be worth in a scenario
     coin_low: int
+    coin_now: int  # what they are worth now
     rounding_minor: int  # what roundings of the exact rule can add to one order
 
 
@@ -76,12 +82,13 @@ class TermColumns(NamedTuple):
     fee_cap: Int64Array
     coin_high: Int64Array
     coin_low: Int64Array
+    coin_now: Int64Array
     rounding_minor: Int64Array
 
 
-def _columns(state: State, risk: Risk) -> TermColumns:
-    contracts, matrix, exponent = state.contracts, risk.matrix, risk.exponent
-    inverse = contracts.columns.kind == INVERSE
+def _columns(state: State, model: RiskModel, value_e6: Int64Array) -> TermColumns:
+    contracts, matrix, exponent = state.contracts, model.matrix, model.exponent
+    inverse = contracts.is_coin_settled
     option = contracts.is_option == 1
     unit = contracts.columns.unit
     widest = [
@@ -89,9 +96,12 @@ def _columns(state: State, risk: Risk) -> TermColumns:
         for slot in range(len(contracts))
     ]
     low, high = np.array(widest, np.int64).reshape(-1, 2).T
-    mark_whole, mark_rest = np.divmod(risk.value_e6, E6)
+    mark_whole, mark_rest = np.divmod(value_e6, E6)
     mark = (mark_whole << exponent) + ((mark_rest << exponent) // E6)
     base = matrix.delta_one_mm + matrix.delta_one_im_extra
+    for charge in (matrix.option_mm, matrix.option_im_extra):
+        if charge is not None:
+            base = base + charge
     naked = matrix.naked_mm + matrix.naked_im_extra
     index_value = contracts.columns.lot_e8 // 10**2 * (state.marks.index_e8[unit] // 10**2) // 10**6
     fees = state.venue.fees
@@ -103,8 +113,8 @@ def _columns(state: State, risk: Risk) -> TermColumns:
     coin_minor = coin.max(axis=1) // 10**4 + 1
     return TermColumns(
         inverse.astype(np.int64),
-        np.where(inverse, risk.value_e6, mark),
-        np.where(inverse, risk.value_e6, mark + 1),
+        np.where(inverse, value_e6, mark),
+        np.where(inverse, value_e6, mark + 1),
         contracts.tick_value << exponent,
         np.maximum(0, -matrix.long.min(axis=1)),
         np.maximum(0, -matrix.short.min(axis=1)),
@@ -116,19 +126,23 @@ def _columns(state: State, risk: Risk) -> TermColumns:
         np.where(option, option_cap, 2**60),
         coin.max(axis=1)[unit],
         np.maximum(0, coin.min(axis=1))[unit],
+        matrix.coin_value[unit],
         # The rule rounds an inverse order's coin, and its pool's, down to whole minor units.
         ROUNDING_MINOR + np.where(inverse, (2 * coin_minor[unit] >> exponent) + 1, 0),
     )
 
 
 class OrderLoss:
-    """Bounds on what orders can lose, at one set of marks."""
+    """Bounds on what orders can lose under one margin model, at one set of marks.
 
-    def __init__(self, state: State, risk: Risk) -> None:
+    `value_e6[slot]`: value of a lot at its mark, as `Risk.value_lots` gives it.
+    """
+
+    def __init__(self, state: State, model: RiskModel, value_e6: Int64Array) -> None:
         self.state = state
-        self.exponent = risk.exponent
-        self.factor_ppb = state.venue.preset.factor.initial_ppb
-        self.columns = _columns(state, risk)
+        self.exponent = model.exponent
+        self.factor_ppb = int(model.table.factors_ppb[INITIAL_FACTOR])
+        self.columns = _columns(state, model, value_e6)
         fields = (column.tolist() for column in self.columns)
         self.rows = [Terms(*row) for row in zip(*fields, strict=True)]
 
@@ -156,19 +170,31 @@ class OrderLoss:
             return price_ticks
         return self.rows[slot].widest_high if side > 0 else self.rows[slot].widest_low
 
-    def coin_loss_e6(self, slot: int, side: int, price: int) -> int:
-        """Coin that one inverse lot loses at once against the mark, in 10^-6 minor units."""
+    def _limit_e6(self, slot: int, price: int) -> int:
+        """Value of an inverse lot at a price, in 10^-6 minor units of its coin."""
         spec = self.state.contracts.specs[slot]
-        limit_e6 = value_per_lot_e6(spec, price * spec.tick_e8)
-        return side * (limit_e6 - self.rows[slot].mark_floor)
+        return value_per_lot_e6(spec, price * spec.tick_e8)
+
+    def coin_terms(self, slot: int, side: int, price: int) -> tuple[int, int]:
+        """What the buyer of an inverse lot gains at once: quanta, and 10^-6 minor units of coin.
+
+        The two that `margin.requirement.OpenOrders` asks for. A future brings the difference of
+        mark and limit in coin; an option its value at the mark, for the limit in coin. Quanta are
+        rounded against the order's side.
+        """
+        limit_e6, terms = self._limit_e6(slot, price), self.rows[slot]
+        if not self.state.contracts.is_option_slot(slot):
+            return 0, terms.mark_floor - limit_e6
+        return side * (side * terms.mark_floor * terms.coin_now // COIN_STEP_E6), -limit_e6
 
     def at_once(self, slot: int, side: int, price: int) -> int:
         """Quanta that one lot traded at `price` loses at once against the mark; gains negative."""
         terms = self.rows[slot]
         if terms.inverse:
-            loss_e6 = self.coin_loss_e6(slot, side, price)
+            quanta, coin_e6 = self.coin_terms(slot, side, price)
+            loss_e6 = -side * coin_e6
             worth = terms.coin_high if loss_e6 > 0 else terms.coin_low
-            return -(-loss_e6 * worth // COIN_STEP_E6)
+            return -(-loss_e6 * worth // COIN_STEP_E6) - side * quanta
         limit = price * terms.tick
         return limit - terms.mark_floor if side > 0 else terms.mark_ceiling - limit
 
@@ -176,14 +202,10 @@ class OrderLoss:
         """Quanta that one lot can cost in fees, rounded up."""
         terms = self.rows[slot]
         if terms.inverse:
-            spec = self.state.contracts.specs[slot]
-            if market:
+            if market and not self.state.contracts.is_option_slot(slot):
                 price = terms.widest_low  # fewer dollars per coin: more coin per lot
-            coin_e6 = -value_per_lot_e6(spec, price * spec.tick_e8)
-            value = coin_e6 * terms.coin_high // COIN_STEP_E6
-        else:
-            value = price * terms.tick
-        return min(value * terms.fee_ppb // PPB + 2, terms.fee_cap)
+            return fee_per_lot_e6(self.state, slot, price) * terms.coin_high // COIN_STEP_E6 + 2
+        return min(price * terms.tick * terms.fee_ppb // PPB + 2, terms.fee_cap)
 
     def bound(self, slot: int, side: int, price_ticks: int, lots: int) -> int:
         """Minor USDC that an order adds at most to requirement and fees of its pool."""
@@ -221,7 +243,7 @@ class OrderLoss:
         return met
 
     def losses_at_once(self, rows: Int64Array) -> Int64Array:
-        """`at_once` of a table of orders, zero for inverse ones."""
+        """`at_once` of a table of orders; zero for inverse ones, whose loss has a part in coin."""
         slot, side = rows[ORDER_ID] >> INSTRUMENT_SHIFT, rows[SIDE]
         terms = self.columns
         limit = self.prices_met(rows) * terms.tick[slot]

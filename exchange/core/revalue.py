@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from exchange.core.contracts import Life, value_per_lot_e6
+from exchange.core.contracts import Life, settlement_value_e6
 from exchange.core.events import Event, FundingApplied, InstrumentSettled
 from exchange.core.ledger import House
 from exchange.core.marks import IndexState
@@ -31,7 +31,6 @@ from exchange.core.reject_reason import PostingCause
 from exchange.core.state import State
 from margin.fixed_point import mul_div_floor
 from margin.invariant import Int64Array
-from margin.portfolio import LINEAR_CALL
 
 E9 = 10**9
 
@@ -147,15 +146,6 @@ def _revalue_rows(
     )
 
 
-def _settlement_price(state: State, slot: int, settlement_e8: int) -> int:
-    """Price of an expired contract: the settlement index, for an option its intrinsic value."""
-    spec = state.contracts.specs[slot]
-    if not state.contracts.is_option_slot(slot):
-        return settlement_e8
-    payoff = settlement_e8 - spec.strike_e8
-    return max(0, payoff if spec.kind == LINEAR_CALL else -payoff)
-
-
 def _settle_expired(state: State, value_e6: Int64Array) -> tuple[Int64Array, list[Event]]:
     """Which slots end now, their value per lot put into `value_e6`, and the events of it."""
     final = np.zeros(len(state.contracts), np.int64)
@@ -165,8 +155,7 @@ def _settle_expired(state: State, value_e6: Int64Array) -> tuple[Int64Array, lis
         if state.marks.index_state[spec.underlying] == IndexState.DEAD:
             continue
         settlement = state.marks.settlement_e8(spec.underlying, spec.expiry_ns)
-        price_e8 = _settlement_price(state, slot, settlement)
-        value_e6[slot] = value_per_lot_e6(spec, price_e8) if price_e8 > 0 else 0
+        value_e6[slot] = settlement_value_e6(spec, settlement)
         final[slot] = 1
         state.contracts.set_life(slot, Life.SETTLED)
         held = int((state.positions.instrument == slot).sum())

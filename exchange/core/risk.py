@@ -6,42 +6,25 @@ move in between, so that it always equals what the state implies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numba import njit
 
-from exchange.core import limits
 from exchange.core.contracts import value_per_lot_e6
 from exchange.core.ledger import HOUSE_POOLS, House
 from exchange.core.marks import IndexState
 from exchange.core.positions import KEY, LOTS, RANK_MASK
+from exchange.core.risk_model import RiskModel
 from exchange.core.state import State
-from exchange.core.venue import USDC, lot_notional_minor
+from margin.changed_pools import gather_pools
 from margin.fixed_point import PRICE_SCALE, mul_div_floor
 from margin.invariant import Int64Array, check
 from margin.portfolio import Positions as PositionColumns
-from margin.requirement import (
-    OpenOrders,
-    RiskTable,
-    equity,
-    pool_requirements,
-    requirement_with_orders,
-    risk_table,
-)
+from margin.requirement import equity
 from margin.risk_table import RiskLayout, risk_layout
-from margin.scenarios import (
-    ScenarioMatrix,
-    loss_multiple,
-    lot_matrix,
-    risk_exponent,
-    scenario_grid,
-    scenarios_of,
-)
 
-PPB = 10**9
-_NONE: Int64Array = np.zeros(0, np.int64)
-NO_ORDERS = OpenOrders(_NONE, _NONE, _NONE, _NONE, _NONE)
+_ONE_OWNER: Int64Array = np.zeros(1, np.int64)
 
 
 @njit(cache=True)
@@ -50,42 +33,42 @@ def _option_values(
     instrument: Int64Array,
     lots: Int64Array,
     is_option: Int64Array,
+    currency: Int64Array,
     value_e6: Int64Array,
     out: Int64Array,
 ) -> None:
+    """Add the value of options at the mark to `out[pool, currency]`, each position's rounded."""
     for row in range(len(pool)):
         slot = instrument[row]
         if is_option[slot] == 1:
-            out[pool[row]] += mul_div_floor(value_e6[slot], lots[row], 1_000_000)
+            value = mul_div_floor(value_e6[slot], lots[row], 1_000_000)
+            out[pool[row], currency[slot]] += value
 
 
 class Risk:
-    """Requirements, equity and the scenario matrix that the gate and the default steps read."""
+    """Requirements and equity of all pools, each under the margin model of its account's class.
+
+    `initial` and `maintenance` hold the add-ons too, which `add_on_minor` says again: they are
+    charged on positions; an open order reserves none.
+    """
 
     def __init__(self, state: State) -> None:
         self.state = state
         venue = state.venue
-        self.scenarios = [scenarios_of(venue.preset, u.risk_class) for u in venue.underlyings]
-        multiple = max(loss_multiple(unit) for unit in self.scenarios)
-        exponent = risk_exponent(
-            limits.POSITION_NOTIONAL_MINOR_MAX, limits.INSTRUMENTS_PER_UNIT_MAX, multiple
-        )
-        self.exponent = exponent
-        exponents = np.full(len(venue.underlyings), exponent, np.int64)
-        self.grid = scenario_grid(venue.preset, self.scenarios, exponents)
+        self.models = [RiskModel(venue, preset) for preset in venue.presets()]
         self.layout: RiskLayout
         self._listed = -1
-        self.haircut_ppb = np.array(
-            [venue.preset.haircut_ppb(name) for name in venue.currencies()], np.int64
-        )
-        self.no_haircut = np.zeros_like(self.haircut_ppb)
-        self.matrix: ScenarioMatrix
-        self.table: RiskTable
+        self.no_haircut = np.zeros_like(self.models[0].haircut_ppb)
         self.value_e6: Int64Array
         self.index_e8: Int64Array  # USD price x 10^8 of each currency
         self.pending: Int64Array = np.zeros((0, 0), np.int64)
         none = np.zeros(0, np.int64)
         self.equity, self.initial, self.maintenance = none, none, none
+        self.add_on_minor = none
+
+    def model(self, pool: int) -> RiskModel:
+        """The margin model that charges a pool."""
+        return self.models[self.state.accounts.model_of[pool]]
 
     def value_lots(self) -> Int64Array:
         """Value of one lot of each contract at its mark, in 10^-6 minor units; call first."""
@@ -104,31 +87,14 @@ class Risk:
         if self._listed != len(contracts):
             self.layout = risk_layout(contracts.columns)
             self._listed = len(contracts)
-        self.matrix = lot_matrix(self.grid, contracts.columns, marks.columns())
-        if any(state != IndexState.FRESH for state in marks.index_state):
-            self._widen_stale()
-        self.table = risk_table(state.venue.preset, contracts.columns, self.matrix, self.layout)
+        for model in self.models:
+            model.reprice(state, self.layout)
         coins = [
             int(e8)
             for e8, u in zip(marks.index_e8, state.venue.underlyings, strict=True)
             if u.is_collateral
         ]
         self.index_e8 = np.array([PRICE_SCALE, *coins], np.int64)
-
-    def _widen_stale(self) -> None:
-        """A stale index adds a part of notional to the initial margin of its contracts."""
-        state = self.state
-        extra_ppb = state.venue.index.stale_initial_extra_ppb
-        for slot in state.contracts.listed():
-            spec = state.contracts.specs[slot]
-            if state.marks.index_state[spec.underlying] == IndexState.FRESH:
-                continue
-            notional = lot_notional_minor(spec, int(state.marks.index_e8[spec.underlying]))
-            extra = -(-(notional * extra_ppb << self.exponent) // PPB)
-            if state.contracts.is_option_slot(slot):
-                self.matrix.naked_im_extra[slot] += extra
-            else:
-                self.matrix.delta_one_im_extra[slot] += extra
 
     def cash(self) -> Int64Array:
         """Cash and unreleased gains per pool and currency."""
@@ -191,21 +157,20 @@ class Risk:
         return cash
 
     def option_values(self) -> Int64Array:
-        """Value at mark of each pool's options, in the currency they settle in (USDC)."""
-        positions = self.state.positions
+        """Value at mark of each pool's options, in minor units of the currency they settle in."""
+        positions, contracts = self.state.positions, self.state.contracts
         values = np.zeros((self.state.accounts.pools, self.state.ledger.currencies), np.int64)
-        if not self.state.contracts.has_options:
+        if not contracts.has_options:
             return values
-        of_usdc = np.zeros(len(values), np.int64)
         _option_values(
             positions.pool,
             positions.instrument,
             positions.lots,
-            self.state.contracts.is_option,
+            contracts.is_option,
+            contracts.currency_column,
             self.value_e6,
-            of_usdc,
+            values,
         )
-        values[:, USDC] = of_usdc
         return values
 
     def revalue(self, pending: Int64Array | None = None) -> None:
@@ -213,21 +178,47 @@ class Risk:
         if pending is not None:
             self.pending = pending
         cash = self.cash()
-        needed = pool_requirements(self.table, self._all_columns(self._coin_columns(cash)))
+        columns, owner = self._all_columns(self._coin_columns(cash)), self._owners()
+        options = self.option_values()
+        needed, self.add_on_minor = self.models[0].needed(columns, owner)
         self.initial, self.maintenance = needed.initial_minor, needed.maintenance_minor
         self.worst_scenario = needed.worst_scenario
-        self.equity = equity(cash, self.option_values(), self.index_e8, self.haircut_ppb)
+        self.equity = equity(cash, options, self.index_e8, self.models[0].haircut_ppb)
+        for number in range(1, len(self.models)):
+            self._revalue_class(number, columns, owner, cash, options)
+
+    def _owners(self) -> Int64Array:
+        """The owner of each pool, numbered from 0; a pool of the house is its own."""
+        return self.state.accounts.owner_column()
+
+    def _revalue_class(
+        self, number: int, columns: PositionColumns, owner: Int64Array, cash: Int64Array,
+        options: Int64Array,
+    ) -> None:  # fmt: skip
+        """Overwrite what the first model gave the pools that another one charges."""
+        model = self.models[number]
+        pools = self.state.accounts.pools_of_model(number)
+        if not len(pools):
+            return
+        needed, added = model.needed(gather_pools(columns, pools), owner[pools])
+        self.initial[pools], self.maintenance[pools] = (
+            needed.initial_minor,
+            needed.maintenance_minor,
+        )
+        self.worst_scenario[pools], self.add_on_minor[pools] = needed.worst_scenario, added
+        self.equity[pools] = equity(cash[pools], options[pools], self.index_e8, model.haircut_ppb)
 
     def revalue_pool(self, pool: int) -> None:
         """The same for one pool, after its cash or positions moved."""
-        needed = pool_requirements(self.table, self.columns_of(pool))
+        needed, added = self.model(pool).needed(self.columns_of(pool), _ONE_OWNER)
         self.initial[pool] = needed.initial_minor[0]
         self.maintenance[pool] = needed.maintenance_minor[0]
+        self.add_on_minor[pool] = added[0]
         self.equity[pool] = self.equity_of(pool)
 
     def equity_of(self, pool: int, haircut: bool = True) -> int:
         """Equity of one pool in minor USDC, with or without collateral haircuts."""
-        rates = self.haircut_ppb if haircut else self.no_haircut
+        rates = self.model(pool).haircut_ppb if haircut else self.no_haircut
         columns = self.columns_of(pool)
         options = np.zeros((1, self.state.ledger.currencies), np.int64)
         here = np.zeros(len(columns.instrument), np.int64)
@@ -236,8 +227,9 @@ class Risk:
             columns.instrument,
             columns.quantity_lots,
             self.state.contracts.is_option,
+            self.state.contracts.currency_column,
             self.value_e6,
-            options[:, USDC],
+            options,
         )
         return int(equity(self._cash_of(pool)[None, :], options, self.index_e8, rates)[0])
 
@@ -247,46 +239,70 @@ class Risk:
         self.equity = np.concatenate((self.equity, room))
         self.initial = np.concatenate((self.initial, room))
         self.maintenance = np.concatenate((self.maintenance, room))
+        self.add_on_minor = np.concatenate((self.add_on_minor, room))
+
+    def _with_lots(
+        self, pool: int, instrument: Int64Array, lots: Sequence[int], coins: Int64Array
+    ) -> tuple[int, int]:
+        held = PositionColumns(
+            pool_start=np.array([0, len(lots)], np.int64),
+            instrument=instrument,
+            quantity_lots=np.array(lots, np.int64),
+            coin_minor=coins.reshape(1, -1),
+        )
+        needed, _ = self.model(pool).needed(held, _ONE_OWNER)
+        return int(needed.initial_minor[0]), int(needed.maintenance_minor[0])
 
     def requirement_of(self, pool: int, lots: Sequence[int]) -> tuple[int, int]:
         """Initial and maintenance margin of a pool if its positions were `lots` (row order)."""
         columns = self.columns_of(pool)
-        changed = PositionColumns(
-            pool_start=columns.pool_start,
-            instrument=columns.instrument,
-            quantity_lots=np.array(lots, np.int64),
-            coin_minor=columns.coin_minor,
-        )
-        needed = pool_requirements(self.table, changed)
-        return int(needed.initial_minor[0]), int(needed.maintenance_minor[0])
+        return self._with_lots(pool, columns.instrument, lots, columns.coin_minor)
 
     def requirements(self, pool: int) -> Callable[[Sequence[int]], tuple[int, int]]:
-        """(initial, maintenance) of a pool as a function of its positions' lots (those not 0)."""
+        """(initial, maintenance) of a pool as a function of its positions' lots (those not 0).
+
+        Whoever parts with an inverse option gets its value at the mark in coin, which counts.
+        """
         columns = self.columns_of(pool)
         coins = columns.coin_minor[0]
-        instruments = columns.instrument[columns.quantity_lots != 0]
+        open_rows = columns.quantity_lots != 0
+        instruments, before = columns.instrument[open_rows], columns.quantity_lots[open_rows]
+        in_coin = [
+            (at, slot, int(before[at]))
+            for at, slot in enumerate(instruments.tolist())
+            if self.state.contracts.is_inverse_option(slot)
+        ]
 
         def requirement(lots: Sequence[int]) -> tuple[int, int]:
             check(len(lots) == len(instruments), "one quantity for each position")
-            held = np.array(lots, np.int64)
-            return requirement_with_orders(self.table, instruments, held, coins, NO_ORDERS)
+            sold = [(slot, lots[at] - had) for at, slot, had in in_coin]
+            return self._with_lots(pool, instruments, lots, self._coins_after(coins, sold))
 
         return requirement
 
+    def _coins_after(self, coins: Int64Array, added: Iterable[tuple[int, int]]) -> Int64Array:
+        """Coin cash per risk unit once `added` (slot, signed lots) was bought at the mark.
+
+        Only inverse options cost coin; the same array comes back where there is none.
+        """
+        contracts, paid = self.state.contracts, coins
+        for slot, quantity in added:
+            if quantity and contracts.is_inverse_option(slot):
+                paid = coins.copy() if paid is coins else paid
+                value = int(mul_div_floor(int(self.value_e6[slot]), quantity, 1_000_000))
+                paid[contracts.specs[slot].underlying] -= value
+        return paid
+
     def maintenance_with(self, pool: int, added: dict[int, int]) -> int:
-        """Maintenance margin of a pool if it also held `added` (instrument slot -> signed lots)."""
+        """Maintenance margin of a pool that bought `added` (slot -> signed lots) at the mark."""
         columns = self.columns_of(pool)
         lots = dict(zip(columns.instrument.tolist(), columns.quantity_lots.tolist(), strict=True))
         for slot, quantity in added.items():
             lots[slot] = lots.get(slot, 0) + quantity
         slots = sorted(lots, key=lambda slot: int(self.state.contracts.rank[slot]))
-        return requirement_with_orders(
-            self.table,
-            np.array(slots, np.int64),
-            np.array([lots[slot] for slot in slots], np.int64),
-            columns.coin_minor[0],
-            NO_ORDERS,
-        )[1]
+        held = [lots[slot] for slot in slots]
+        coins = self._coins_after(columns.coin_minor[0], added.items())
+        return self._with_lots(pool, np.array(slots, np.int64), held, coins)[1]
 
     def touches_stale(self, pool: int) -> bool:
         """Whether a pool has a position on an underlying whose index is not fresh."""
@@ -300,5 +316,5 @@ class Risk:
 
 def warm_up() -> None:
     """Compile the kernels of this module."""
-    none = np.empty(0, np.int64)
-    _option_values(none, none, none, none, none, none)
+    none, grid = np.empty(0, np.int64), np.zeros((1, 1), np.int64)
+    _option_values(none, none, none, none, none, none, grid)

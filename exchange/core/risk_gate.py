@@ -48,33 +48,44 @@ class RiskGate:
         self.headroom: list[int] = []
         self.entered_lots: list[int] = []
         self.largest_lots: list[int] = []
-        self.loss: OrderLoss
-        self.desk: list[Ordinary | None] = []
+        self.losses: list[OrderLoss] = []  # one a margin model
+        self.desks: list[list[Ordinary | None]] = []  # likewise, by contract
 
     def rebuild(self) -> None:
         """Read the new requirements and reserve every open order afresh."""
         self.entered_lots = []
-        self.desk = []
+        self.desks = []
         if not self.state.venue.risk_gate:
             return
         rows = self._open_rows()
-        self.loss = OrderLoss(self.state, self.risk)
+        self.losses = [
+            OrderLoss(self.state, model, self.risk.value_e6) for model in self.risk.models
+        ]
         self.headroom = (self.risk.equity - self.risk.initial).tolist()
         reserved = np.zeros(len(self.headroom), np.int64)
         reserving = rows[:, (rows[FLAGS] & RESERVES_NOTHING) == 0]
-        np.add.at(reserved, reserving[POOL], self.loss.bounds(reserving))
+        models = np.array(self.state.accounts.model_of, np.int64)[reserving[POOL]]
+        for number, loss in enumerate(self.losses):
+            own = reserving if len(self.losses) == 1 else reserving[:, models == number]
+            np.add.at(reserved, own[POOL], loss.bounds(own))
         self.reserved = reserved.tolist()
         self._count_lots()
         self.open_desk()
 
     def open_desk(self) -> None:
         """Keep folded terms of the contracts on which nothing unusual holds."""
-        self.desk = [
-            None
-            if refusal_of_contract(self.state, slot) or self._is_stale(slot)
-            else self.loss.ordinary(slot)
+        unusual = [
+            bool(refusal_of_contract(self.state, slot)) or self._is_stale(slot)
             for slot in range(len(self.state.contracts))
         ]
+        self.desks = [
+            [None if closed else loss.ordinary(slot) for slot, closed in enumerate(unusual)]
+            for loss in self.losses
+        ]
+
+    def loss_of(self, pool: int) -> OrderLoss:
+        """The bounds under the margin model that charges a pool."""
+        return self.losses[self.state.accounts.model_of[pool]]
 
     def _is_stale(self, slot: int) -> bool:
         unit = self.state.contracts.specs[slot].underlying
@@ -86,7 +97,11 @@ class RiskGate:
         False where anything is out of the ordinary, the order's terms included: the full path of
         `admit` then decides. The bound is that of `OrderLoss.bound`.
         """
-        terms = self.desk[slot] if 0 <= slot < len(self.desk) else None
+        if not self.desks:
+            return False
+        model = self.state.accounts.model_of[pool]
+        desk, bounds = self.desks[model], self.losses[model]
+        terms = desk[slot] if 0 <= slot < len(desk) else None
         if terms is None or terms.expiry_ns <= self.state.time_ns:
             return False
         lots_max = terms.lots_max
@@ -100,10 +115,10 @@ class RiskGate:
         else:
             loss, per_lot = terms.worst_sell_plus_mark - limit, terms.charge_sell
         if loss > 0:
-            per_lot += loss * self.loss.factor_ppb // PPB + 1
+            per_lot += loss * bounds.factor_ppb // PPB + 1
         fee = limit * terms.fee_ppb // PPB + 2
         per_lot += fee if fee < terms.fee_cap else terms.fee_cap
-        reserved = self.reserved[pool] + (per_lot * lots >> self.loss.exponent) + ROUNDING_MINOR
+        reserved = self.reserved[pool] + (per_lot * lots >> bounds.exponent) + ROUNDING_MINOR
         if reserved > self.headroom[pool]:
             return False
         self.reserved[pool] = reserved
@@ -149,7 +164,7 @@ class RiskGate:
         if not self.state.venue.risk_gate or reduce_only:
             self.entered_lots[slot] += lots
             return RejectReason.NONE
-        bound = self.loss.bound(slot, side, price_ticks, lots)
+        bound = self.loss_of(pool).bound(slot, side, price_ticks, lots)
         stale = self._is_stale(slot)
         if stale or self.reserved[pool] + bound > self.headroom[pool]:
             reason = self._decide(pool, slot, side, price_ticks, lots, stale)
@@ -187,29 +202,32 @@ class RiskGate:
         """Initial margin of a pool with these orders (columns x n), and the fees they can cost.
 
         Reduce-only and liquidation orders reserve nothing: they are trimmed to the position.
+        Add-ons are those of the positions.
         """
         rows = rows[:, (rows[FLAGS] & RESERVES_NOTHING) == 0]
         slots, sides = rows[ORDER_ID] >> INSTRUMENT_SHIFT, np.ascontiguousarray(rows[SIDE])
-        prices = self.loss.prices_met(rows)
+        loss = self.loss_of(pool)
+        prices = loss.prices_met(rows)
+        quanta = -sides * loss.losses_at_once(rows)
         coin = np.zeros(len(slots), np.int64)
-        for at in np.flatnonzero(self.loss.columns.inverse[slots]).tolist():
-            coin[at] = -self.loss.coin_loss_e6(int(slots[at]), 1, int(prices[at]))
+        for at in np.flatnonzero(loss.columns.inverse[slots]).tolist():
+            quanta[at], coin[at] = loss.coin_terms(int(slots[at]), int(sides[at]), int(prices[at]))
         orders = OpenOrders(
             instrument=slots,
             side=sides,
             lots=np.ascontiguousarray(rows[OPEN_LOTS]),
-            loss_quanta_per_lot=-sides * self.loss.losses_at_once(rows),
+            loss_quanta_per_lot=quanta,
             loss_coin_minor_e6_per_lot=coin,
         )
         columns = self.risk.columns_of(pool)
         initial, _ = requirement_with_orders(
-            self.risk.table,
+            self.risk.model(pool).table,
             columns.instrument,
             columns.quantity_lots,
             columns.coin_minor[0],
             orders,
         )
-        return initial, self.loss.fees_minor(rows)
+        return initial + int(self.risk.add_on_minor[pool]), loss.fees_minor(rows)
 
     def orders_to_drop(self, rows: Int64Array) -> list[int]:
         """Newest risk-adding orders that leave until each pool's equity covers what stays."""

@@ -38,13 +38,17 @@ _SHORT_LIVED = MARKET | IMMEDIATE
 def fee_per_lot_e6(state: State, slot: int, price_ticks: int) -> int:
     """The auction fee on one lot at a price, in 10^-6 minor units of the settlement currency.
 
-    Futures pay on their value; options on the index, at most a part of the premium.
+    Futures pay on their value; options on the index, at most a part of the premium: an inverse
+    option on its coins, whose value at the index in coin is their number.
     """
     spec, fees = state.contracts.specs[slot], state.venue.fees
     value_e6 = abs(value_per_lot_e6(spec, price_ticks * spec.tick_e8))
     if not state.contracts.is_option_slot(slot):
         return -(-value_e6 * fees.future_ppb // PPB)
-    index_value_e6 = spec.lot_e8 * int(state.marks.index_e8[spec.underlying]) // 10**4
+    if state.contracts.is_inverse_option(slot):
+        index_value_e6 = spec.lot_e8 * E6
+    else:
+        index_value_e6 = spec.lot_e8 * int(state.marks.index_e8[spec.underlying]) // 10**4
     return -(-min(index_value_e6 * fees.option_ppb, value_e6 * fees.option_cap_ppb) // PPB)
 
 

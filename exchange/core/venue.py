@@ -11,17 +11,31 @@ from collections.abc import Sequence
 import msgspec
 
 from exchange.core import limits
-from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, LINEAR_PUT, NEVER_NS
+from margin.portfolio import (
+    INVERSE,
+    INVERSE_CALL,
+    INVERSE_PUT,
+    LINEAR,
+    LINEAR_CALL,
+    LINEAR_PUT,
+    NEVER_NS,
+)
 from margin.preset import Preset
 
 USDC = 0
-OPTION_KINDS = (LINEAR_CALL, LINEAR_PUT)
 FUTURE_KINDS = (LINEAR, INVERSE)
+INVERSE_OPTION_KINDS = (INVERSE_CALL, INVERSE_PUT)
+OPTION_KINDS = (LINEAR_CALL, LINEAR_PUT, *INVERSE_OPTION_KINDS)
+CALL_KINDS = (LINEAR_CALL, INVERSE_CALL)
+# What these gain and lose, premium and payoff included, is the coin of their underlying.
+COIN_KINDS = (INVERSE, *INVERSE_OPTION_KINDS)
 NS_PER_SECOND = 10**9
 # tick x lot, and price x lot, are 10^-16 USDC: this many of them make 10^-6 USDC.
 E16_PER_MINOR = 10**10
-# A lot of an inverse contract is 10^-8 USD: this many of them make 10^-6.
+# A lot of an inverse future is 10^-8 USD: this many of them make 10^-6.
 E8_PER_MINOR = 10**2
+# Tick x lot of an inverse option is 10^-16 coin: this many of them make 10^-8.
+E16_PER_COIN_MINOR = 10**8
 
 
 class VenueError(ValueError):
@@ -33,7 +47,11 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class UnderlyingSpec(Part, frozen=True):
-    """One underlying: a risk unit, and a collateral currency of its own if `is_collateral`."""
+    """One underlying: a risk unit, and a collateral currency of its own if `is_collateral`.
+
+    `daily_volume_minor`: an average day's volume in minor USDC, against which the size of a
+    position is judged; 0 where it is not known, and then no size is too large.
+    """
 
     name: str
     risk_class: str
@@ -41,10 +59,14 @@ class UnderlyingSpec(Part, frozen=True):
     price_e8_max: int
     opening_index_e8: int
     opening_volatility_e9: int
+    daily_volume_minor: int = 0
 
 
 class InstrumentSpec(Part, frozen=True):
-    """One contract. `lot_e8` is coin per lot (linear, option) or USD per lot (inverse)."""
+    """One contract. `lot_e8` is coin per lot (linear, option) or USD per lot (inverse future).
+
+    Prices are USD or USDC per coin; those of an inverse option are its premium in coin per coin.
+    """
 
     name: str
     kind: int
@@ -63,7 +85,7 @@ class ExpiryRule(Part, frozen=True):
     count: int
 
 
-class ListingSpec(Part, frozen=True):
+class ListingSpec(Part, frozen=True, omit_defaults=True):
     """How contracts of one underlying are listed as time and price move."""
 
     underlying: int
@@ -76,6 +98,8 @@ class ListingSpec(Part, frozen=True):
     strike_step_e8: int
     strikes_each_side: int
     expiries: tuple[ExpiryRule, ...]
+    inverse_option_tick_e8: int = 0
+    inverse_option_lot_e8: int = 0
 
 
 class CollarSpec(Part, frozen=True):
@@ -196,11 +220,11 @@ class Venue(Part, frozen=True):
 
     def settlement_currency(self, spec: InstrumentSpec) -> int:
         """Currency number in which a contract pays variation margin and premium."""
-        return self.coin_of(spec.underlying) if spec.kind == INVERSE else USDC
+        return self.coin_of(spec.underlying) if spec.kind in COIN_KINDS else USDC
 
 
 def tick_value_minor(spec: InstrumentSpec) -> int:
-    """Value of one tick of one lot of a linear contract or option, in minor USDC."""
+    """Value of one tick of one lot of a linear contract or linear option, in minor USDC."""
     return spec.tick_e8 * spec.lot_e8 // E16_PER_MINOR
 
 
@@ -212,7 +236,12 @@ def lot_notional_minor(spec: InstrumentSpec, price_e8: int) -> int:
 
 
 def price_ticks_max(venue: Venue, spec: InstrumentSpec) -> int:
-    """Highest price an order may have, in ticks."""
+    """Highest price an order may have, in ticks.
+
+    The premium of an inverse option is bounded by what it can pay, a number of coins.
+    """
+    if spec.kind in INVERSE_OPTION_KINDS:
+        return min(limits.PRICE_TICKS_MAX, limits.PREMIUM_E8_MAX // spec.tick_e8)
     return min(
         limits.PRICE_TICKS_MAX, venue.underlyings[spec.underlying].price_e8_max // spec.tick_e8
     )
@@ -221,10 +250,19 @@ def price_ticks_max(venue: Venue, spec: InstrumentSpec) -> int:
 def position_lots_max(venue: Venue, spec: InstrumentSpec) -> int:
     """Largest position one pool may hold, valued at the underlying's highest price.
 
-    The bound keeps scenario sums exact; a venue may set it lower.
+    The bound keeps scenario sums exact; a venue may set it lower. What inverse options can pay is
+    bounded in coin, too.
     """
     top = lot_notional_minor(spec, venue.underlyings[spec.underlying].price_e8_max)
-    return min(limits.QUANTITY_LOTS_MAX, venue.limits.position_notional_minor // top)
+    most = min(limits.QUANTITY_LOTS_MAX, venue.limits.position_notional_minor // top)
+    if spec.kind in INVERSE_OPTION_KINDS:
+        most = min(most, limits.POSITION_COIN_MINOR_MAX // highest_payoff_minor(spec))
+    return most
+
+
+def highest_payoff_minor(spec: InstrumentSpec) -> int:
+    """The most that one lot of an inverse option can pay, in minor units of its coin."""
+    return spec.lot_e8 * (limits.PREMIUM_E8_MAX // 10**8)
 
 
 def require(condition: bool, message: str) -> None:
@@ -240,13 +278,19 @@ def validate_instrument(venue: Venue, spec: InstrumentSpec) -> None:
     require(spec.kind in FUTURE_KINDS + OPTION_KINDS, f"{at}: unknown kind {spec.kind}")
     require(spec.tick_e8 > 0 and spec.lot_e8 > 0, f"{at}: tick and lot must be positive")
     price_max = venue.underlyings[spec.underlying].price_e8_max
-    require(spec.tick_e8 <= price_max, f"{at}: its tick is above the highest price")
-    if spec.kind == INVERSE:
+    top = limits.PREMIUM_E8_MAX if spec.kind in INVERSE_OPTION_KINDS else price_max
+    require(spec.tick_e8 <= top, f"{at}: its tick is above the highest price")
+    if spec.kind in COIN_KINDS:
         require(venue.coin_of(spec.underlying) > 0, f"{at}: inverse, but its coin is no collateral")
+    exact, unit = spec.tick_e8 * spec.lot_e8 % E16_PER_MINOR == 0, "10^-6 USDC"
+    if spec.kind == INVERSE:
         exact = spec.lot_e8 % E8_PER_MINOR == 0
-    else:
-        exact = spec.tick_e8 * spec.lot_e8 % E16_PER_MINOR == 0
-    require(exact, f"{at}: one tick of one lot must be a whole number of minor units (10^-6 USDC)")
+    elif spec.kind in INVERSE_OPTION_KINDS:
+        exact = spec.tick_e8 * spec.lot_e8 % E16_PER_COIN_MINOR == 0
+        unit = f"10^-8 {venue.underlyings[spec.underlying].name}"
+        largest = limits.PAYOFF_MINOR_MAX
+        require(highest_payoff_minor(spec) <= largest, f"{at}: one lot can pay too many coins")
+    require(exact, f"{at}: one tick of one lot must be a whole number of minor units ({unit})")
     require(position_lots_max(venue, spec) > 0, f"{at}: one lot exceeds the largest position")
     if spec.kind in OPTION_KINDS:
         require(0 < spec.strike_e8 <= price_max, f"{at}: its strike is out of bounds")
@@ -287,6 +331,10 @@ def validate(venue: Venue) -> None:
         require(
             0 < u.price_e8_max <= limits.INDEX_E8_MAX,
             f"underlying {u.name}: price_max out of bounds",
+        )
+        require(
+            0 <= u.daily_volume_minor <= limits.DAILY_VOLUME_MINOR_MAX,
+            f"underlying {u.name}: daily_volume out of bounds",
         )
         require(
             0 < u.opening_index_e8 <= u.price_e8_max,

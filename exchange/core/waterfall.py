@@ -174,6 +174,7 @@ class Waterfall:
         left = self._pay_mutual_layers(pool, plan.left)
         for rest, share in left:
             self._deleverage(pool, rest.instrument, rest.quantity_lots, share)
+        self._convert_to_usdc(pool)  # what inverse options brought or cost
         self._close_deficit(pool)
 
     def _pay(self, pool: int, layer: int, amount: int) -> None:
@@ -242,7 +243,7 @@ class Waterfall:
             part = share * done // abs(lots) - before
             if option:
                 # An option's price cannot fall below zero: beyond that the deficit stays.
-                value = value_at_mark(self.state, self.risk, slot, allocation.quantity_lots)
+                value = self._usdc_value(slot, allocation.quantity_lots)
                 if value < 0:
                     part = max(part, value)
             self.events.append(
@@ -259,6 +260,14 @@ class Waterfall:
                 -part,
             )
         check(done == abs(lots), "positions sum to zero, so the other side is always there")
+
+    def _usdc_value(self, slot: int, lots: int) -> int:
+        """Value of signed lots at the mark in minor USDC; a debt of coin is rounded to zero."""
+        value = value_at_mark(self.state, self.risk, slot, lots)
+        currency = self.state.contracts.currency[slot]
+        if currency == USDC:
+            return value
+        return -(-value * int(self.risk.index_e8[currency]) // 10**10)
 
     def _close_deficit(self, pool: int) -> None:
         """Pay what an emptied pool still owes: layers, then this cycle's gains, then nobody."""

@@ -16,7 +16,7 @@ from exchange.core.events import CallChanged, Deleveraged, Event, LayerPaid, Liq
 from exchange.core.positions import ENTRY_MINOR, LOTS, REALISED_MINOR
 from exchange.core.reject_reason import RejectReason
 from exchange.core.state import State
-from exchange.core.venue import USDC, InstrumentSpec
+from exchange.core.venue import INVERSE_OPTION_KINDS, USDC, InstrumentSpec
 from exchange.gateway.errors import refused
 from exchange.gateway.instrument_view import greeks_of
 from exchange.gateway.units import (
@@ -31,7 +31,7 @@ from margin.fixed_point import mul_div_floor
 from margin.margin_call import CallOutcome
 from margin.portfolio import INVERSE
 from margin.portfolio import Positions as PositionColumns
-from margin.requirement import equity, pool_requirements
+from margin.requirement import equity
 
 USDC_MINOR = 10**6
 
@@ -53,7 +53,8 @@ def entry_price(spec: InstrumentSpec, lots: int, entry_minor: int) -> float:
         return 0.0
     if spec.kind == INVERSE:
         return -lots * spec.lot_e8 / entry_minor
-    return entry_minor * E8 / (lots * spec.lot_e8 * USDC_MINOR)
+    minor_per_unit = E8 if spec.kind in INVERSE_OPTION_KINDS else USDC_MINOR
+    return entry_minor * E8 / (lots * spec.lot_e8 * minor_per_unit)
 
 
 class PoolFigures(NamedTuple):
@@ -83,16 +84,16 @@ class AccountView:
         else:
             self._known.pop(account, None)
 
-    def _own_margins(self, slot: int, lots: int) -> tuple[int, int]:
+    def _own_margins(self, account: int, slot: int, lots: int) -> tuple[int, int]:
         """What a position would need on its own, in minor USDC."""
-        risk = self.engine.risk
+        model = self.engine.risk.model(self.engine.state.accounts.pool_of[account])
         alone = PositionColumns(
             pool_start=np.array([0, 1], np.int64),
             instrument=np.array([slot], np.int64),
             quantity_lots=np.array([lots], np.int64),
             coin_minor=np.zeros((1, len(self.engine.state.venue.underlyings)), np.int64),
         )
-        needed = pool_requirements(risk.table, alone)
+        needed, _ = model.needed(alone, np.zeros(1, np.int64))
         return int(needed.initial_minor[0]), int(needed.maintenance_minor[0])
 
     def _rows(self, account: int) -> list[tuple[int, int, int, int]]:
@@ -109,7 +110,7 @@ class AccountView:
         return int(value) - entry_minor
 
     def _position(
-        self, slot: int, lots: int, entry_minor: int, realised_minor: int
+        self, account: int, slot: int, lots: int, entry_minor: int, realised_minor: int
     ) -> dict[str, object]:
         state = self.engine.state
         spec, marks = state.contracts.specs[slot], state.marks
@@ -119,7 +120,7 @@ class AccountView:
         coin = size / mark if spec.kind == INVERSE and mark else size
         index = int(marks.index_e8[spec.underlying])
         floating = self._floating(slot, lots, entry_minor)
-        initial, maintenance = self._own_margins(slot, lots) if lots else (0, 0)
+        initial, maintenance = self._own_margins(account, slot, lots) if lots else (0, 0)
         scale = USDC_MINOR * (E8 if currency == USDC else index)  # USDC, or the coin at its index
         greeks = greeks_of(state, slot)
         row: dict[str, object] = {
@@ -160,15 +161,15 @@ class AccountView:
             spec = state.contracts.specs[slot]
             filed = currency in ("any", settlement_name(state.venue, spec))
             if lots and filed and kind in ("any", kind_name(spec)):
-                found.append(self._position(slot, lots, entry, realised))
+                found.append(self._position(account, slot, lots, entry, realised))
         return found
 
     def position(self, account: int, slot: int) -> dict[str, object]:
         """The position in one contract, of direction `zero` where there is none."""
         for row in self._rows(account):
             if row[0] == slot:
-                return self._position(*row)
-        return self._position(slot, 0, 0, 0)
+                return self._position(account, *row)
+        return self._position(account, slot, 0, 0, 0)
 
     def _figures(self, account: int) -> PoolFigures:
         """Equity and requirements of an account's pool at the last marks."""

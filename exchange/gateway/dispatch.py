@@ -1,12 +1,14 @@
 """The dispatcher: a session, a method and its parameters in; a result or a `WireError` out.
 
-It knows no transport. Reads are answered at once; commands go through the sequencer and are
-answered when they are durable. It also owns the read models and feeds them every command's events,
-so whatever a client is told by channel it can ask for in the same moment.
+It knows no transport. Reads are answered at once, or (what takes long) from a copy on another
+thread; commands go through the sequencer and are answered when they are durable. It also owns the
+read models and feeds them every command's events, so whatever a client is told by channel it can
+ask for in the same moment.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,6 +45,7 @@ from exchange.gateway.errors import (
     unauthorized,
 )
 from exchange.gateway.instrument_view import InstrumentView
+from exchange.gateway.margin_queries import MarginQueries
 from exchange.gateway.market_data import MarketData
 from exchange.gateway.market_queries import MarketQueries
 from exchange.gateway.methods import METHODS, Method, Permission
@@ -108,6 +111,8 @@ class Dispatcher:
             sequencer, self.market, self.instruments, self.record
         ).handlers()  # fmt: skip
         queries |= AccountQueries(sequencer, self.history).handlers()
+        self.margins = MarginQueries(sequencer)
+        queries |= self.margins.handlers()
         actions = Trading(sequencer, self.history, self.sessions.entered).handlers()
         self.entries = {
             method.name: Entry(method, msgspec.json.Decoder(method.parameters),
@@ -169,7 +174,8 @@ class Dispatcher:
             self.limits.spend(session, entry.action is not None)
         decoded = _decoded(entry, params)
         if entry.query is not None:
-            return entry.query(session, decoded)
+            answer = entry.query(session, decoded)
+            return await answer if isinstance(answer, asyncio.Future) else answer
         assert entry.action is not None
         if self.stopping and not method.startswith("private/cancel"):
             raise WireError(11051, "system_maintenance", {"reason": "the venue is being stopped"})

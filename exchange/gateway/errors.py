@@ -39,6 +39,7 @@ CODES: dict[RejectReason, tuple[int, str, str]] = {
     _R.INSTRUMENT_INVALID: (11050, "bad_request", "the instrument is invalid"),
     _R.ACCOUNT_UNKNOWN: (13007, "user_not_found", "there is no such account"),
     _R.ACCOUNT_EXISTS: (11050, "bad_request", "the account exists already"),
+    _R.ACCOUNT_CLASS_UNKNOWN: (11050, "bad_request", "no such account class at the venue"),
     _R.ACCOUNT_IN_LIQUIDATION: (13021, "forbidden", "the account is being liquidated"),
     _R.CURRENCY_UNKNOWN: (11029, "invalid_arguments", "there is no such currency"),
     _R.AMOUNT_NOT_POSITIVE: (11029, "invalid_arguments", "the amount must be positive"),

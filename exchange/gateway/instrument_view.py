@@ -10,7 +10,7 @@ from exchange.core.contracts import Life
 from exchange.core.marks import IndexState
 from exchange.core.reject_reason import RejectReason
 from exchange.core.state import State
-from exchange.core.venue import InstrumentSpec
+from exchange.core.venue import CALL_KINDS, COIN_KINDS, InstrumentSpec
 from exchange.gateway.errors import refused
 from exchange.gateway.market_data import (
     Curve,
@@ -24,17 +24,19 @@ from exchange.gateway.units import (
     amount_number,
     base_currency,
     contract_size,
+    counter_currency,
     expiration_ms,
     index_name,
     kind_name,
     milliseconds,
     option_type,
     price_number,
+    quote_currency,
     settlement_name,
 )
 from margin.black76 import price_and_greeks
 from margin.fixed_point import NS_PER_YEAR
-from margin.portfolio import INVERSE, LINEAR_CALL, NEVER_NS
+from margin.portfolio import NEVER_NS
 
 E9 = 10**9
 PERCENT_E9 = 10**7
@@ -49,7 +51,12 @@ OF_TICKER = (
 
 
 class Greeks(msgspec.Struct, frozen=True, gc=False):
-    """Sensitivities of one coin of an option: vega per volatility point, theta per day."""
+    """Sensitivities of one coin of an option, in Deribit's units.
+
+    Vega for a volatility point, rho for a point of the interest rate, theta for a day or for what
+    is left of the option's life, whichever is shorter. Those of an inverse option are those of its
+    value in USD, the premium times the forward.
+    """
 
     delta: float
     gamma: float
@@ -64,11 +71,6 @@ def slot_of(state: State, name: str) -> int:
     if slot is None:
         raise refused(RejectReason.INSTRUMENT_UNKNOWN, f"no instrument {name!r}", "instrument_name")
     return slot
-
-
-def quote_currency(spec: InstrumentSpec) -> str:
-    """What prices are in: USD of inverse contracts, USDC of the others."""
-    return "USD" if spec.kind == INVERSE else "USDC"
 
 
 def settlement_period(spec: InstrumentSpec) -> str:
@@ -93,9 +95,8 @@ def trading_state(state: State, slot: int) -> str:
 def instrument(state: State, slot: int, listed_ns: int) -> dict[str, object]:
     """The terms of a contract; `listed_ns` says since when it is listed."""
     venue, spec = state.venue, state.contracts.specs[slot]
-    kind, inverse = kind_name(spec), spec.kind == INVERSE
-    quote = quote_currency(spec)
-    form = "reversed" if inverse else "linear"
+    kind = kind_name(spec)
+    form = "reversed" if spec.kind in COIN_KINDS else "linear"
     fee = (venue.fees.option_ppb if kind == "option" else venue.fees.future_ppb) / E9
     lot = amount_number(spec, 1)
     row: dict[str, object] = {
@@ -103,8 +104,8 @@ def instrument(state: State, slot: int, listed_ns: int) -> dict[str, object]:
         "instrument_id": slot + 1,
         "kind": kind,
         "base_currency": base_currency(venue, spec),
-        "quote_currency": quote,
-        "counter_currency": quote,
+        "quote_currency": quote_currency(venue, spec),
+        "counter_currency": counter_currency(spec),
         "settlement_currency": settlement_name(venue, spec),
         "settlement_period": settlement_period(spec),
         "price_index": index_name(venue, spec),
@@ -132,18 +133,27 @@ def instrument(state: State, slot: int, listed_ns: int) -> dict[str, object]:
 
 
 def greeks_of(state: State, slot: int) -> Greeks:
-    """Greeks of an option at the marks; of a future, those of one coin."""
+    """Greeks of an option at the marks; of a future, those of one coin.
+
+    Rho holds the spot, as Black-Scholes does: the forward moves with the rate, so it is
+    years x (delta x forward - value), above 0 for calls and below 0 for puts.
+    """
     spec, marks = state.contracts.specs[slot], state.marks
     if not state.contracts.is_option_slot(slot):
         return Greeks(1.0, 0.0, 0.0, 0.0, 0.0)
     years = max(0, spec.expiry_ns - marks.time_ns) / NS_PER_YEAR
+    forward = int(marks.forward_e8[slot]) / E8
     value, delta, gamma, vega, theta = map(float, price_and_greeks(
-        int(marks.forward_e8[slot]) / E8, spec.strike_e8 / E8, int(marks.volatility_e9[slot]) / E9,
-        years, discount_of(state, slot, marks.time_ns), spec.kind == LINEAR_CALL,
+        forward, spec.strike_e8 / E8, int(marks.volatility_e9[slot]) / E9,
+        years, discount_of(state, slot, marks.time_ns), spec.kind in CALL_KINDS,
     ))  # fmt: skip
+    rho = years * (delta * forward - value) / 100
+    if state.contracts.is_inverse_option(slot):
+        rho = 0.0  # its premium is not discounted
     return Greeks(
         round(delta, 5), round(gamma, 8), round(vega / 100, 5),
-        round(theta / DAYS_PER_YEAR, 5), round(-years * value / 100, 5),
+        round(theta * min(1 / DAYS_PER_YEAR, years), 5),
+        round(rho, 5),
     )  # fmt: skip
 
 
@@ -255,7 +265,7 @@ class InstrumentView:
         row = {
             "instrument_name": spec.name,
             "base_currency": base_currency(state.venue, spec),
-            "quote_currency": quote_currency(spec),
+            "quote_currency": quote_currency(state.venue, spec),
             "creation_timestamp": time_ms,
             "bid_price": bid,
             "ask_price": ask,

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from exchange.core.auction import CLAMPED, INTERRUPTED, PRINTED
+from exchange.core.contracts import premium_in_dollars_e8
 from exchange.core.events import Printed
 from exchange.core.orders import (
     FLAGS,
@@ -26,18 +27,20 @@ from exchange.core.orders import (
     SIDE,
 )
 from exchange.core.state import State
+from exchange.core.venue import CALL_KINDS
 from exchange.gateway.candles import Chart
 from exchange.gateway.units import (
     E8,
     amount_number,
     contracts_number,
+    dollar_notional,
     milliseconds,
     price_number,
 )
 from margin.black76 import implied_volatility
 from margin.fixed_point import NS_PER_YEAR
 from margin.invariant import Int64Array
-from margin.portfolio import INVERSE, LINEAR_CALL
+from margin.portfolio import INVERSE
 
 TRADES_KEPT = 1000
 BUCKET_NS = 600 * 10**9
@@ -209,9 +212,11 @@ class MarketData:
         amount = amount_number(spec, outcome.volume_lots)
         inverse = spec.kind == INVERSE
         price = price_number(spec, ticks)
-        notional = amount if inverse else amount * price
+        index = int(state.marks.index_e8[spec.underlying]) / E8
+        notional = dollar_notional(spec, amount, price, index)
         coins = amount / price if inverse else amount
-        self.tape(slot).chart.take(milliseconds(time_ns), ticks, coins, notional)
+        cost = amount if inverse else amount * price
+        self.tape(slot).chart.take(milliseconds(time_ns), ticks, coins, cost)
         if not buckets or buckets[-1].start_ns != start:
             buckets.append(Bucket(start, ticks, ticks, ticks, 0, 0.0))
         bucket = buckets[-1]
@@ -292,7 +297,12 @@ def disclosed_levels(resting: Int64Array) -> dict[int, tuple[tuple[Level, ...], 
 
 
 def discount_of(state: State, slot: int, time_ns: int) -> float:
-    """The factor from an option's expiry to now, at its rate (a negative one counts as 0)."""
+    """The factor from an option's expiry to now, at its rate (a negative one counts as 0).
+
+    1 for an inverse option, whose premium is paid in coin: its mark is not discounted.
+    """
+    if state.contracts.is_inverse_option(slot):
+        return 1.0
     years = max(0, state.contracts.specs[slot].expiry_ns - time_ns) / NS_PER_YEAR
     return math.exp(-max(0, int(state.marks.rate_e9[slot])) / 10**9 * years)
 
@@ -304,9 +314,10 @@ def implied_percent(
     spec, marks = state.contracts.specs[slot], state.marks
     if not state.contracts.is_option_slot(slot) or price_e8 <= 0:
         return msgspec.UNSET
+    forward_e8 = int(marks.forward_e8[slot])
     implied = float(implied_volatility(
-        price_e8 / E8, int(marks.forward_e8[slot]) / E8, spec.strike_e8 / E8,
-        (spec.expiry_ns - time_ns) / NS_PER_YEAR, discount_of(state, slot, time_ns),
-        spec.kind == LINEAR_CALL,
+        premium_in_dollars_e8(spec, price_e8, forward_e8) / E8, forward_e8 / E8,
+        spec.strike_e8 / E8, (spec.expiry_ns - time_ns) / NS_PER_YEAR,
+        discount_of(state, slot, time_ns), spec.kind in CALL_KINDS,
     ))  # fmt: skip
     return round(100 * implied, 2) if implied == implied else msgspec.UNSET

@@ -76,8 +76,8 @@ METHODS: tuple[Method, ...] = (
     Method("public/get_currencies", PUBLIC, p.NoParameters, "Currencies that accounts hold.",
            "list: `currency`, `currency_long`, `decimals`, `withdrawal_fee`"),
     Method("public/get_instruments", PUBLIC, p.InstrumentsParameters,
-           "Contracts, running or (`expired`) over. Linear contracts and options are filed under "
-           "USDC, inverse ones under their coin.",
+           "Contracts, running or (`expired`) over. Linear contracts are filed under USDC, inverse "
+           "ones under their coin.",
            "list of instruments", '{"currency":"USDC","kind":"future"}'),
     Method("public/get_instrument", PUBLIC, p.OfInstrument, "One contract.", "instrument",
            PERPETUAL),
@@ -214,6 +214,24 @@ METHODS: tuple[Method, ...] = (
     Method("private/get_margin_calls", READ, p.NoParameters,
            "Ours: the margin call or liquidation that stands.",
            "list: as in the channel `user.margin_calls`; at most one"),
+    Method("private/get_margins", READ, q.MarginsParameters,
+           "What an order would add to the account's initial margin, in the currency that the "
+           "contract settles in, and the prices that an order can meet.",
+           "object: `buy`, `sell`, `min_price`, `max_price`",
+           '{"instrument_name":"BTC_USDC-PERPETUAL","amount":0.1,"price":100000}'),
+    Method("private/simulate_portfolio", READ, q.SimulateParameters,
+           "Margin of the account if it had other positions, bought and sold at the mark. Nothing "
+           "is changed. Margins are the whole pool's, converted into the currency.",
+           "object: `currency`, `model`, `add_positions`, `positions` ({instrument: size}), "
+           "`margin_balance`, `available_funds`, `initial_margin` (with open orders, "
+           "`open_orders_margin` of it), `maintenance_margin`, `total_*_usd` of these, "
+           "`worst_scenarios` (`underlying`, `scenario`, `loss` in USDC)",
+           '{"currency":"USDC","simulated_positions":"{\\"BTC_USDC-PERPETUAL\\":0.5}"}'),
+    Method("private/explain_margin", READ, q.ExplainParameters,
+           "Ours: every number behind the account's margin, as `uncross margin --json` prints it: "
+           "scenarios, each position's part of the worst one, charges, haircuts, distances to a "
+           "call and to liquidation. Whole minor units (10^-6 USDC).",
+           "object: `margin.explanation.Explanation`"),
     Method("private/deposit", TRADE, p.MoneyParameters, "Ours: bring money in from outside.",
            "object: `currency`, `amount`, `balance`", '{"currency":"USDC","amount":1000}'),
     Method("private/withdraw", TRADE, p.MoneyParameters, "Ours: take money out.",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Literal
 
 import msgspec
@@ -12,6 +13,8 @@ import msgspec
 from exchange.gateway.parameters import Count, Kind, Name, Parameters
 
 Sorting = Literal["asc", "desc", "default"]
+Sizes = Annotated[dict[Name, Decimal], msgspec.Meta(max_length=256)]
+SizesText = Annotated[str, msgspec.Meta(max_length=32_768)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 
 
@@ -102,3 +105,34 @@ class CurrencyHistoryParameters(Parameters, frozen=True):
     include_unfilled: bool = True
     historical: bool = False
     code: Name = ""
+
+
+class MarginsParameters(Parameters, frozen=True):
+    """A limit order that is not entered: `amount` as in an order."""
+
+    instrument_name: Name
+    amount: Decimal
+    price: Decimal
+
+
+class SimulateParameters(Parameters, frozen=True):
+    """Positions as {instrument: size}, an object or its JSON text, sizes as in get_positions.
+
+    They come on top of those that the account has, or (`add_positions` false) in their place.
+    `model` (ours): another margin preset; open orders are then left out.
+    """
+
+    currency: Name
+    add_positions: bool = True
+    simulated_positions: Sizes | SizesText = ""
+    model: Name = ""
+
+
+class ExplainParameters(Parameters, frozen=True):
+    """`model`: another margin preset than the venue's; open orders are then left out.
+
+    Without `distances` nobody looks for the moves that end in a margin call.
+    """
+
+    model: Name = ""
+    distances: bool = True

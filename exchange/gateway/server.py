@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -58,6 +59,7 @@ class GatewayServer:
         self._empty.set()
         self._runner: web.AppRunner | None = None
         self._site: web.TCPSite | None = None
+        self._margins: ThreadPoolExecutor | None = None
 
     @property
     def url(self) -> str:
@@ -96,6 +98,9 @@ class GatewayServer:
             await self._runner.cleanup()
             raise
         self.host, self.port = self._runner.addresses[0][:2]
+        # one thread: explanations wait for each other, never the engine for them
+        self._margins = ThreadPoolExecutor(1, "margins")
+        self.dispatcher.margins.executor = self._margins
 
     async def refuse_orders(self) -> None:
         """Take no new connections, and of the old ones nothing but reads and cancels."""
@@ -126,6 +131,10 @@ class GatewayServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        if self._margins is not None:
+            self.dispatcher.margins.executor = None
+            self._margins.shutdown(wait=False, cancel_futures=True)
+            self._margins = None
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:

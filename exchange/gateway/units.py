@@ -2,8 +2,9 @@
 
 Incoming numbers are `Decimal`s made from the digits of the JSON text, so 0.1 is a tenth and never
 its nearest binary fraction. Amounts are coin for linear contracts and options, USD for inverse
-ones; prices are USD or USDC per coin. Outgoing numbers are quotients of integers, which Python
-rounds correctly: their shortest text is the decimal that was meant.
+futures; prices are USD or USDC per coin, of inverse options coin per coin. Outgoing numbers are
+quotients of integers, which Python rounds correctly: their shortest text is the decimal that was
+meant.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from exchange.core import limits
 from exchange.core.reject_reason import RejectReason
 from exchange.core.venue import (
+    CALL_KINDS,
+    COIN_KINDS,
+    INVERSE_OPTION_KINDS,
     OPTION_KINDS,
     USDC,
     InstrumentSpec,
@@ -20,7 +24,7 @@ from exchange.core.venue import (
 )
 from exchange.gateway.errors import WireError, invalid_params, refused
 from margin.fixed_point import COIN_SCALE, USDC_SCALE
-from margin.portfolio import INVERSE, LINEAR_CALL, NEVER_NS
+from margin.portfolio import INVERSE, NEVER_NS
 
 E8 = 10**8
 NS_PER_MS = 10**6
@@ -129,7 +133,7 @@ def price_number(spec: InstrumentSpec, price_ticks: int) -> float:
 
 
 def amount_number(spec: InstrumentSpec, lots: int) -> float:
-    """Lots as a JSON number: coin, or USD for inverse contracts."""
+    """Lots as a JSON number: coin, or USD for inverse futures."""
     return lots * spec.lot_e8 / E8
 
 
@@ -176,13 +180,32 @@ def base_currency(venue: Venue, spec: InstrumentSpec) -> str:
 
 def settlement_name(venue: Venue, spec: InstrumentSpec) -> str:
     """Name of the currency that a contract settles in; Deribit files contracts under it."""
-    return base_currency(venue, spec) if spec.kind == INVERSE else "USDC"
+    return base_currency(venue, spec) if spec.kind in COIN_KINDS else "USDC"
+
+
+def quote_currency(venue: Venue, spec: InstrumentSpec) -> str:
+    """What prices are in: USD of inverse futures, the coin of inverse options, else USDC."""
+    if spec.kind in INVERSE_OPTION_KINDS:
+        return base_currency(venue, spec)
+    return counter_currency(spec)
+
+
+def counter_currency(spec: InstrumentSpec) -> str:
+    """What the coin is measured in: USD of inverse contracts, USDC of the others."""
+    return "USD" if spec.kind in COIN_KINDS else "USDC"
+
+
+def dollar_notional(spec: InstrumentSpec, amount: float, price: float, index: float) -> float:
+    """What a trade was worth in USD: amounts of inverse futures are USD, of all others coin."""
+    if spec.kind == INVERSE:
+        return amount
+    return amount * price * (index if spec.kind in INVERSE_OPTION_KINDS else 1.0)
 
 
 def index_name(venue: Venue, spec: InstrumentSpec) -> str:
     """The index of a contract: `btc_usd` for inverse contracts, `btc_usdc` for the others."""
     base = base_currency(venue, spec).lower()
-    return f"{base}_usd" if spec.kind == INVERSE else f"{base}_usdc"
+    return f"{base}_usd" if spec.kind in COIN_KINDS else f"{base}_usdc"
 
 
 def underlying_of_index(venue: Venue, name: str) -> int | None:
@@ -208,4 +231,4 @@ def expiration_ms(spec: InstrumentSpec) -> int:
 
 def option_type(spec: InstrumentSpec) -> str:
     """`call` or `put`."""
-    return "call" if spec.kind == LINEAR_CALL else "put"
+    return "call" if spec.kind in CALL_KINDS else "put"

@@ -60,7 +60,8 @@ UNDERLYING_KEYS = (
     "opening_index",
     "opening_volatility",
 )
-CONTRACT_KEYS = ("linear", "inverse", "option", "strikes", "expiries")
+OPTIONAL_KEYS = ("daily_volume",)
+CONTRACT_KEYS = ("linear", "inverse", "option", "inverse_option", "strikes", "expiries")
 
 
 def venue_names() -> list[str]:
@@ -172,7 +173,7 @@ def _expiries(table: dict[str, Any], where: str) -> tuple[ExpiryRule, ...]:
 
 def _underlying(table: Any, number: int) -> tuple[UnderlyingSpec, ListingSpec]:
     where = f"underlying[{number}]"
-    _keys(table, where, UNDERLYING_KEYS, CONTRACT_KEYS)
+    _keys(table, where, UNDERLYING_KEYS, CONTRACT_KEYS + OPTIONAL_KEYS)
     if not isinstance(table["collateral"], bool):
         raise VenueError(f"{where}.collateral must be true or false")
     spec = UnderlyingSpec(
@@ -184,8 +185,19 @@ def _underlying(table: Any, number: int) -> tuple[UnderlyingSpec, ListingSpec]:
         opening_volatility_e9=scaled(
             table["opening_volatility"], 10**9, f"{where}.opening_volatility"
         ),
+        daily_volume_minor=scaled(table.get("daily_volume", 0), 10**6, f"{where}.daily_volume"),
     )
-    linear, inverse, option = (_contract(table, k, where) for k in ("linear", "inverse", "option"))
+    linear, inverse, option, inverse_option = (
+        _contract(table, key, where) for key in ("linear", "inverse", "option", "inverse_option")
+    )
+    for key, (_, lot) in (("inverse", inverse), ("inverse_option", inverse_option)):
+        if lot and not spec.is_collateral:
+            raise VenueError(f"{where}.{key} settles in {spec.name}: collateral must be true")
+    if option[1] and inverse_option[1] not in (0, option[1]):
+        raise VenueError(
+            f"{where}.inverse_option.lot must be that of {where}.option: naked shorts of a strike "
+            "are counted in lots of both"
+        )
     strikes = table.get("strikes", {"step": 1, "each_side": 0})
     _keys(strikes, f"{where}.strikes", ("step", "each_side"))
     listing = ListingSpec(
@@ -196,6 +208,8 @@ def _underlying(table: Any, number: int) -> tuple[UnderlyingSpec, ListingSpec]:
         inverse_lot_e8=inverse[1],
         option_tick_e8=option[0],
         option_lot_e8=option[1],
+        inverse_option_tick_e8=inverse_option[0],
+        inverse_option_lot_e8=inverse_option[1],
         strike_step_e8=scaled(strikes["step"], 10**8, f"{where}.strikes.step"),
         strikes_each_side=scaled(strikes["each_side"], 1, f"{where}.strikes.each_side"),
         expiries=_expiries(table, where),

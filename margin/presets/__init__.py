@@ -95,9 +95,15 @@ def _value(hint: Any, value: Any, path: str, scaled: bool) -> Any:
     if get_origin(hint) is tuple:
         if not isinstance(value, list):
             raise PresetError(f"{path}: must be a list")
+        if isinstance(inner[0], type) and issubclass(inner[0], msgspec.Struct):
+            return tuple(_section(inner[0], item, f"{path}[{at}]") for at, item in enumerate(value))
         return tuple(_value(inner[0], item, path, scaled) for item in value)
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return _section(hint, value, path)
+    if hint is bool:
+        if not isinstance(value, bool):
+            raise PresetError(f"{path}: must be true or false")
+        return value
     if hint is str:
         if not isinstance(value, str):
             raise PresetError(f"{path}: must be text")

@@ -107,6 +107,19 @@ async def test_option_spreads_widen_with_vega_and_with_the_premium() -> None:
     assert sides(fake, put) == ([19_600], [20_400])  # a fiftieth of the premium
 
 
+async def test_a_premium_in_coin_is_quoted_in_coin() -> None:
+    """Vega 55 x 2 points are 110 dollars, 0.0011 BTC at 100,000."""
+    fake = FakeVenue()
+    call = "BTC-17OCT25-100000-C"
+    fake.contracts[call] = fake.contracts["BTC_USDC-17OCT25-100000-C"] | {
+        "instrument_name": call, "quote_currency": "BTC", "settlement_currency": "BTC",
+        "tick_size": Decimal("0.0001"), "price_index": "btc_usd",
+    }  # fmt: skip
+    fake.mark_of[call] = Decimal("0.02")
+    await play(maker(book="options", contracts=1, levels=1, volatility_points=Decimal(2)), fake, 1)
+    assert sides(fake, call) == ([Decimal("0.0189")], [Decimal("0.0211")])
+
+
 async def test_options_too_cheap_to_bid_for_are_only_offered() -> None:
     fake = FakeVenue()
     call = "BTC_USDC-17OCT25-100000-C"

@@ -29,7 +29,15 @@ from exchange.core.reject_reason import PostingCause, RejectReason
 from exchange.core.state import State
 from exchange.core.venue import InstrumentSpec, UnderlyingSpec, Venue
 from exchange.venues import load_venue
-from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, LINEAR_PUT, NEVER_NS
+from margin.portfolio import (
+    INVERSE,
+    INVERSE_CALL,
+    INVERSE_PUT,
+    LINEAR,
+    LINEAR_CALL,
+    LINEAR_PUT,
+    NEVER_NS,
+)
 
 E8, E9 = 10**8, 10**9
 SECOND = 10**9
@@ -70,13 +78,16 @@ def changed(venue: Venue, **parts: Any) -> Venue:
 
 
 # Slots of `small`.
-LINEAR_BTC, INVERSE_BTC, LINEAR_ETH, FUTURE, CALL, PUT, INVERSE_FUTURE = range(7)
+(
+    LINEAR_BTC, INVERSE_BTC, LINEAR_ETH, FUTURE, CALL, PUT, INVERSE_FUTURE, COIN_CALL, COIN_PUT,
+) = range(9)  # fmt: skip
 
 
 def small(expiry_after_s: int = 3600, **parts: Any) -> Venue:
     """Two underlyings and every kind of contract, a tick and a lot in round figures.
 
-    One lot: 0.001 BTC, 10 USD of BTC, 0.01 ETH, 0.001 BTC, 0.01 BTC of options, 10 USD.
+    One lot: 0.001 BTC, 10 USD of BTC, 0.01 ETH, 0.001 BTC, 0.01 BTC of options, 10 USD, and again
+    0.01 BTC of options, whose tick is 0.0001 BTC.
     """
     base = tiny(**parts)
     expiry = base.opening_time_ns + expiry_after_s * SECOND
@@ -89,6 +100,8 @@ def small(expiry_after_s: int = 3600, **parts: Any) -> Venue:
         contract("BTC_USDC-1JAN26-100000-C", LINEAR_CALL, five, E8 // 100, 0, expiry, 100_000),
         contract("BTC_USDC-1JAN26-100000-P", LINEAR_PUT, five, E8 // 100, 0, expiry, 100_000),
         contract("BTC-1JAN26", INVERSE, half, 10 * E8, expiry_ns=expiry),
+        contract("BTC-1JAN26-100000-C", INVERSE_CALL, E8 // 10**4, E8 // 100, 0, expiry, 100_000),
+        contract("BTC-1JAN26-100000-P", INVERSE_PUT, E8 // 10**4, E8 // 100, 0, expiry, 100_000),
     )
     units = (underlying("BTC", 100_000), underlying("ETH", 4_000))
     return changed(base, name="small", underlyings=units, instruments=instruments, listings=())

@@ -23,7 +23,15 @@ from exchange.core.contracts import Life
 from exchange.core.limits import ORDER_SEQUENCE_BITS
 from exchange.core.orders import ORDER_ID
 from exchange.core.venue import Venue
-from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, LINEAR_PUT, NEVER_NS
+from margin.portfolio import (
+    INVERSE,
+    INVERSE_CALL,
+    INVERSE_PUT,
+    LINEAR,
+    LINEAR_CALL,
+    LINEAR_PUT,
+    NEVER_NS,
+)
 from tests.core.market import E8, SECOND, Market, contract, small
 
 ACCOUNTS_MAX = 40
@@ -33,7 +41,7 @@ HALF_HOUR = 1800 * SECOND
 
 def story_venue(**parts: object) -> Venue:
     """The `small` venue with a thin fund, so that every layer of the waterfall has work."""
-    default = {"fund_minor": 8_000 * 10**6, "venue_capital_minor": 4_000 * 10**6,
+    default = {"fund_minor": 3_000 * 10**6, "venue_capital_minor": 1_000 * 10**6,
                "public_cycles": 2}  # fmt: skip
     return small(HALF_HOUR // SECOND, **{"default": default, **parts})
 
@@ -159,6 +167,8 @@ class Story:
             contract(f"BTC-{tag}", INVERSE, E8 // 2, 10 * E8, 0, expiry),
             contract(f"BTC_USDC-{tag}-C", LINEAR_CALL, 5 * E8, E8 // 100, 0, expiry, int(strike)),
             contract(f"BTC_USDC-{tag}-P", LINEAR_PUT, 5 * E8, E8 // 100, 0, expiry, int(strike)),
+            contract(f"BTC-{tag}-C", INVERSE_CALL, 5000, E8 // 100, 0, expiry, int(strike)),
+            contract(f"BTC-{tag}-P", INVERSE_PUT, 5000, E8 // 100, 0, expiry, int(strike)),
         ))  # fmt: skip
 
     def _nonsense(self, account: int) -> Command:

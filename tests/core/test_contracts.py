@@ -9,6 +9,8 @@ from margin.invariant import InvariantBroken
 from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, NEVER_NS
 from tests.core.market import (
     CALL,
+    COIN_CALL,
+    COIN_PUT,
     E8,
     FUTURE,
     INVERSE_BTC,
@@ -63,27 +65,28 @@ def test_slots_come_in_listing_order_and_names_are_unique() -> None:
 def test_margin_order_is_unit_expiry_strike_slot() -> None:
     contracts = listed()
     assert contracts.by_rank.tolist() == [
-        FUTURE, INVERSE_FUTURE, CALL, PUT, LINEAR_BTC, INVERSE_BTC, LINEAR_ETH,
+        FUTURE, INVERSE_FUTURE, CALL, PUT, COIN_CALL, COIN_PUT, LINEAR_BTC, INVERSE_BTC, LINEAR_ETH,
     ]  # fmt: skip
-    assert [int(contracts.rank[slot]) for slot in contracts.by_rank] == list(range(7))
+    assert [int(contracts.rank[slot]) for slot in contracts.by_rank] == list(range(9))
 
 
-def test_a_call_and_a_put_of_one_strike_share_a_group() -> None:
+def test_the_options_of_one_strike_share_a_group_whatever_they_settle_in() -> None:
     groups = listed().columns.strike_group.tolist()
-    assert groups[CALL] == groups[PUT] >= 0
-    assert [g for slot, g in enumerate(groups) if slot not in (CALL, PUT)] == [-1] * 5
+    options = (CALL, PUT, COIN_CALL, COIN_PUT)
+    assert {groups[slot] for slot in options} == {0}
+    assert [g for slot, g in enumerate(groups) if slot not in options] == [-1] * 5
 
 
 def test_inverse_contracts_settle_in_their_coin_all_others_in_dollars() -> None:
     contracts = listed()
-    assert contracts.currency == [0, 1, 0, 0, 0, 0, 1]
+    assert contracts.currency == [0, 1, 0, 0, 0, 0, 1, 1, 1]
 
 
 def test_expiring_are_listed_contracts_at_or_after_their_expiry() -> None:
     contracts = listed()
     expiry = contracts.specs[FUTURE].expiry_ns
     assert contracts.expiring(expiry - 1) == []
-    assert contracts.expiring(expiry) == [FUTURE, CALL, PUT, INVERSE_FUTURE]
+    assert contracts.expiring(expiry) == [FUTURE, CALL, PUT, INVERSE_FUTURE, COIN_CALL, COIN_PUT]
     contracts.set_life(FUTURE, Life.CLOSED)
     assert FUTURE not in contracts.expiring(expiry)
     assert FUTURE in contracts.listed()
@@ -95,7 +98,7 @@ def test_the_next_expiry_of_an_underlying_passes_over_what_is_settled() -> None:
     contracts = listed()
     assert contracts.next_expiry_ns(0) == contracts.specs[FUTURE].expiry_ns
     assert contracts.next_expiry_ns(1) == NEVER_NS
-    for slot in (FUTURE, CALL, PUT, INVERSE_FUTURE):
+    for slot in (FUTURE, CALL, PUT, INVERSE_FUTURE, COIN_CALL, COIN_PUT):
         contracts.set_life(slot, Life.SETTLED)
     assert contracts.next_expiry_ns(0) == NEVER_NS
 

@@ -229,7 +229,7 @@ def test_a_case_rests_while_the_index_is_stale(market: Market) -> None:
 def test_no_fee_is_charged_for_a_position_that_expired_under_its_case() -> None:
     """The offered order left at the seal; settlement is no liquidation trade."""
     market = Market(small(expiry_after_s=20, collar={"band_ppb": 0}))
-    ann, bob = market.account("ann", 4_500), market.account("bob")
+    ann, bob = market.account("ann", 3_695), market.account("bob")
     market.trade(ann, bob, 100, 200_000, FUTURE)
     expiry = market.venue.instruments[FUTURE].expiry_ns
     market.cycle(after_ns=expiry - SECOND - market.now)

@@ -48,10 +48,10 @@ def good(market: Market, name: str = "NEW", **changes: int) -> InstrumentSpec:
 def test_a_listed_contract_trades_at_once() -> None:
     market = Market(small())
     events = market.do(ListInstruments, (good(market),))
-    assert only(events, InstrumentsListed).slots == (7,)
+    assert only(events, InstrumentsListed).slots == (9,)
     ann, bob = market.account("ann"), market.account("bob")
-    market.trade(ann, bob, 5, 100_000, 7)
-    assert market.lots(ann, 7) == 5
+    market.trade(ann, bob, 5, 100_000, 9)
+    assert market.lots(ann, 9) == 5
 
 
 @pytest.mark.parametrize(
@@ -101,12 +101,12 @@ def test_a_listing_is_all_or_nothing() -> None:
     assert market.refused(ListInstruments, twice) == R.INSTRUMENT_EXISTS
     taken = good(market, "BTC-PERPETUAL")
     assert market.refused(ListInstruments, (good(market), taken)) == R.INSTRUMENT_EXISTS
-    assert len(market.state.contracts) == 7
+    assert len(market.state.contracts) == 9
 
 
 def test_no_underlying_has_more_contracts_than_the_bound_of_the_proofs() -> None:
     market = Market(small())
-    room = INSTRUMENTS_PER_UNIT_MAX - 6
+    room = INSTRUMENTS_PER_UNIT_MAX - 8
     specs = tuple(good(market, f"N{number}") for number in range(room + 1))
     assert market.refused(ListInstruments, specs) == R.INSTRUMENT_INVALID
     market.do(ListInstruments, specs[:room])
@@ -154,13 +154,15 @@ def test_the_demo_lists_perpetuals_dated_futures_and_options_on_two_expiries() -
     venue = load_venue("demo")
     for unit, name in enumerate(("BTC", "ETH", "SOL")):
         own = [spec for spec in venue.instruments if spec.underlying == unit]
-        kinds = [sum(spec.kind == kind for spec in own) for kind in range(4)]
+        kinds = [sum(spec.kind == kind for spec in own) for kind in range(6)]
         assert kinds[:2] == [3, 3], "a perpetual and two dated futures of each form"
         assert kinds[2] == kinds[3] == 14, "seven strikes on two expiries"
+        assert kinds[4] == kinds[5] == (0 if name == "SOL" else 14), "in coin for BTC and ETH"
         names = {spec.name for spec in own}
         assert {f"{name}-PERPETUAL", f"{name}_USDC-PERPETUAL", f"{name}-17OCT25",
                 f"{name}_USDC-17OCT25"} <= names  # fmt: skip
-    assert "BTC_USDC-11OCT25-116000-C" in {spec.name for spec in venue.instruments}
+    listed = {spec.name for spec in venue.instruments}
+    assert {"BTC_USDC-11OCT25-116000-C", "BTC-11OCT25-116000-C"} <= listed
 
 
 def test_strikes_stand_around_the_index_on_multiples_of_the_step() -> None:
@@ -179,7 +181,7 @@ def test_what_is_due_is_listed_once_and_not_just_before_its_expiry() -> None:
     listing = due_listing(market.state, market.now)
     assert listing is not None
     names = [spec.name for spec in listing.specs]
-    assert all(name.startswith("BTC_USDC-") for name in names)
+    assert all(name.startswith(("BTC_USDC-", "BTC-")) for name in names)
     market.apply(listing)
     assert due_listing(market.state, market.now) is None
     expiry = expiries_after(market.now, 1, 1)[0]

@@ -10,6 +10,8 @@ from exchange.core.marks import IndexState, MarkBoard
 from margin.portfolio import LINEAR
 from tests.core.market import (
     CALL,
+    COIN_CALL,
+    COIN_PUT,
     E8,
     E9,
     FUTURE,
@@ -99,7 +101,7 @@ def test_an_option_is_marked_by_its_volatility_and_forward() -> None:
     market = Market(small())
     before = int(market.state.marks.mark_e8[CALL])
     assert 200 * E8 < before < 230 * E8, "0.4 x 0.5 x root of an hour x 100,000"
-    market.state.marks.volatility_e9[[CALL, PUT]] = E9
+    market.state.marks.volatility_e9[[CALL, PUT, COIN_CALL, COIN_PUT]] = E9
     market.cycle()
     assert 1.9 * before < int(market.state.marks.mark_e8[CALL]) < 2.1 * before
     market.cycle(120_000)
@@ -120,7 +122,7 @@ def test_a_new_contract_starts_at_the_index_of_now() -> None:
     market.cycle(90_000)
     later = market.now + 2 * HOUR
     market.do(ListInstruments, (contract("NEW", LINEAR, E8 // 2, E8 // 1000, 0, later),))
-    assert int(market.state.marks.mark_e8[7]) == 90_000 * E8
+    assert int(market.state.marks.mark_e8[-1]) == 90_000 * E8
 
 
 def wrong() -> list[tuple[str, Revalue]]:

@@ -126,13 +126,13 @@ def test_listing_while_running_sorts_positions_anew() -> None:
     ann, bob = market.account("ann", BTC=10**9), market.account("bob", BTC=10**9)
     for slot in (LINEAR_BTC, INVERSE_BTC, FUTURE, LINEAR_ETH):
         market.trade(ann, bob, 5 + slot, market.state.marks.reference_ticks(slot), slot)
-    before = [market.lots(ann, slot) for slot in range(7)]
+    before = [market.lots(ann, slot) for slot in range(9)]
     needed = market.initial(ann), market.maintenance(ann)
     sooner = market.now + 60 * SECOND
     market.do(ListInstruments, (contract("SOON", LINEAR, E8 // 2, E8 // 1000, 0, sooner),))
     market.state.positions.validate()
-    assert int(market.state.contracts.rank[7]) == 0
-    assert [market.lots(ann, slot) for slot in range(7)] == before
+    assert int(market.state.contracts.rank[9]) == 0
+    assert [market.lots(ann, slot) for slot in range(9)] == before
     assert (market.initial(ann), market.maintenance(ann)) == needed
-    market.trade(ann, bob, 3, 200_000, 7)
-    assert market.lots(ann, 7) == 3
+    market.trade(ann, bob, 3, 200_000, 9)
+    assert market.lots(ann, 9) == 3

@@ -14,6 +14,8 @@ from exchange.core.reject_reason import PostingCause
 from exchange.core.revalue import funding_rate_e9
 from tests.core.market import (
     CALL,
+    COIN_CALL,
+    COIN_PUT,
     E8,
     FUTURE,
     HOUR,
@@ -230,7 +232,8 @@ def test_settlement_is_the_time_weighted_mean_of_the_last_half_hour() -> None:
     market = Market(small())
     events = to_settlement(market)
     settled = {event.instrument: event.settlement_e8 for event in every(events, InstrumentSettled)}
-    assert settled == dict.fromkeys((FUTURE, CALL, PUT, INVERSE_FUTURE), 103_000 * E8)
+    dated = (FUTURE, CALL, PUT, INVERSE_FUTURE, COIN_CALL, COIN_PUT)
+    assert settled == dict.fromkeys(dated, 103_000 * E8)
     assert market.state.contracts.life[FUTURE] == Life.SETTLED
     assert not every(market.cycle(), InstrumentSettled), "once"
 

@@ -99,7 +99,7 @@ async def test_options_have_greeks_and_volatilities(kind: str) -> None:
         assert greeks["gamma"] > 0
         assert greeks["vega"] > 0
         assert greeks["theta"] < 0
-        assert greeks["rho"] < 0
+        assert greeks["rho"] > 0
         assert greeks["markImpliedVolatility"] == 45
         assert greeks["askImpliedVolatility"] == pytest.approx(45, abs=0.5)
         assert greeks["underlyingPrice"] == PRICE

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from margin.invariant import InvariantBroken
 from margin.portfolio import (
-    INVERSE_CALL,
+    INVERSE_PUT,
     LINEAR,
     LINEAR_CALL,
     LINEAR_PUT,
@@ -56,7 +56,7 @@ def test_well_formed_columns_pass() -> None:
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("kind", [INVERSE_CALL, 0, 3, 2, 0, 0], "kind: unknown"),
+        ("kind", [INVERSE_PUT + 1, 0, 3, 2, 0, 0], "kind: unknown"),
         ("unit", [0, 0, 0, 0, 2, 0], "unit: out of range"),
         ("lot_e8", [1, 0, 1, 1, 1, 1], "lot_e8: not positive"),
         ("lot_e8", [1, 1, 2, 1, 1, 1], "one strike, two lots"),

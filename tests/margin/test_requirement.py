@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 
+import msgspec
 import numba
 import numpy as np
 import pytest
 
 from margin.invariant import InvariantBroken
 from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, NEVER_NS, Instruments, Marks, Positions
+from margin.preset import CollateralCharges, Factors, NamedRate
 from margin.presets import load_preset
 from margin.requirement import (
     OpenOrders,
@@ -20,7 +22,7 @@ from margin.requirement import (
     requirement_with_orders,
     risk_table,
 )
-from margin.scenarios import ScenarioMatrix, scenario_matrix, scenarios_of
+from margin.scenarios import scenario_matrix, scenarios_of
 from tests.reference import reference_margin
 from tests.reference.random_portfolios import (
     EXPONENTS,
@@ -31,6 +33,8 @@ from tests.reference.random_portfolios import (
 )
 
 PS_1 = load_preset("ps-1")
+# Grid, tails and contingencies alone, for figures worked by hand.
+GRID_ONLY = msgspec.structs.replace(PS_1, skew=None, discount=None, basis=None, averaging=None)
 USDC = 10**6
 BTC = 10**8
 NO_ORDERS = OpenOrders(*(column([]) for _ in range(5)))
@@ -79,9 +83,9 @@ def worked() -> RiskTable:
     everywhere = column([spot] * 3)
     volatility = column([0, 0, 10**9])
     marks = Marks(1, column([spot]), everywhere, everywhere, volatility, column([0, 0, 0]))
-    scenarios = [scenarios_of(PS_1, "BTC")]
-    matrix = scenario_matrix(PS_1, scenarios, instruments, marks, column([5]))
-    return risk_table(PS_1, instruments, matrix)
+    scenarios = [scenarios_of(GRID_ONLY, "BTC")]
+    matrix = scenario_matrix(GRID_ONLY, scenarios, instruments, marks, column([5]))
+    return risk_table(GRID_ONLY, instruments, matrix)
 
 
 def test_worked_example_linear_perpetual(worked: RiskTable) -> None:
@@ -146,15 +150,38 @@ def test_worked_example_inverse_order(worked: RiskTable) -> None:
     assert initial == (29_000 + 16_000 + 2_000) * USDC
 
 
-@pytest.mark.parametrize("seed", [21, 22])
-def test_requirements_equal_the_twin_to_the_minor_unit(seed: int) -> None:
-    venue = random_venue(PS_1, seed)
-    positions = random_positions(venue, 1_000, seed)
-    result = pool_requirements(risk_table(PS_1, venue.instruments, venue.matrix), positions)
+REVERSED = msgspec.structs.replace(
+    PS_1, discount=msgspec.structs.replace(PS_1.discount, long_base_e9=1_300_000_000)
+)
+CHARGED = msgspec.structs.replace(
+    PS_1,
+    factor=Factors(maintenance_ppb=10**9, initial_ppb=1_300_000_000, scales_contingency=True),
+    collateral=CollateralCharges(
+        maintenance=(NamedRate(name="default", rate_e9=30_000_000),),
+        initial_extra=(NamedRate(name="default", rate_e9=7_000_000),),
+    ),
+)
+MODELS = {
+    "ps-1": PS_1,
+    "grid only": GRID_ONLY,
+    "reversed": REVERSED,
+    "charged": CHARGED,
+    **{
+        name: load_preset(name)
+        for name in ("derive-pmrm1", "derive-pmrm2", "deribit", "paradex", "span-16")
+    },
+}
+
+
+def _check_against_twin(model: str, seed: int, pools: int, doubtful: bool = False) -> None:
+    preset = MODELS[model]
+    venue = random_venue(preset, seed, doubtful)
+    positions = random_positions(venue, pools, seed)
+    result = pool_requirements(risk_table(preset, venue.instruments, venue.matrix), positions)
     for p in range(positions.pool_count):
         held, lots, coin = _pool(positions, p)
         want = reference_margin.requirement(
-            PS_1, venue.instruments, venue.matrix,
+            preset, venue.instruments, venue.matrix,
             dict(zip(held.tolist(), lots.tolist(), strict=True)), coin.tolist(),
         )  # fmt: skip
         got = {
@@ -163,33 +190,24 @@ def test_requirements_equal_the_twin_to_the_minor_unit(seed: int) -> None:
             "initial": int(result.initial_minor[p]),
             "scenario": result.worst_scenario[p].tolist(),
         }
-        assert got == want, (seed, p)
+        assert got == want, (model, seed, p)
     assert (result.worst_minor > 0).mean() > 0.8
 
 
-def test_short_columns_of_their_own_are_used_for_shorts(venue: Venue) -> None:
-    m = venue.matrix
-    discounted = ScenarioMatrix(
-        m.long, m.short - 3, m.coin, m.coin_value, m.delta_one_mm, m.delta_one_im_extra,
-        m.naked_mm, m.naked_im_extra, m.risk_exponent,
-    )  # fmt: skip
-    table = risk_table(PS_1, venue.instruments, discounted)
-    positions = random_positions(venue, 100, 3)
-    result = pool_requirements(table, positions)
-    for p in range(100):
-        held, lots, coin = _pool(positions, p)
-        holding = dict(zip(held.tolist(), lots.tolist(), strict=True))
-        orders = [(int(i), -1, 7, 0, 0) for i in held[:2]]
-        want = reference_margin.requirement(
-            PS_1, venue.instruments, discounted, holding, coin.tolist()
-        )
-        assert result.initial_minor[p] == want["initial"]
-        with_orders = reference_margin.requirement(
-            PS_1, venue.instruments, discounted, holding, coin.tolist(), orders
-        )
-        columns = OpenOrders(*(column([order[c] for order in orders]) for c in range(5)))
-        initial, maintenance = requirement_with_orders(table, held, lots, coin, columns)
-        assert (initial, maintenance) == (with_orders["initial"], with_orders["maintenance"])
+@pytest.mark.parametrize(("model", "pools"), [(model, 120) for model in MODELS])
+def test_requirements_equal_the_twin_to_the_minor_unit(model: str, pools: int) -> None:
+    _check_against_twin(model, 21, pools)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_tokens_doubtful_prices_and_a_broken_peg_equal_the_twin(model: str) -> None:
+    _check_against_twin(model, 22, 60, doubtful=True)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(10))
+def test_ten_thousand_requirements_equal_the_twin(seed: int) -> None:
+    _check_against_twin("ps-1", 100 + seed, 1_000)
 
 
 def _random_orders(venue: Venue, seed: int) -> list[tuple[int, int, int, int, int]]:
@@ -206,13 +224,17 @@ def _random_orders(venue: Venue, seed: int) -> list[tuple[int, int, int, int, in
     return orders
 
 
-def test_requirements_with_orders_equal_the_twin(venue: Venue, table: RiskTable) -> None:
-    positions = random_positions(venue, 300, 31)
+@pytest.mark.parametrize("model", MODELS)
+def test_requirements_with_orders_equal_the_twin(model: str) -> None:
+    preset = MODELS[model]
+    venue = random_venue(preset, 31)
+    table = risk_table(preset, venue.instruments, venue.matrix)
+    positions = random_positions(venue, 40, 31)
     for p in range(positions.pool_count):
         held, lots, coin = _pool(positions, p)
         orders = _random_orders(venue, p)
         want = reference_margin.requirement(
-            PS_1, venue.instruments, venue.matrix,
+            preset, venue.instruments, venue.matrix,
             dict(zip(held.tolist(), lots.tolist(), strict=True)), coin.tolist(), orders,
         )  # fmt: skip
         columns = OpenOrders(*(column([order[c] for order in orders]) for c in range(5)))

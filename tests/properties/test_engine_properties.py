@@ -79,10 +79,10 @@ def gate_is_the_rule(market: Market) -> None:
     gate, risk, orders = market.engine.gate, market.engine.risk, market.state.orders
     rows = np.concatenate((orders.resting, orders.incoming_rows().T), axis=1)
     rows = rows[:, (rows[OPEN_LOTS] > 0) & ((rows[FLAGS] & RESERVES_NOTHING) == 0)]
-    bounds = gate.loss.bounds(rows).tolist()
+    bounds = gate.losses[0].bounds(rows).tolist()
     for row, bound in zip(rows.T.tolist(), bounds, strict=True):
         slot = row[ORDER_ID] >> INSTRUMENT_SHIFT
-        assert gate.loss.bound(slot, row[SIDE], row[PRICE_TICKS], row[OPEN_LOTS]) == bound
+        assert gate.losses[0].bound(slot, row[SIDE], row[PRICE_TICKS], row[OPEN_LOTS]) == bound
     for pool in np.unique(rows[POOL]).tolist():
         own = rows[:, rows[POOL] == pool]
         needed, fees = gate.requirement(pool, own)
@@ -173,7 +173,7 @@ def run_story(seed: int, commands: int) -> tuple[Market, Counter[str], list[byte
             derived_is_what_the_state_implies(market)
         story.remember()
         hashes.append(market.state.last_hash)
-        count(seen, events)
+        count(market, seen, events)
     return market, seen, hashes
 
 
@@ -185,8 +185,11 @@ def restore(market: Market) -> None:
     assert market.engine.snapshot() == data
 
 
-def count(seen: Counter[str], events: list[Event]) -> None:
+def count(market: Market, seen: Counter[str], events: list[Event]) -> None:
     for event in events:
+        slot = getattr(event, "instrument", -1)
+        if isinstance(slot, int) and slot >= 0 and market.state.contracts.is_inverse_option(slot):
+            seen[f"inverse option {getattr(event, 'step', type(event).__name__)}"] += 1
         if isinstance(event, CallChanged):
             seen[f"call {event.outcome.name}"] += 1
         elif isinstance(event, LiquidationStep):
@@ -221,7 +224,9 @@ def test_a_hundred_thousand_random_commands_break_no_law(seed: int) -> None:
     seen = prove(seed, COMMANDS // len(SEEDS))
     for happened in ("call ISSUED", "call CURED", "call EXPIRED", "call BREACHED", "offered",
                      "filled", "taken over", "insurance", "Deleveraged", "InstrumentSettled",
-                     "refused MARGIN_INSUFFICIENT", "refused ACCOUNT_IN_LIQUIDATION"):  # fmt: skip
+                     "refused MARGIN_INSUFFICIENT", "refused ACCOUNT_IN_LIQUIDATION",
+                     "inverse option InstrumentSettled", "inverse option taken over",
+                     "inverse option Deleveraged"):  # fmt: skip
         assert seen[happened], f"the story is worth something: {happened}"
 
 

@@ -1,0 +1,159 @@
+"""`uncross backtest`: margin models against a history of prices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from replays.backtest import Run
+    from replays.price_file import PriceSeries
+
+MODELS = "fhs,ewma-0.94,ewma-0.97,ewma-0.99,flat"
+REJECTED = 0.05  # p-values below are marked
+WIDTH_LEAST = 112  # of the tables: a narrower page would cut headings
+NS_PER_HOUR = 3600 * 10**9
+TITLES = {
+    "long": "one coin long",
+    "short": "one coin short",
+    "straddle": "30-day at-the-money straddle short, rolled every period",
+}
+OWN_MARKS = (
+    "The file has no column iv: straddles are marked at each model's own forecast volatility, so "
+    "that their losses differ by model."
+)
+FILE_MARKS = "Straddles are marked at the column iv of the file."
+
+
+@click.command("backtest")
+@click.argument("prices", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--column", help="Price column; else the first of close, Adj_Close, Value.")
+@click.option("--confidence", type=click.FloatRange(0.9, 0.9999), default=0.99, show_default=True,
+              help="Part of all periods that a margin should cover, to four places.")  # fmt: skip
+@click.option("--models", default=MODELS, show_default=True,
+              help="Comma-separated: fhs, fhs-DECAY, ewma-DECAY, flat.")  # fmt: skip
+@click.option("--window", type=click.IntRange(100, 100_000), default=500, show_default=True,
+              help="Returns that are scenarios of fhs and flat.")  # fmt: skip
+@click.option("--allow-gaps", is_flag=True,
+              help="Take what follows a missing period as its next return.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write margins, losses and breaches to this HTML file.")  # fmt: skip
+def command(
+    prices: Path, column: str | None, confidence: float, models: str, window: int,
+    allow_gaps: bool, as_json: bool, plot: Path | None,
+) -> None:  # fmt: skip
+    """Test margin models against the file PRICES (.csv, .csv.gz or .parquet), out of sample.
+
+    The margin of every period comes from the prices before it and meets what happened next: one
+    coin long, one short, and a short straddle of 30 days. Tests: number of breaches (Kupiec),
+    their independence (Christoffersen), depth beyond the margin (Acerbi and Szekely).
+    """
+    from exchange.cli.progress import record_progress
+    from replays.backtest import run_backtest
+    from replays.forecast import ModelError
+    from replays.price_file import PriceFileError, read_prices
+
+    names = list(dict.fromkeys(name.strip() for name in models.split(",") if name.strip()))
+    if not names:
+        raise click.BadParameter("name at least one model", param_hint="--models")
+    try:
+        series = read_prices(prices, column, allow_gaps)
+        with record_progress("models") as advance:
+            runs = run_backtest(series, names, confidence, window, advance)
+    except (PriceFileError, ModelError) as error:
+        raise click.ClickException(str(error)) from None
+    notes = conditions(prices.name, series, confidence, window, runs[0])
+    if as_json:
+        import json
+
+        click.echo(json.dumps({**notes, "runs": [finite(run.figures()) for run in runs]}, indent=2))
+    else:
+        print_report(notes, runs)
+    if plot is not None:
+        from exchange.cli.backtest_plot import write_plot
+
+        write_plot(plot, f"{prices.name}, {confidence:.2%}", runs)
+        click.echo(f"wrote {plot}", err=True)
+
+
+def conditions(
+    name: str, series: PriceSeries, confidence: float, window: int, run: Run
+) -> dict[str, Any]:
+    """What the figures are about."""
+    import numpy as np
+
+    first, last = run.time_ns[[0, -1]].astype("datetime64[ns]")
+    return {
+        "file": name,
+        "column": series.column,
+        "prices": len(series.price_e8),
+        "period_hours": series.step_ns / NS_PER_HOUR,
+        "gaps": series.gaps,
+        "first_tested": str(np.datetime_as_string(first, unit="s")),
+        "last_tested": str(np.datetime_as_string(last, unit="s")),
+        "confidence": confidence,
+        "window": window,
+        "straddle_marks": "model" if series.volatility_e9 is None else "iv",
+    }
+
+
+def finite(figures: dict[str, Any]) -> dict[str, Any]:
+    """Figures as JSON can say them: an infinite ratio becomes null."""
+    return {k: None if v == float("inf") else v for k, v in figures.items()}
+
+
+def print_report(notes: dict[str, Any], runs: list[Run]) -> None:
+    """One table a portfolio, conditions above and explanations below."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if console.width < WIDTH_LEAST:
+        console = Console(highlight=False, width=WIDTH_LEAST)
+    console.print(
+        f"{notes['file']}, column {notes['column']}: {notes['prices']:,} prices every "
+        f"{notes['period_hours']:g} h; margins at {notes['confidence']:.2%} tested from "
+        f"{notes['first_tested']} to {notes['last_tested']} (UTC)",
+        soft_wrap=True, markup=False,
+    )  # fmt: skip
+    for portfolio, title in TITLES.items():
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for heading in ("model", "periods", "breaches", "rate", "Kupiec LR", "p", "indep. p",
+                        "cond. p", "ES Z2", "margin", "peak/trough"):  # fmt: skip
+            side = "left" if heading == "model" else "right"
+            table.add_column(heading, justify=side, no_wrap=True)
+        figures = [run.figures() for run in runs if run.portfolio == portfolio]
+        for row in figures:
+            table.add_row(*cells(row))
+        console.print(table)
+    expected = 1 - notes["confidence"]
+    console.print(
+        f"rate should be {expected:.2%}. p: Kupiec (number of breaches), indep. and cond.: "
+        f"Christoffersen (independence; number and independence); below {REJECTED:g} the model is "
+        f"rejected. ES Z2 should be 0, rejected above {figures[0]['shortfall_critical_95']:.2f}. "
+        "margin: average, of the price. peak/trough: largest over smallest margin.",
+        soft_wrap=True,
+    )
+    console.print(OWN_MARKS if notes["straddle_marks"] == "model" else FILE_MARKS, soft_wrap=True)
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """A row of a table; what is rejected is red."""
+
+    def p_value(key: str) -> str:
+        text = f"{row[key]:.3f}"
+        return f"[red]{text}[/red]" if row[key] < REJECTED else text
+
+    depth = f"{row['shortfall_z2']:+.2f}"
+    if row["shortfall_z2"] > row["shortfall_critical_95"]:
+        depth = f"[red]{depth}[/red]"
+    return [
+        row["model"], f"{row['observations']:,}", f"{row['breaches']:,}",
+        f"{row['breach_rate']:.2%}", f"{row['kupiec_lr']:.2f}", p_value("kupiec_p"),
+        p_value("independence_p"), p_value("conditional_coverage_p"), depth,
+        f"{row['average_margin']:.2%}", f"{row['peak_to_trough']:.1f}",
+    ]  # fmt: skip

@@ -1,0 +1,119 @@
+"""`uncross margin`: what a portfolio needs under a margin model, and why."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from margin.book import Book
+    from margin.explanation import Explanation
+
+DEFAULT_MODEL = "ps-1"
+
+
+@click.command("margin")
+@click.argument("portfolio", required=False, type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--model", help="Margin preset instead of the file's or the venue's (ps-1).")
+@click.option("--venue", help="Take contracts, lots and opening marks of this venue or venue file "
+              "in place of the portfolio's market.")  # fmt: skip
+@click.option("--what-if", "changes",
+              help="Changes by comma, left to right: BTC_USDC-PERPETUAL:+2 (trade at the mark), "
+              "USDC:-1000 (money in or out), BTC:spot=-10%, BTC:vol=+25%.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the explanation as JSON.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False),
+              help="Write heat maps of the scenarios to this HTML file.")  # fmt: skip
+@click.option("--example", is_flag=True, help="Print a portfolio to begin with, and end.")
+def command(
+    portfolio: Path | None, model: str | None, venue: str | None, changes: str | None,
+    as_json: bool, plot: Path | None, example: bool,
+) -> None:  # fmt: skip
+    """Explain the margin of PORTFOLIO, a JSON file (- reads standard input).
+
+    Prints initial and maintenance margin, equity, the worst scenario and all others of every
+    underlying, each position's part, each charge and haircut, and how far a margin call and a
+    liquidation are. With --what-if the figures before and after stand side by side.
+
+    Begin with `uncross margin --example > portfolio.json`.
+    """
+    from exchange.portfolio_file import example_text
+
+    if example:
+        click.echo(example_text(), nl=False)
+        return
+    if portfolio is None:
+        raise click.UsageError("name a portfolio file, or print one with --example")
+    found = explanations(portfolio, model, venue, changes)
+    if plot is not None:
+        from exchange.cli.margin_plot import write_plot
+
+        write_plot(plot, found, changes)
+    if as_json:
+        click.echo(json_text(found, changes))
+        return
+    from exchange.cli.margin_view import comparison_lines, explanation_lines
+
+    lines = explanation_lines(found[-1]) if len(found) == 1 else []
+    if len(found) == 2:
+        lines = [*comparison_lines(changes or "", found[0], found[1]), "", "after the changes", "",
+                 *explanation_lines(found[1])]  # fmt: skip
+    click.echo("\n".join(lines))
+    if plot is not None:
+        click.echo(f"\nscenarios drawn in {plot}")
+
+
+def explanations(
+    path: Path, model: str | None, venue_name: str | None, changes_text: str | None
+) -> list[Explanation]:
+    """The explanation of a file, and of what changes make of it (if there are any).
+
+    Raises `PortfolioError`, `VenueError` and `PresetError`.
+    """
+    from exchange.portfolio_book import build_book
+    from exchange.portfolio_file import PortfolioError, read_portfolio
+    from exchange.venues import load_venue
+    from exchange.what_if import changed, read_changes, traded_in
+    from margin.presets import load_preset
+
+    venue = None if venue_name is None else load_venue(venue_name)
+    source = "standard input" if str(path) == "-" else str(path)
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise PortfolioError(f"{source}: is no UTF-8 text") from None
+    portfolio = read_portfolio(text, source, venue)
+    if venue is not None and model is None and portfolio.model is None:
+        preset = venue.preset
+    else:
+        preset = load_preset(model or portfolio.model or DEFAULT_MODEL)
+    try:
+        changes = read_changes(changes_text, portfolio) if changes_text else ()
+        book = build_book(portfolio, traded_in(changes))
+        books: list[Book] = [book, changed(book, changes)] if changes else [book]
+        return [_explained(preset, one, venue) for one in books]
+    except PortfolioError as error:
+        raise PortfolioError(f"{source}: {error}") from None
+
+
+def _explained(preset: object, book: Book, venue: object) -> Explanation:
+    from exchange.core.venue import Venue
+    from exchange.portfolio_book import exponent_of
+    from margin.explain import explain
+    from margin.preset import Preset
+
+    assert isinstance(preset, Preset)
+    assert venue is None or isinstance(venue, Venue)
+    return explain(preset, book, exponent=exponent_of(preset, book, venue))
+
+
+def json_text(found: list[Explanation], changes: str | None) -> str:
+    """One explanation as it is; two as `changes`, `before` and `after`."""
+    import msgspec
+
+    value: object = found[0]
+    if len(found) == 2:
+        value = {"changes": changes, "before": found[0], "after": found[1]}
+    return msgspec.json.format(msgspec.json.encode(value)).decode()

@@ -1,0 +1,203 @@
+"""A margin explanation as text: what a person reads of `uncross margin`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from exchange.cli import narration
+from margin.explanation import Charge, Distance, Explanation, UnitPart
+from margin.fixed_point import COIN_SCALE, PRICE_SCALE, RATE_SCALE, USDC_SCALE
+from margin.pool_model import percent_text, weight_text
+
+SIDES = ("down", "unchanged", "up")
+FIGURES = (
+    ("equity", "equity_minor"),
+    ("worst loss", "worst_minor"),
+    ("initial margin", "initial_minor"),
+    ("maintenance margin", "maintenance_minor"),
+    ("to a margin call", "call_distance_minor"),
+    ("to liquidation", "liquidation_distance_minor"),
+)
+
+
+def usdc(amount_minor: int) -> str:
+    """Minor USDC to the cent; what is less than half of one is nothing."""
+    text = narration.usdc(amount_minor)
+    return "0.00" if text == "-0.00" else text
+
+
+def table_lines(rows: list[list[str]], indent: str = "  ") -> list[str]:
+    """Rows of cells in columns: the first to the left, all others to the right."""
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    return [
+        (indent + "  ".join(
+            cell.ljust(width) if at == 0 else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )).rstrip()
+        for row in rows
+    ]  # fmt: skip
+
+
+def quantity_text(amount_e8: int) -> str:
+    """10^-8 units with their sign and no digit too many."""
+    whole, part = divmod(abs(amount_e8), PRICE_SCALE)
+    digits = f"{whole:,}.{part:08d}".rstrip("0").rstrip(".")
+    return f"-{digits}" if amount_e8 < 0 else digits
+
+
+def price_text(price_e8: int) -> str:
+    """A price to the cent, or with the digits that a small one needs."""
+    return f"{price_e8 / PRICE_SCALE:,.2f}" if price_e8 >= 10 * PRICE_SCALE else quantity_text(
+        price_e8
+    )  # fmt: skip
+
+
+def ratio_text(ratio_ppb: int | None) -> str:
+    """A ratio as a percentage of equity."""
+    return "no equity" if ratio_ppb is None else f"{ratio_ppb / 10**7:.1f} %"
+
+
+def rate_text(rate_ppb: int) -> str:
+    """A fraction as a percentage without a plus."""
+    return percent_text(rate_ppb).removeprefix("+")
+
+
+def moves_text(distance: Distance | None, liquidation: bool) -> str:
+    """The moves of an index that end in a call or in liquidation."""
+    if distance is None:
+        return ""
+    if liquidation:
+        found = (distance.liquidation_down_e9, distance.liquidation_up_e9)
+    else:
+        found = (distance.call_down_e9, distance.call_up_e9)
+    if 0 in found:
+        return "here"
+    return " or ".join(f"{move / 10**7:+.2f} %" for move in found if move is not None)
+
+
+def explanation_lines(found: Explanation) -> list[str]:
+    """All of an explanation."""
+    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=found.time_ns // 10**9)
+    lines = [f"{found.model} at {when:%Y-%m-%d %H:%M:%S} UTC, in USDC", ""]
+    lines += _summary(found)
+    lines += ["", *_requirement(found), "", *_collateral(found)]
+    for unit in found.units:
+        lines += ["", *_unit(unit)]
+    return lines
+
+
+def _summary(found: Explanation) -> list[str]:
+    def near(liquidation: bool) -> str:
+        moves = [(unit.unit, moves_text(unit.distance, liquidation)) for unit in found.units]
+        told = [
+            f"{name} is there" if text == "here" else f"{name} {text}"
+            for name, text in moves
+            if text
+        ]
+        if told and all(text.endswith("is there") for text in told):
+            return "the account is there"
+        return ", ".join(told) or "at no move of an index"
+
+    figures = [
+        ["equity", usdc(found.equity_minor), ""],
+        ["initial margin", usdc(found.initial_minor), ratio_text(found.initial_ratio_ppb)],
+        ["maintenance margin", usdc(found.maintenance_minor),
+         ratio_text(found.maintenance_ratio_ppb)],
+    ]  # fmt: skip
+    return [
+        *table_lines(figures, ""),
+        f"standing: {found.standing}",
+        f"to a margin call {usdc(found.call_distance_minor)}: {near(False)}",
+        f"to liquidation {usdc(found.liquidation_distance_minor)}: {near(True)}",
+    ]
+
+
+def _charge_row(charge: Charge) -> list[str]:
+    name = f"{charge.name}, {charge.unit}" if charge.unit else charge.name
+    both = charge.maintenance_minor + charge.initial_minor
+    return [name, usdc(charge.maintenance_minor), usdc(both)]
+
+
+def _requirement(found: Explanation) -> list[str]:
+    factors = (
+        f"worst {usdc(found.worst_minor)} x {found.maintenance_factor_ppb / RATE_SCALE:g}"
+        f" and x {found.initial_factor_ppb / RATE_SCALE:g}"
+    )
+    rows = [
+        ["requirement", "maintenance", "initial"],
+        [factors, usdc(found.scenario_maintenance_minor), usdc(found.scenario_initial_minor)],
+        *(_charge_row(charge) for charge in found.charges),
+        ["sum", usdc(found.maintenance_minor), usdc(found.initial_minor)],
+    ]
+    return table_lines(rows, "")
+
+
+def _collateral(found: Explanation) -> list[str]:
+    rows = [["collateral", "cash", "options", "index", "value", "haircut", "less", "counts"]]
+    for part in found.collateral:
+        per_unit = PRICE_SCALE // (USDC_SCALE if part.currency == "USDC" else COIN_SCALE)
+        rows.append([
+            part.currency, quantity_text(part.cash_minor * per_unit),
+            quantity_text(part.option_value_minor * per_unit), price_text(part.index_e8),
+            usdc(part.value_minor), rate_text(part.haircut_ppb), usdc(part.haircut_minor),
+            usdc(part.counted_minor),
+        ])  # fmt: skip
+    return table_lines(rows, "")
+
+
+def _unit(unit: UnitPart) -> list[str]:
+    worst = unit.worst.name if unit.worst else "no scenario loses"
+    lines = [f"{unit.unit} at {price_text(unit.index_e8)}: loses {usdc(unit.loss_minor)}; {worst}"]
+    for liquidation, name in ((False, "margin call"), (True, "liquidation")):
+        moves = moves_text(unit.distance, liquidation)
+        if moves and moves != "here":
+            lines.append(f"  {name} where the index moves {moves}")
+    rows = [["position", "quantity", "mark", "in the worst scenario"]]
+    rows += [
+        [part.name, quantity_text(part.quantity_lots * part.lot_e8), price_text(part.mark_e8),
+         usdc(part.profit_minor)]
+        for part in unit.positions
+    ]  # fmt: skip
+    return [*lines, *table_lines(rows), *_scenarios(unit)]
+
+
+def _scenarios(unit: UnitPart) -> list[str]:
+    worst = unit.worst.scenario if unit.worst else -1
+
+    def shown(scenario: int, profit_minor: int) -> str:
+        return usdc(profit_minor) + ("*" if scenario == worst else " ")
+
+    grid: dict[int, dict[str, str]] = {}
+    others = [["other scenarios", "weight", "profit or loss "]]
+    for row in unit.scenarios:
+        text = shown(row.cell.scenario, row.profit_minor)
+        if row.cell.kind == "grid":
+            grid.setdefault(row.cell.spot_move_e9, {})[row.cell.volatility] = text
+        else:
+            name = row.cell.name.partition(", weight")[0]
+            others.append([name, weight_text(row.cell.weight_e9), text])
+    rows = [["spot move", *(f"volatility {side} " for side in SIDES)]]
+    rows += [
+        [percent_text(move), *(grid[move].get(side, "") for side in SIDES)]
+        for move in sorted(grid)
+    ]  # fmt: skip
+    return [*table_lines(rows), *(table_lines(others) if len(others) > 1 else [])]
+
+
+def comparison_lines(changes: str, before: Explanation, after: Explanation) -> list[str]:
+    """The main figures before and after changes."""
+    rows = [[f"{before.model}, in USDC", "before", "after", "change"]]
+    for name, field in FIGURES:
+        was, now = getattr(before, field), getattr(after, field)
+        rows.append([name, usdc(was), usdc(now), usdc(now - was)])
+    rows.append([
+        "maintenance / equity", ratio_text(before.maintenance_ratio_ppb),
+        ratio_text(after.maintenance_ratio_ppb), "",
+    ])  # fmt: skip
+    rows.append(["standing", before.standing, after.standing, ""])
+    units = {unit.unit: unit for unit in before.units}
+    for unit in after.units:
+        was_minor = units[unit.unit].loss_minor if unit.unit in units else 0
+        rows.append([f"worst loss, {unit.unit}", usdc(was_minor), usdc(unit.loss_minor),
+                     usdc(unit.loss_minor - was_minor)])  # fmt: skip
+    return [f"what if {changes}", "", *table_lines(rows, "")]

@@ -1,0 +1,333 @@
+"""Requests about margin that change nothing: an order's, other positions', the reasons for it.
+
+They work on a copy: what is asked about is copied out of the engine's state at once, and what takes
+long is then computed from the copy alone, on a thread of its own where the server gives one
+(`executor`), so that the engine never waits. Without one (in process, on simulated time) it is
+computed at once, and the same clients get the same answers in the same order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from copy import copy
+from decimal import Decimal
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from exchange.core.admission import refusal_of_contract
+from exchange.core.engine import Engine
+from exchange.core.marks import IndexState
+from exchange.core.order_loss import OrderLoss
+from exchange.core.orders import INSTRUMENT_SHIFT
+from exchange.core.reject_reason import RejectReason
+from exchange.core.risk_gate import RiskGate
+from exchange.core.risk_model import RiskModel
+from exchange.core.state import State
+from exchange.core.venue import USDC
+from exchange.gateway import query_parameters as q
+from exchange.gateway.account_view import currency_of
+from exchange.gateway.errors import WireError, invalid_params, refused
+from exchange.gateway.instrument_view import slot_of
+from exchange.gateway.queries import Query, account_of
+from exchange.gateway.session import Session
+from exchange.gateway.strict_json import JsonRefused, check_json
+from exchange.gateway.units import (
+    E8,
+    amount_number,
+    decimal_text,
+    lots_of,
+    multiple_of,
+    price_number,
+    ticks_of,
+)
+from exchange.sequencer import Sequencer
+from margin.book import NO_COIN, Book, traded
+from margin.explain import STALE_INDEX, explain
+from margin.explanation import Explanation
+from margin.invariant import Int64Array, check
+from margin.portfolio import Instruments, Marks, Positions
+from margin.preset import Preset
+from margin.presets import PresetError, load_preset
+from margin.requirement import pool_requirements
+
+USDC_MINOR = 10**6
+_sizes = msgspec.json.Decoder(q.Sizes).decode
+
+
+class _Held(NamedTuple):
+    """What the gate reads of `Risk`, for positions that a pool does not have."""
+
+    charged_by: RiskModel
+    columns: Positions
+    add_on_minor: Int64Array
+
+    def model(self, pool: int) -> RiskModel:
+        """The margin model that charges the pool."""
+        return self.charged_by
+
+    def columns_of(self, pool: int) -> Positions:
+        """The positions that are asked about, whatever the pool."""
+        return self.columns
+
+
+class Question(NamedTuple):
+    """A copy of what is asked about: nothing here is the engine's own.
+
+    `exponent` None: the finest. `venue_initial_minor` and `open_orders_minor` as in `explain`.
+    """
+
+    preset: Preset
+    book: Book
+    exponent: int | None
+    venue_initial_minor: int | None
+    open_orders_minor: int
+    stale: bool
+
+
+class MarginQueries:
+    """Margins, simulations and explanations of the caller's own account."""
+
+    def __init__(self, sequencer: Sequencer) -> None:
+        self.sequencer = sequencer
+        self.executor: Executor | None = None
+        self._presets: dict[str, Preset] = {}
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, which is only read."""
+        return self.sequencer.engine
+
+    def handlers(self) -> dict[str, Query]:
+        """Method name -> what answers it."""
+        return {
+            "private/get_margins": self._margins,
+            "private/simulate_portfolio": self._simulate,
+            "private/explain_margin": self._explain,
+        }
+
+    def _compute(self, work: Callable[[], object]) -> object:
+        if self.executor is None:
+            return work()
+        return asyncio.get_running_loop().run_in_executor(self.executor, work)
+
+    def _pool(self, session: Session) -> int:
+        state = self.engine.state
+        if not state.marks.is_open:
+            raise refused(RejectReason.MARKET_NOT_OPEN)
+        return state.accounts.pool_of[account_of(session)]
+
+    # One order
+
+    def _margins(self, session: Session, params: q.MarginsParameters) -> dict[str, float]:
+        """What the gate's rule asks with the order less what it asks without, either side."""
+        engine, state, pool = self.engine, self.engine.state, self._pool(session)
+        slot = slot_of(state, params.instrument_name)
+        reason = refusal_of_contract(state, slot)
+        if reason:
+            raise refused(reason)
+        spec = state.contracts.specs[slot]
+        lots, ticks = lots_of(spec, params.amount), ticks_of(spec, params.price)
+        if lots > state.contracts.lots_max[slot]:
+            raise refused(RejectReason.QUANTITY_TOO_LARGE, param="amount")
+        if ticks > state.contracts.price_max[slot]:
+            raise refused(RejectReason.PRICE_TOO_HIGH, param="price")
+        gate = engine.gate
+        if not state.venue.risk_gate:
+            gate = RiskGate(state, engine.risk)
+            gate.losses = [
+                OrderLoss(state, model, engine.risk.value_e6) for model in engine.risk.models
+            ]
+        orders = state.orders.of_pool(pool)
+        without, _ = gate.requirement(pool, orders)
+        added = []
+        for side in (1, -1):
+            row = [slot << INSTRUMENT_SHIFT, pool, side, ticks, lots, 0, 0, 0]
+            new = np.array(row, np.int64).reshape(-1, 1)
+            with_order, _ = gate.requirement(pool, np.concatenate((orders, new), axis=1))
+            added.append(with_order - without)
+        index_e8 = E8 if state.contracts.currency[slot] == USDC else int(
+            state.marks.index_e8[spec.underlying]
+        )  # fmt: skip
+        low, high = state.collars.widest(slot, state.marks.reference_ticks(slot))
+        return {
+            "buy": added[0] * E8 / (USDC_MINOR * index_e8),
+            "sell": added[1] * E8 / (USDC_MINOR * index_e8),
+            "min_price": price_number(spec, low),
+            "max_price": price_number(spec, min(high, state.contracts.price_max[slot])),
+        }
+
+    # Other positions, and reasons
+
+    def _explain(self, session: Session, params: q.ExplainParameters) -> object:
+        question = self._question(self._pool(session), {}, params.model)
+        return self._compute(partial(answer, question, params.distances))
+
+    def _simulate(self, session: Session, params: q.SimulateParameters) -> object:
+        pool, state = self._pool(session), self.engine.state
+        currency = currency_of(state, params.currency)
+        wanted = _wanted_lots(state, params)
+        held = self._lots(pool)
+        if params.add_positions:
+            changes = wanted
+        else:
+            changes = {slot: wanted.get(slot, 0) - held.get(slot, 0) for slot in {**held, **wanted}}
+        for slot, lots in changes.items():
+            if abs(held.get(slot, 0) + lots) > state.contracts.lots_max[slot]:
+                name = state.contracts.specs[slot].name
+                raise refused(RejectReason.POSITION_LIMIT, f"{name}: the position is too large",
+                              "simulated_positions")  # fmt: skip
+        question = self._question(pool, changes, params.model)
+        sizes = {
+            spec.name: amount_number(spec, held.get(slot, 0) + changes.get(slot, 0))
+            for slot, spec in enumerate(state.contracts.specs)
+            if held.get(slot, 0) + changes.get(slot, 0)
+        }
+        price_e8 = int(self.engine.risk.index_e8[currency])
+        named = {"currency": state.venue.currencies()[currency],
+                 "add_positions": params.add_positions, "positions": sizes}  # fmt: skip
+        return self._compute(lambda: _simulated(answer(question, False), named, price_e8))
+
+    def _lots(self, pool: int) -> dict[int, int]:
+        """A pool's positions that are not flat, by slot."""
+        columns = self.engine.risk.columns_of(pool)
+        rows = zip(columns.instrument.tolist(), columns.quantity_lots.tolist(), strict=True)
+        return {slot: lots for slot, lots in rows if lots}
+
+    def _preset(self, name: str, own: Preset) -> Preset:
+        if name in ("", own.name):
+            return own
+        if name not in self._presets:
+            try:
+                self._presets[name] = load_preset(name)
+            except PresetError as error:
+                data: dict[str, object] = {"reason": str(error), "param": "model"}
+                raise WireError(11029, "invalid_arguments", data) from None
+        return self._presets[name]
+
+    def _question(self, pool: int, changes: dict[int, int], model: str) -> Question:
+        """Copy what is asked about: the pool after trades of `changes` (slot -> lots) at marks."""
+        engine, state = self.engine, self.engine.state
+        risk, contracts = engine.risk, state.contracts
+        held = self._lots(pool)
+        slots = sorted({**held, **changes}, key=lambda slot: int(contracts.rank[slot]))
+        book = _book(engine, pool, slots, [held.get(slot, 0) for slot in slots])
+        for slot, lots in changes.items():
+            book = traded(book, slots.index(slot), lots)
+        charged_by = risk.model(pool)
+        preset = self._preset(model, charged_by.preset)
+        if preset is not charged_by.preset:
+            return Question(preset, book, None, None, 0, False)
+        after = [row for row, lots in enumerate(book.quantity_lots.tolist()) if lots]
+        columns = Positions(
+            pool_start=np.array([0, len(after)], np.int64),
+            instrument=np.array([slots[row] for row in after], np.int64),
+            quantity_lots=np.ascontiguousarray(book.quantity_lots[after]),
+            coin_minor=risk.columns_of(pool).coin_minor,
+        )
+        initial = int(pool_requirements(charged_by.table, columns).initial_minor[0])
+        orders, of_orders = state.orders.of_pool(pool), 0
+        if orders.shape[1] and state.venue.risk_gate:
+            gate = copy(engine.gate)
+            none = np.zeros(state.accounts.pools, np.int64)
+            gate.risk = _Held(charged_by, columns, none)  # type: ignore[assignment]
+            of_orders = gate.requirement(pool, orders)[0] - initial
+        stale = any(index != IndexState.FRESH for index in state.marks.index_state)
+        return Question(preset, book, charged_by.exponent, initial, of_orders, stale)
+
+
+def answer(question: Question, distances: bool) -> Explanation:
+    """The explanation of a copy; reads nothing else, so it may run on any thread."""
+    found = explain(
+        question.preset, question.book, exponent=question.exponent, distances=distances,
+        venue_initial_minor=question.venue_initial_minor,
+        open_orders_minor=question.open_orders_minor,
+    )  # fmt: skip
+    widened = any(charge.name == STALE_INDEX for charge in found.charges)
+    check(question.stale or not widened, "the venue asks what its model asks")
+    return found
+
+
+def _book(engine: Engine, pool: int, slots: list[int], lots: list[int]) -> Book:
+    state = engine.state
+    contracts, marks, venue = state.contracts, state.marks.columns(), state.venue
+    at = np.array(slots, np.int64)
+
+    def taken(column: Int64Array) -> Int64Array:
+        return np.ascontiguousarray(column[at])
+
+    of = contracts.columns
+    return Book(
+        instrument_names=tuple(contracts.specs[slot].name for slot in slots),
+        unit_names=tuple(unit.name for unit in venue.underlyings),
+        risk_classes=tuple(unit.risk_class for unit in venue.underlyings),
+        currency_names=venue.currencies(),
+        coin_of_unit=tuple(
+            coin if coin > 0 else NO_COIN
+            for coin in (venue.coin_of(unit) for unit in range(len(venue.underlyings)))
+        ),
+        instruments=Instruments(
+            taken(of.kind), taken(of.unit), taken(of.expiry_ns), taken(of.strike_e8),
+            taken(of.lot_e8), taken(of.strike_group),
+        ),
+        marks=Marks(
+            marks.now_ns, marks.index_e8.copy(), taken(marks.mark_e8), taken(marks.forward_e8),
+            taken(marks.volatility_e9), taken(marks.rate_e9),
+        ),
+        quantity_lots=np.array(lots, np.int64),
+        cash_minor=engine.risk.cash()[pool].copy(),
+    )  # fmt: skip
+
+
+def _wanted_lots(state: State, params: q.SimulateParameters) -> dict[int, int]:
+    """Signed lots by slot of the sizes that are simulated."""
+    sizes, param = params.simulated_positions, "simulated_positions"
+    if isinstance(sizes, str):
+        try:
+            check_json(sizes or "{}")
+            sizes = _sizes(sizes or "{}")
+        except (JsonRefused, msgspec.DecodeError, RecursionError) as error:
+            raise invalid_params(f"{param}: {error}", param) from None
+    return {slot_of(state, name): _lots(state, name, size) for name, size in sizes.items()}
+
+
+def _lots(state: State, name: str, size: Decimal) -> int:
+    spec = state.contracts.specs[slot_of(state, name)]
+    lots = multiple_of(size, spec.lot_e8) if size.is_finite() else None
+    if lots is None:
+        reason = f"{name}: the size must be a multiple of {decimal_text(spec.lot_e8)}"
+        data: dict[str, object] = {"reason": reason, "param": "simulated_positions"}
+        raise WireError(10021, "invalid_amount", data)
+    return lots
+
+
+def _simulated(
+    found: Explanation, named: dict[str, object], price_e8: int
+) -> dict[str, object]:  # fmt: skip
+    """An explanation's main figures under Deribit's names, in a currency of this price."""
+    amounts = {
+        "margin_balance": found.equity_minor,
+        "available_funds": max(0, found.equity_minor - found.initial_minor),
+        "initial_margin": found.initial_minor,
+        "maintenance_margin": found.maintenance_minor,
+        "open_orders_margin": found.initial_minor - found.call_initial_minor,
+    }
+    return {
+        **named,
+        "model": found.model,
+        **{name: minor * E8 / (USDC_MINOR * price_e8) for name, minor in amounts.items()},
+        **{
+            f"total_{name}_usd": amounts[name] / USDC_MINOR
+            for name in ("margin_balance", "initial_margin", "maintenance_margin")
+        },
+        "worst_scenarios": [
+            {"underlying": unit.unit, "scenario": unit.worst.name,
+             "loss": unit.loss_minor / USDC_MINOR}
+            for unit in found.units
+            if unit.worst is not None
+        ],
+    }  # fmt: skip

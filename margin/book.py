@@ -1,0 +1,212 @@
+"""One pool and the market it stands in, by name, and what a change to either makes of it.
+
+A `Book` is what a margin question is about: positions, cash and marks, without a venue or a model.
+All steps give a new book and are exact: a trade happens at the mark and so leaves equity as it is,
+a move of prices pays the variation margin of futures in cash, as a venue does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from margin.fixed_point import COIN_SCALE, PRICE_SCALE, USDC_SCALE
+from margin.invariant import Int64Array, check
+from margin.portfolio import INVERSE, Instruments, Marks, Positions, margin_order
+from margin.preset import ONE_E9, Preset
+from margin.requirement import equity
+from margin.valuation import option_marks
+
+USDC: Final = 0
+NO_COIN: Final = -1
+_LINEAR_E16_PER_E6: Final = PRICE_SCALE * PRICE_SCALE // (USDC_SCALE * 10**6)  # 10^4
+_INVERSE_E8_TO_E6: Final = COIN_SCALE * 10**6
+
+
+class Book(msgspec.Struct, frozen=True, gc=False):
+    """One pool and its market. Sizes: I instruments, U risk units, C currencies.
+
+    `instruments[I]` and `marks` as in `margin.portfolio`, in any order; `quantity_lots[I]` (0 where
+    nothing is held); `cash_minor[C]` after variation margin, currency 0 USDC. `risk_classes[U]` are
+    the names under which a preset knows the units, `coin_of_unit[U]` the currency that is a unit's
+    own coin, `NO_COIN` where there is none.
+    """
+
+    instrument_names: tuple[str, ...]
+    unit_names: tuple[str, ...]
+    risk_classes: tuple[str, ...]
+    currency_names: tuple[str, ...]
+    coin_of_unit: tuple[int, ...]
+    instruments: Instruments
+    marks: Marks
+    quantity_lots: Int64Array
+    cash_minor: Int64Array
+
+    def validate(self) -> None:
+        """Raise `InvariantBroken` unless names, columns and currencies fit together."""
+        units, currencies = len(self.unit_names), len(self.currency_names)
+        self.instruments.validate(units)
+        self.marks.validate(self.instruments)
+        check(len(self.instrument_names) == len(self.instruments), "book: a name per instrument")
+        check(self.quantity_lots.shape == (len(self.instruments),), "book: lots per instrument")
+        check(self.cash_minor.shape == (currencies,), "book: cash per currency")
+        check(len(self.risk_classes) == units, "book: a risk class per unit")
+        check(len(self.coin_of_unit) == units, "book: a coin per unit")
+        coins = sorted(coin for coin in self.coin_of_unit if coin != NO_COIN)
+        check(coins == list(range(1, currencies)), "book: every currency but USDC is a unit's coin")
+        inverse = self.instruments.unit[self.instruments.kind == INVERSE].tolist()
+        check(all(self.coin_of_unit[u] > 0 for u in inverse), "book: inverse without its coin")
+
+
+def position_value_minor(kind: int, lot_e8: int, price_e8: int, lots: int) -> int:
+    """Value of a position at a price, rounded down, in minor units of what it settles in.
+
+    Linear contracts and options: coin per lot x price, 10^-6 USDC. Inverse: minus USD per lot /
+    price, 10^-8 coin, since a long gives up coin worth that many dollars. Two floors, of a lot to
+    10^-6 minor units and of the position, as a venue settles.
+    """
+    if kind == INVERSE:
+        per_lot_e6 = -lot_e8 * _INVERSE_E8_TO_E6 // price_e8
+    else:
+        per_lot_e6 = lot_e8 * price_e8 // _LINEAR_E16_PER_E6
+    return per_lot_e6 * lots // 10**6
+
+
+def value_of(book: Book, row: int, lots: int) -> int:
+    """Value at the mark of `lots` in the instrument of a row, minor units of its currency."""
+    of = book.instruments
+    return position_value_minor(
+        int(of.kind[row]), int(of.lot_e8[row]), int(book.marks.mark_e8[row]), lots
+    )
+
+
+def settlement_currency(book: Book, row: int) -> int:
+    """The currency that an instrument's profit and premium are paid in."""
+    inverse = int(book.instruments.kind[row]) == INVERSE
+    return book.coin_of_unit[int(book.instruments.unit[row])] if inverse else USDC
+
+
+def option_value_minor(book: Book) -> Int64Array:
+    """Value at the mark of the options held, per currency, shape [C]; floored per position."""
+    values = [0] * len(book.currency_names)
+    for row in np.flatnonzero(book.instruments.is_option() & (book.quantity_lots != 0)).tolist():
+        values[settlement_currency(book, row)] += value_of(book, row, int(book.quantity_lots[row]))
+    return np.array(values, dtype=np.int64)
+
+
+def currency_index_e8(book: Book) -> Int64Array:
+    """USD price x 10^8 of every currency, shape [C]: one for USDC, the index of its unit else."""
+    prices = [PRICE_SCALE] * len(book.currency_names)
+    for unit, coin in enumerate(book.coin_of_unit):
+        if coin != NO_COIN:
+            prices[coin] = int(book.marks.index_e8[unit])
+    return np.array(prices, dtype=np.int64)
+
+
+def haircuts_ppb(preset: Preset, book: Book) -> Int64Array:
+    """The preset's collateral haircut of every currency, shape [C]."""
+    return np.array([preset.haircut_ppb(name) for name in book.currency_names], dtype=np.int64)
+
+
+def book_equity(book: Book, haircut_ppb: Int64Array) -> int:
+    """Equity of the pool in USDC minor units: `margin.requirement.equity` of one row."""
+    cash, options = book.cash_minor[None, :], option_value_minor(book)[None, :]
+    return int(equity(cash, options, currency_index_e8(book), haircut_ppb)[0])
+
+
+def positions_of(book: Book, rows: Sequence[int] | None = None, coins: bool = True) -> Positions:
+    """The pool as margin reads it: what is held, in margin order.
+
+    `rows` keeps only those instruments; without `coins` coin cash is left out.
+    """
+    order = margin_order(book.instruments)
+    held = order[book.quantity_lots[order] != 0]
+    if rows is not None:
+        held = held[np.isin(held, np.array(rows, dtype=np.int64))]
+    coin_minor = np.zeros((1, len(book.unit_names)), dtype=np.int64)
+    for unit, coin in enumerate(book.coin_of_unit):
+        if coins and coin != NO_COIN:
+            coin_minor[0, unit] = book.cash_minor[coin]
+    return Positions(
+        pool_start=np.array([0, len(held)], dtype=np.int64),
+        instrument=held,
+        quantity_lots=np.ascontiguousarray(book.quantity_lots[held]),
+        coin_minor=coin_minor,
+    )
+
+
+def units_in_play(book: Book) -> list[int]:
+    """Risk units in which the pool has a position or coin cash, in order."""
+    held = positions_of(book)
+    units = book.instruments.unit[held.instrument].tolist()
+    return [
+        unit
+        for unit in range(len(book.unit_names))
+        if unit in units or int(held.coin_minor[0, unit]) != 0
+    ]
+
+
+def deposited(book: Book, currency: int, amount_minor: int) -> Book:
+    """The book after `amount_minor` came in (negative: went out). `OverflowError` if huge."""
+    cash = book.cash_minor.copy()
+    cash[currency] = int(cash[currency]) + amount_minor  # never wraps: OverflowError
+    return msgspec.structs.replace(book, cash_minor=cash)
+
+
+def traded(book: Book, row: int, lots: int) -> Book:
+    """The book after `lots` were bought (negative: sold) at the mark, without a fee.
+
+    An option's premium leaves the cash of its currency; a future costs nothing at its mark. So
+    equity before haircuts stays as it is, and trading back restores the book to the minor unit.
+    """
+    held = int(book.quantity_lots[row])
+    quantity = book.quantity_lots.copy()
+    quantity[row] = held + lots
+    after = msgspec.structs.replace(book, quantity_lots=quantity)
+    if not bool(book.instruments.is_option()[row]):
+        return after
+    premium = value_of(book, row, held + lots) - value_of(book, row, held)
+    return deposited(after, settlement_currency(book, row), -premium)
+
+
+def moved(book: Book, unit: int, spot_move_e9: int = 0, volatility_move_e9: int = 0) -> Book:
+    """The book after a unit's index, marks and forwards moved by `spot_move_e9` of themselves.
+
+    Volatilities move by `volatility_move_e9` of themselves, options are valued anew, and futures
+    pay their variation margin: value at the new mark less value at the old, in cash. Prices are
+    rounded down to 10^-8 and stay positive.
+    """
+    check(spot_move_e9 > -ONE_E9 and volatility_move_e9 >= -ONE_E9, "book: a move below nothing")
+    of, marks = book.instruments, book.marks
+    rows = np.flatnonzero(of.unit == unit).tolist()
+    option = of.is_option()
+
+    def shifted(price_e8: int) -> int:
+        return max(1, price_e8 * (ONE_E9 + spot_move_e9) // ONE_E9)
+
+    index, mark = marks.index_e8.copy(), marks.mark_e8.copy()
+    forward, volatility = marks.forward_e8.copy(), marks.volatility_e9.copy()
+    index[unit] = shifted(int(index[unit]))
+    for row in rows:
+        forward[row] = shifted(int(forward[row]))
+        raised = int(volatility[row]) * (ONE_E9 + volatility_move_e9) // ONE_E9
+        volatility[row] = raised
+        if not option[row]:
+            mark[row] = shifted(int(mark[row]))
+    then = msgspec.structs.replace(
+        marks, index_e8=index, mark_e8=mark, forward_e8=forward, volatility_e9=volatility
+    )
+    if option.any():
+        mark[option] = option_marks(of, then)[option]
+    after = msgspec.structs.replace(book, marks=then)
+    cash = book.cash_minor.copy()
+    for row in rows:
+        lots = int(book.quantity_lots[row])
+        if lots and not option[row]:
+            paid = value_of(after, row, lots) - value_of(book, row, lots)
+            currency = settlement_currency(book, row)
+            cash[currency] = int(cash[currency]) + paid
+    return msgspec.structs.replace(after, cash_minor=cash)

@@ -1,0 +1,83 @@
+"""Requirements of some pools only: gather their rows, run the pass of all pools over them.
+
+A requirement depends on nothing but the pool's own rows and the risk table, so a pass over a
+gathered part gives, pool by pool, the integers of a pass over everything.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from margin.invariant import Int64Array, check
+from margin.portfolio import Positions
+from margin.requirement import Requirements, pool_requirements
+from margin.risk_table import RiskTable
+
+
+@njit(cache=True)
+def _gather(
+    pools: Int64Array,
+    start: Int64Array,
+    from_start: Int64Array,
+    from_instrument: Int64Array,
+    from_lots: Int64Array,
+    instrument: Int64Array,
+    lots: Int64Array,
+) -> None:
+    """Copy the rows of `pools` one after the other; `start` says where each begins."""
+    for n in range(len(pools)):
+        begin, shift = start[n], from_start[pools[n]] - start[n]
+        for k in range(begin, start[n + 1]):
+            instrument[k] = from_instrument[k + shift]
+            lots[k] = from_lots[k + shift]
+
+
+def gather_pools(positions: Positions, pools: Int64Array) -> Positions:
+    """The positions of `pools` alone, shape [K], in the order given: row n is pool `pools[n]`.
+
+    Raises `InvariantBroken` for a pool that does not exist. Arrays are copied.
+    """
+    known = (pools >= 0) & (pools < positions.pool_count)
+    check(known.all(), "changed pools: no such pool")
+    start = np.zeros(len(pools) + 1, dtype=np.int64)
+    np.cumsum(positions.pool_start[pools + 1] - positions.pool_start[pools], out=start[1:])
+    instrument = np.empty(start[-1], dtype=np.int64)
+    lots = np.empty(start[-1], dtype=np.int64)
+    _gather(
+        pools, start, positions.pool_start, positions.instrument, positions.quantity_lots,
+        instrument, lots,
+    )  # fmt: skip
+    return Positions(start, instrument, lots, positions.coin_minor[pools])
+
+
+def requirements_of(table: RiskTable, positions: Positions, pools: Int64Array) -> Requirements:
+    """Requirements of `pools`, shape [K]: those that `pool_requirements` gives them.
+
+    Errors as in `gather_pools` and `pool_requirements`.
+    """
+    return pool_requirements(table, gather_pools(positions, pools))
+
+
+def renew_requirements(
+    table: RiskTable, positions: Positions, pools: Int64Array, requirements: Requirements
+) -> None:
+    """Overwrite the rows of `pools` in `requirements`, arrays over all pools, in place.
+
+    After positions or coin cash of `pools` changed at unchanged marks, `requirements` is again
+    what a pass over all pools would give. Errors as in `requirements_of`.
+    """
+    pool_count = positions.pool_count
+    check(
+        all(len(column) == pool_count for column in requirements),
+        "changed pools: requirements of another number of pools",
+    )
+    for column, renewed in zip(requirements, requirements_of(table, positions, pools), strict=True):
+        column[pools] = renewed
+
+
+def warm_up() -> None:
+    """Compile the gathering kernel; the pass is compiled by `margin.requirement.warm_up`."""
+    none = np.zeros(0, dtype=np.int64)
+    one = np.zeros(1, dtype=np.int64)
+    _gather(none, one, one, none, none, none, none)

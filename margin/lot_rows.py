@@ -1,0 +1,210 @@
+"""The kernels of `margin.scenarios`: rows of instruments and columns of coin cash, quantised.
+
+Floats come in as scaled integers and leave through `quantise`; the loops are serial, so that it can
+raise.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from numba import njit
+
+from margin.black76 import price_and_greeks
+from margin.fixed_point import NS_PER_YEAR, PRICE_SCALE, quantise
+from margin.invariant import BoolArray, Float64Array, Int64Array
+from margin.option_rows import Model, Moves, basis_weight, option_row
+from margin.portable_math import exp
+from margin.portfolio import INVERSE, INVERSE_CALL, LINEAR_CALL, NEVER_NS, NO_DELTA_E9
+
+_E8: Final = float(PRICE_SCALE)
+_E9: Final = 1e9
+_COIN_STEP: Final = 1e-4
+# Rows of the contingency array; the first four are also places of the rates.
+_DELTA_ONE, _DELTA_ONE_EXTRA, _NAKED, _NAKED_EXTRA = range(4)
+_OPTION, _OPTION_EXTRA, _GROSS_FLOOR, _NET_FLOOR = range(4, 8)
+_ORACLE_THRESHOLD, _ORACLE_MARGIN, _ROLL_MAINTENANCE, _ROLL_EXTRA = range(4, 8)
+_FLOOR_GROSS, _FLOOR_NET = 8, 9
+
+
+@njit(cache=True, error_model="numpy")
+def _future_row(
+    exposure: float,
+    years: float,
+    basis: Float64Array,
+    moves: Moves,
+    asset: Int64Array,
+    liability: Int64Array,
+) -> None:
+    """Fill the rows of a future or perpetual: exposure x move x weight, nothing in skews."""
+    spot_move, _, weight = moves
+    for s in range(len(spot_move)):
+        asset[s] = quantise(exposure * spot_move[s] * weight[s])
+        liability[s] = asset[s]
+    if len(basis) > 0 and years >= 0.0:
+        weighted = exposure * basis_weight(years, basis)
+        for way in range(2):
+            asset[len(spot_move) + way] = quantise(weighted * basis[way])
+            liability[len(spot_move) + way] = asset[len(spot_move) + way]
+
+
+@njit(cache=True, error_model="numpy")
+def _open_share(price_e8: int, fixed_e8: int, left_ns: int, window_ns: int) -> float:
+    """The part of a settlement mean that no observation has fixed yet, between 0 and 1.
+
+    `fixed_e8` is the fixed part of the price, or -1: then it follows from the time left.
+    """
+    if fixed_e8 >= 0:
+        return (price_e8 - fixed_e8) / price_e8 if fixed_e8 < price_e8 else 0.0
+    return left_ns / window_ns if left_ns < window_ns else 1.0
+
+
+@njit(cache=True, error_model="numpy")
+def _contingencies(
+    is_option: bool,
+    notional: float,
+    delta: float,
+    roll: float,
+    confidence: float,
+    rates: Float64Array,
+    contingency: Int64Array,
+    i: int,
+) -> None:
+    """Fill column `i` of the contingencies of one lot worth `notional` quanta at the index.
+
+    `delta`: what it moves by when the index moves by its whole value; `roll`: the rate on that.
+    """
+    size = delta if delta >= 0.0 else -delta
+    rolled = size * roll
+    contingency[_GROSS_FLOOR, i] = quantise(size * rates[_FLOOR_GROSS])
+    contingency[_NET_FLOOR, i] = quantise(delta * rates[_FLOOR_NET])
+    doubt = 0.0
+    if confidence < rates[_ORACLE_THRESHOLD]:
+        doubt = (1.0 - confidence) * rates[_ORACLE_MARGIN]
+    if is_option:
+        contingency[_NAKED, i] = quantise(notional * rates[_NAKED])
+        contingency[_NAKED_EXTRA, i] = quantise(notional * rates[_NAKED_EXTRA])
+        contingency[_OPTION, i] = quantise(rolled * rates[_ROLL_MAINTENANCE])
+        contingency[_OPTION_EXTRA, i] = quantise(notional * doubt + rolled * rates[_ROLL_EXTRA])
+    else:
+        charge = notional * rates[_DELTA_ONE] + rolled * rates[_ROLL_MAINTENANCE]
+        extra = notional * (rates[_DELTA_ONE_EXTRA] + doubt) + rolled * rates[_ROLL_EXTRA]
+        contingency[_DELTA_ONE, i] = quantise(charge)
+        contingency[_DELTA_ONE_EXTRA, i] = quantise(extra)
+
+
+@njit(cache=True, error_model="numpy")
+def instrument_rows(
+    instruments: tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array],
+    now_ns: int,
+    marks: tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array],
+    certainty: tuple[Int64Array, Int64Array, Int64Array, Int64Array],
+    window: tuple[int, bool],
+    moves: Moves,
+    model: Model,
+    roll: Float64Array,
+    valued: tuple[bool, bool],
+    rates: Float64Array,
+    quanta: Float64Array,
+    rows: tuple[Int64Array, Int64Array],
+    reversed_discount: BoolArray,
+    contingency: Int64Array,
+) -> None:
+    """Rows [I,C] of profit and loss and [8,I] of contingencies; `quanta[U]` per USDC.
+
+    `window`: length of the averaging window, and whether it scales an option's profit and loss;
+    `valued`: whether options are discounted, and whether they start from their marks; `roll[U,2]`:
+    least and annual rate.
+    """
+    kind, unit, expiry_ns, strike_e8, lot_e8 = instruments
+    index_e8, mark_e8, forward_e8, volatility_e9, rate_e9 = marks
+    index_confidence, confidence_ppb, fixed_e8, delta_e9 = certainty
+    window_ns, scales_profit = window
+    discounted, from_mark = valued
+    asset, liability = rows
+    for i in range(len(kind)):
+        u = unit[i]
+        index = index_e8[u] / _E8
+        lot = lot_e8[i] / _E8
+        left_ns = max(0, expiry_ns[i] - now_ns)
+        unit_moves = (moves[0][u], moves[1][u], moves[2][u])
+        confidence = min(index_confidence[u], confidence_ppb[i]) / _E9
+        dated = expiry_ns[i] != NEVER_NS
+        years = left_ns / NS_PER_YEAR if dated else 0.0
+        rolling = exp(roll[u, 1] * years) - 1.0
+        rolling = rolling if rolling > roll[u, 0] else roll[u, 0]
+        if kind[i] >= LINEAR_CALL:
+            forward = forward_e8[i] / _E8
+            share = _open_share(forward_e8[i], fixed_e8[i], left_ns, window_ns)
+            counted = share if scales_profit else 1.0
+            share = 1.0 if scales_profit else share
+            terms = (
+                forward,
+                forward * share,
+                strike_e8[i] / _E8,
+                volatility_e9[i] / _E9,
+                years,
+                0.0 if kind[i] >= INVERSE_CALL else max(0, rate_e9[i]) / _E9,
+            )
+            # A coin-settled option is worth B76 / F coin, which moves at the index: S / F dollars
+            # for each of the linear option.
+            coins = lot * (index / forward) if kind[i] >= INVERSE_CALL else lot
+            carried = mark_e8[i] / _E8 if from_mark else -1.0
+            if from_mark and kind[i] >= INVERSE_CALL:
+                carried *= forward
+            is_call = kind[i] == LINEAR_CALL or kind[i] == INVERSE_CALL
+            reversed_discount[i] = option_row(
+                is_call, terms, carried, discounted, model, unit_moves, coins * counted * quanta[u],
+                asset[i], liability[i],
+            )  # fmt: skip
+            discount = exp(-terms[5] * years) if discounted else 1.0
+            slope = price_and_greeks(forward, terms[2], terms[3], years, discount, is_call)[1]
+            if delta_e9[i] != NO_DELTA_E9:
+                slope = delta_e9[i] / _E9
+            delta = slope * coins * index * quanta[u]
+            _contingencies(
+                True, lot * index * quanta[u], delta, rolling, confidence, rates, contingency, i
+            )
+        else:
+            # An inverse lot gains lot (1/F - 1/F') coin, each worth S (1 + m) then; with
+            # F' = F (1 + m) that is lot (S / F) m: its size in coins now, moved at the index.
+            mark = mark_e8[i] / _E8
+            coins = lot / mark if kind[i] == INVERSE else lot
+            exposure = coins * (index if kind[i] == INVERSE else mark) * quanta[u]
+            notional = coins * index * quanta[u]
+            delta = exposure
+            if delta_e9[i] != NO_DELTA_E9:
+                delta = delta_e9[i] / _E9 * notional
+            _contingencies(False, notional, delta, rolling, confidence, rates, contingency, i)
+            if dated:
+                exposure *= _open_share(mark_e8[i], fixed_e8[i], left_ns, window_ns)
+            tenor = years if dated else -1.0
+            _future_row(exposure, tenor, model[3], unit_moves, asset[i], liability[i])
+
+
+@njit(cache=True, error_model="numpy")
+def coin_columns(
+    collateral: tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array, Int64Array],
+    in_stable: float,
+    oracle: Float64Array,
+    moves: tuple[Float64Array, Float64Array],
+    quanta: Float64Array,
+    coin: Int64Array,
+    terms: Int64Array,
+) -> None:
+    """Columns [C,S] of one step of coin cash, and [3,C]: value, maintenance and extra charge."""
+    unit, price_e8, moving, maintenance_ppb, extra_ppb, confidence_ppb = collateral
+    spot_move, weight = moves
+    for c in range(len(unit)):
+        u = unit[c]
+        step = price_e8[c] / _E8 / in_stable * _COIN_STEP * quanta[u]
+        confidence = min(confidence_ppb[c], confidence_ppb[u]) / _E9
+        doubt = 0.0
+        if confidence < oracle[_ORACLE_THRESHOLD]:
+            doubt = (1.0 - confidence) * oracle[_ORACLE_MARGIN]
+        terms[0, c] = quantise(step)
+        terms[1, c] = quantise(step * (maintenance_ppb[c] / _E9))
+        terms[2, c] = quantise(step * (extra_ppb[c] / _E9 + doubt))
+        if moving[c] == 1:
+            for s in range(spot_move.shape[1]):
+                coin[c, s] = quantise(step * spot_move[u, s] * weight[u, s])

@@ -1,0 +1,246 @@
+"""The steps that the kernels over pools share.
+
+Every step is integer arithmetic on one pool: add position rows, add coin cash, find the largest
+loss, add contingencies, carry sums of different risk exponents to one scale, round up once.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from margin.fixed_point import RATE_SCALE, inlined, mul_div_ceil
+from margin.invariant import Int64Array
+from margin.portfolio import NO_STRIKE_GROUP
+from margin.risk_table import (
+    CHARGE,
+    COIN_CHARGE,
+    COIN_EXTRA,
+    COIN_UNIT,
+    EXTRA_CHARGE,
+    GROSS_CHARGE,
+    GROSS_EXTRA,
+    GROUP,
+    UNIT,
+)
+from margin.scenarios import COIN_STEP_MINOR, MOST_RISK_EXPONENT
+
+# What is and-ed with this is not negative, so the compiler leaves out the code by which a negative
+# index counts from the end: a twentieth of a large pass. Slots and rows are far below.
+_NOT_NEGATIVE: Final = 2**31 - 1
+_FRACTION_ONE: Final = 1 << MOST_RISK_EXPONENT
+
+Triple = tuple[int, int, int]
+"""Worst loss, maintenance contingency, extra initial contingency."""
+
+
+@inlined
+def grown(
+    terms: Int64Array, i: int, lots: int, group: int, net: int, size: int
+) -> tuple[int, int, int, int]:
+    """(group, net, size, growth) after `lots` of instrument `i`, given those of the row before.
+
+    `size` is what contingencies are charged on: either side of a delta-one instrument, the naked
+    shorts of a strike; `growth` is what this row adds to it. Without branches, since nothing
+    predicts whether the next row is of the same strike.
+    """
+    here = terms[i, GROUP]
+    same = here >= 0 and here == group
+    net = lots + (net if same else 0)
+    before = size if same else 0
+    size = max(-net, net if here < 0 else 0)
+    return here, net, size, size - before
+
+
+@inlined
+def _add_four(
+    total: Int64Array,
+    rows: Int64Array,
+    instrument: tuple[int, int, int, int],
+    lots: tuple[int, int, int, int],
+) -> None:
+    """Add lots x row of four positions to `total`, scenarios innermost: this loop vectorises."""
+    q0, q1, q2, q3 = lots
+    i0, i1, i2, i3 = instrument
+    for s in range(len(total)):
+        total[s] += q0 * rows[i0, s] + q1 * rows[i1, s] + q2 * rows[i2, s] + q3 * rows[i3, s]
+
+
+@inlined
+def _add_one(total: Int64Array, rows: Int64Array, instrument: int, lots: int) -> None:
+    """Add lots x row of one position to `total`."""
+    row = instrument & _NOT_NEGATIVE
+    for s in range(len(total)):
+        total[s] += lots * rows[row, s]
+
+
+@inlined
+def add_unit(
+    total: Int64Array,
+    start: Int64Array,
+    rows: Int64Array,
+    terms: Int64Array,
+    options: bool,
+    instrument: Int64Array,
+    lots: Int64Array,
+    begin: int,
+    end: int,
+    unit: int,
+) -> tuple[int, int, int]:
+    """Set `total` to start + sum of lots x row over the rows of `unit` from `begin` to `end`.
+
+    Returns the first row after them and their contingencies (maintenance, extra initial) in quanta
+    of the unit, counted on the way because scalar units idle while vectors are added. `options`:
+    whether any instrument of the table is in a strike group. For tables of one half.
+    """
+    for s in range(len(total)):
+        total[s] = start[unit, s]
+    charge, extra, group, net, size = 0, 0, NO_STRIKE_GROUP, 0, 0
+    k = begin
+    # rows are sorted by unit: if the fourth row is of this unit, so are the three before it
+    while k + 4 <= end and terms[instrument[k + 3], UNIT] == unit:
+        b = k & _NOT_NEGATIVE
+        i0 = instrument[b] & _NOT_NEGATIVE
+        i1 = instrument[b + 1] & _NOT_NEGATIVE
+        i2 = instrument[b + 2] & _NOT_NEGATIVE
+        i3 = instrument[b + 3] & _NOT_NEGATIVE
+        i = i0, i1, i2, i3
+        q = lots[b], lots[b + 1], lots[b + 2], lots[b + 3]
+        g0, g1, g2, g3 = abs(q[0]), abs(q[1]), abs(q[2]), abs(q[3])
+        if options:
+            group, net, size, g0 = grown(terms, i0, q[0], group, net, size)
+            group, net, size, g1 = grown(terms, i1, q[1], group, net, size)
+            group, net, size, g2 = grown(terms, i2, q[2], group, net, size)
+            group, net, size, g3 = grown(terms, i3, q[3], group, net, size)
+            charge += abs(q[0]) * terms[i0, GROSS_CHARGE] + abs(q[1]) * terms[i1, GROSS_CHARGE]
+            charge += abs(q[2]) * terms[i2, GROSS_CHARGE] + abs(q[3]) * terms[i3, GROSS_CHARGE]
+            extra += abs(q[0]) * terms[i0, GROSS_EXTRA] + abs(q[1]) * terms[i1, GROSS_EXTRA]
+            extra += abs(q[2]) * terms[i2, GROSS_EXTRA] + abs(q[3]) * terms[i3, GROSS_EXTRA]
+        charge += g0 * terms[i0, CHARGE] + g1 * terms[i1, CHARGE]
+        charge += g2 * terms[i2, CHARGE] + g3 * terms[i3, CHARGE]
+        extra += g0 * terms[i0, EXTRA_CHARGE] + g1 * terms[i1, EXTRA_CHARGE]
+        extra += g2 * terms[i2, EXTRA_CHARGE] + g3 * terms[i3, EXTRA_CHARGE]
+        _add_four(total, rows, i, q)
+        k += 4
+    while k < end and terms[instrument[k], UNIT] == unit:
+        i0 = instrument[k]
+        group, net, size, g0 = grown(terms, i0, lots[k], group, net, size)
+        charge += g0 * terms[i0, CHARGE] + abs(lots[k]) * terms[i0, GROSS_CHARGE]
+        extra += g0 * terms[i0, EXTRA_CHARGE] + abs(lots[k]) * terms[i0, GROSS_EXTRA]
+        _add_one(total, rows, i0, lots[k])
+        k += 1
+    return k, charge, extra
+
+
+@inlined
+def place_floor(
+    total: Int64Array,
+    regular: int,
+    gross_floor: Int64Array,
+    instrument: Int64Array,
+    lots: Int64Array,
+    begin: int,
+    end: int,
+) -> None:
+    """Turn the column of net delta into the delta floor's candidate, over the unit's rows."""
+    gross = 0
+    for k in range(begin, end):
+        gross += abs(lots[k]) * gross_floor[instrument[k]]
+    total[regular] = -gross - abs(total[regular])
+
+
+@inlined
+def _add_coin(total: Int64Array, column: Int64Array, c: int, amount_minor: int) -> None:
+    """Add floor(amount x column[c] / step): exact, rounded against the pool."""
+    steps = amount_minor // COIN_STEP_MINOR
+    rest = amount_minor - steps * COIN_STEP_MINOR
+    for s in range(len(total)):
+        total[s] += steps * column[c, s] + rest * column[c, s] // COIN_STEP_MINOR
+
+
+@inlined
+def _coin_charge(rate: int, amount_minor: int) -> int:
+    """ceil(|amount| x rate / step)."""
+    size = abs(amount_minor)
+    steps = size // COIN_STEP_MINOR
+    rest = size - steps * COIN_STEP_MINOR
+    return steps * rate + (rest * rate + COIN_STEP_MINOR - 1) // COIN_STEP_MINOR
+
+
+@inlined
+def add_coins(
+    total: Int64Array, coin: Int64Array, coin_terms: Int64Array, amounts: Int64Array, unit: int,
+    units: int,
+) -> tuple[int, int]:  # fmt: skip
+    """Add a pool's coin and tokens of `unit` to `total`; their charges: maintenance, extra.
+
+    `amounts[C]`: the first `units` are the units' own coins.
+    """
+    charge, extra = 0, 0
+    if amounts[unit] != 0:
+        _add_coin(total, coin, unit, amounts[unit])
+        charge += _coin_charge(coin_terms[unit, COIN_CHARGE], amounts[unit])
+        extra += _coin_charge(coin_terms[unit, COIN_EXTRA], amounts[unit])
+    for c in range(units, len(amounts)):
+        if coin_terms[c, COIN_UNIT] == unit and amounts[c] != 0:
+            _add_coin(total, coin, c, amounts[c])
+            charge += _coin_charge(coin_terms[c, COIN_CHARGE], amounts[c])
+            extra += _coin_charge(coin_terms[c, COIN_EXTRA], amounts[c])
+    return charge, extra
+
+
+@inlined
+def has_coins(coin_terms: Int64Array, amounts: Int64Array, unit: int, units: int) -> bool:
+    """Whether a pool has coin cash or tokens in `unit`."""
+    found: bool = amounts[unit] != 0
+    for c in range(units, len(amounts)):
+        found = found or (coin_terms[c, COIN_UNIT] == unit and amounts[c] != 0)
+    return found
+
+
+@inlined
+def largest_loss(total: Int64Array) -> tuple[int, int]:
+    """(loss, scenario) of the lowest entry, the first of equals; (0, -1) if none is negative."""
+    count = len(total)
+    lowest = 0
+    for s in range(count):
+        lowest = min(lowest, total[s])
+    at = count
+    for s in range(count):  # without a branch: this loop vectorises, a search does not
+        at = min(at, s if total[s] == lowest else count)
+    return -lowest, at if lowest < 0 else -1
+
+
+@inlined
+def carry(whole: Triple, fraction: Triple, sums: Triple, exponent: int) -> tuple[Triple, Triple]:
+    """Add sums in quanta of 2^-exponent to whole minor units and fractions of 2^-20."""
+    mask = (1 << exponent) - 1
+    up = MOST_RISK_EXPONENT - exponent
+    return (
+        (
+            whole[0] + (sums[0] >> exponent),
+            whole[1] + (sums[1] >> exponent),
+            whole[2] + (sums[2] >> exponent),
+        ),
+        (
+            fraction[0] + ((sums[0] & mask) << up),
+            fraction[1] + ((sums[1] & mask) << up),
+            fraction[2] + ((sums[2] & mask) << up),
+        ),
+    )
+
+
+@inlined
+def rounded_up(whole: int, fraction: int) -> int:
+    """Minor units of a sum kept as whole units and fractions of 2^-20, upward."""
+    return whole + ((fraction + (_FRACTION_ONE - 1)) >> MOST_RISK_EXPONENT)
+
+
+@inlined
+def margins(whole: Triple, fraction: Triple, factors_ppb: Int64Array) -> tuple[int, int, int]:
+    """(worst, initial, maintenance) in minor units from exact sums of worst, MM, extra IM."""
+    worst = rounded_up(whole[0], fraction[0])
+    charge = rounded_up(whole[1], fraction[1])
+    extra = rounded_up(whole[2], fraction[2])
+    maintenance = mul_div_ceil(worst, factors_ppb[0], RATE_SCALE) + charge
+    initial = mul_div_ceil(worst, factors_ppb[1], RATE_SCALE) + extra + charge
+    return worst, initial, maintenance

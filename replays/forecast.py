@@ -1,0 +1,237 @@
+"""Margin models of a backtest: from what is known at a time, the distribution of the next period.
+
+A model is fitted to a history once, causally: what it says at period t uses returns before t only.
+It gives the volatility with which options are marked where nothing else does, and scenarios of the
+next move, weighted, in whole 10^-9. Requirements come from `margin.historical_simulation`,
+`margin.tail_measures` and, for one price and a normal quantile, `margin.models.lognormal`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import ndtri
+
+from margin.invariant import Float64Array, Int64Array
+from margin.models.lognormal import risk_factors, tail_risk
+from margin.returns import ewma_volatility, moves_e9, rescale
+
+SEED_COUNT = 60  # returns that start the volatility recursion and are nothing else
+FHS_DECAY = 0.97
+RATIO_MOST = 10.0
+PPB = 10**9
+
+# The normal distribution as weighted points: this many in a tail of the width of the confidence's
+# own, tails as wide as that many of it, and this many between them.
+TAIL_POINTS, TAIL_WIDTH, BODY_POINTS = 50, 4, 100
+# Gauss and Hermite's three points of a standard normal: exact up to the fifth moment.
+RESIDUAL_NODES = np.array([-math.sqrt(3.0), 0.0, math.sqrt(3.0)])
+RESIDUAL_WEIGHTS = np.array([1, 4, 1], np.int64)
+
+
+class ModelError(ValueError):
+    """A model that does not exist, or cannot be used on this history."""
+
+
+class Tail(NamedTuple):
+    """Value at risk and expected shortfall, fractions of the price."""
+
+    value_at_risk: float
+    expected_shortfall: float
+
+
+class Scenarios(NamedTuple):
+    """Moves of price and of the volatility that marks options, shape [S] in 10^-9, and weights."""
+
+    spot_move_e9: Int64Array
+    volatility_move_e9: Int64Array
+    weight: Int64Array
+
+
+class Forecast(ABC):
+    """One model on one history; t runs over returns, `len(returns)` is the one still to come."""
+
+    name: str
+
+    def __init__(
+        self, returns: Float64Array, implied: Float64Array | None, window: int, tail: float
+    ) -> None:
+        """`returns[T]` of the price, `implied[T]` of the implied volatility if there is one.
+
+        `window` returns are scenarios, after `SEED_COUNT`; `tail` is 1 - confidence.
+        """
+        self.window, self.tail = window, tail
+        self.has_implied = implied is not None
+        columns = [returns] if implied is None else [returns, implied]
+        self.returns: Float64Array = np.stack(columns, axis=1)
+
+    @abstractmethod
+    def volatility(self, t: int) -> float:
+        """Standard deviation of return t as seen before it."""
+
+    @abstractmethod
+    def scenarios(self, t: int) -> Scenarios:
+        """What return t may be."""
+
+    def closed_tails(self, t: int) -> tuple[Tail, Tail] | None:
+        """Tails of one coin (long, short) where they have a formula."""
+        return None
+
+
+class FilteredHistorical(Forecast):
+    """Returns of a window, brought to today's EWMA volatility, price and iv of the same dates."""
+
+    def __init__(
+        self, returns: Float64Array, implied: Float64Array | None, window: int, tail: float,
+        decay: float = FHS_DECAY,
+    ) -> None:  # fmt: skip
+        """`decay` of the volatility recursion."""
+        super().__init__(returns, implied, window, tail)
+        self.name = "fhs" if decay == FHS_DECAY else f"fhs-{decay:g}"
+        self.decay = decay
+        self.forecasts = ewma_volatility(self.returns, decay, SEED_COUNT)
+        self._none = np.zeros(self.returns.shape[1])
+        self._weight = np.ones(window, np.int64)
+
+    def volatility(self, t: int) -> float:
+        """The EWMA forecast."""
+        return float(self.forecasts[t, 0])
+
+    def scenarios(self, t: int) -> Scenarios:
+        """The last `window` returns, rescaled."""
+        past = slice(t - self.window, t)
+        scaled = rescale(
+            self.returns[past], self.forecasts[past], self.forecasts[t], self._none, RATIO_MOST
+        )
+        spot = np.ascontiguousarray(scaled[:, 0])
+        if self.has_implied:
+            marked = moves_e9(np.ascontiguousarray(scaled[:, 1]))
+        else:
+            marked = updated_volatility_e9(spot, self.volatility(t), self.decay)
+        return Scenarios(moves_e9(spot), marked, self._weight)
+
+
+class EwmaNormal(Forecast):
+    """A normal return with the EWMA volatility; iv jointly normal, with the EWMA correlation."""
+
+    def __init__(
+        self, returns: Float64Array, implied: Float64Array | None, window: int, tail: float,
+        decay: float,
+    ) -> None:  # fmt: skip
+        """`decay` of the recursions of variances and of the covariance."""
+        super().__init__(returns, implied, window, tail)
+        self.name = f"ewma-{decay:g}"
+        self.decay = decay
+        self.forecasts = ewma_volatility(self.returns, decay, SEED_COUNT)
+        self.points, self._weight = normal_points(tail)
+        self.correlation = np.zeros(len(returns) + 1)
+        if self.has_implied:
+            # cov = (var of the sum - var of the difference) / 4, each by the same recursion
+            a, b = self.returns.T
+            sums = ewma_volatility(np.stack((a + b, a - b), axis=1), decay, SEED_COUNT)
+            covariance = (sums[:, 0] ** 2 - sums[:, 1] ** 2) / 4
+            scale = np.maximum(self.forecasts[:, 0] * self.forecasts[:, 1], 1e-300)
+            self.correlation = np.clip(covariance / scale, -1.0, 1.0)
+
+    def volatility(self, t: int) -> float:
+        """The EWMA forecast."""
+        return float(self.forecasts[t, 0])
+
+    def scenarios(self, t: int) -> Scenarios:
+        """Weighted points of the normal, times three of the residual if there is an iv."""
+        spot = self.points * self.volatility(t)
+        if not self.has_implied:
+            marked = updated_volatility_e9(spot, self.volatility(t), self.decay)
+            return Scenarios(moves_e9(spot), marked, self._weight)
+        rho = float(self.correlation[t])
+        residual = math.sqrt(1.0 - rho * rho) * RESIDUAL_NODES
+        implied = (rho * self.points[:, None] + residual) * self.forecasts[t, 1]
+        return Scenarios(
+            moves_e9(np.repeat(spot, len(residual))),
+            moves_e9(np.ascontiguousarray(implied.reshape(-1))),
+            (self._weight[:, None] * RESIDUAL_WEIGHTS).reshape(-1),
+        )
+
+    def closed_tails(self, t: int) -> tuple[Tail, Tail]:
+        """Lognormal closed forms with median 1: exp(sigma z)."""
+        sigma = self.volatility(t)
+        quantile = -tail_risk(0.0, sigma, self.tail).value_at_risk
+        long, short = risk_factors(sigma, 1.0, 0.5 * sigma * sigma, self.tail)
+        return Tail(1.0 - quantile, long), Tail(1.0 / quantile - 1.0, short)
+
+
+class Flat(Forecast):
+    """The first `window` returns as they were, never changed: what reacting to nothing costs."""
+
+    def __init__(
+        self, returns: Float64Array, implied: Float64Array | None, window: int, tail: float
+    ) -> None:
+        """See `Forecast`."""
+        super().__init__(returns, implied, window, tail)
+        self.name = "flat"
+        first = self.returns[SEED_COUNT : SEED_COUNT + window]
+        self._volatility = math.sqrt(float((first[:, 0] ** 2).mean()))
+        marked = moves_e9(np.ascontiguousarray(first[:, -1])) if self.has_implied else None
+        self._scenarios = Scenarios(
+            moves_e9(np.ascontiguousarray(first[:, 0])),
+            np.zeros(window, np.int64) if marked is None else marked,
+            np.ones(window, np.int64),
+        )
+
+    def volatility(self, t: int) -> float:
+        """That of the first window."""
+        return self._volatility
+
+    def scenarios(self, t: int) -> Scenarios:
+        """Those of the first window."""
+        return self._scenarios
+
+
+def updated_volatility_e9(spot: Float64Array, volatility: float, decay: float) -> Int64Array:
+    """Move of the EWMA forecast itself after each return: sqrt(decay + (1 - decay) z^2) - 1."""
+    z = spot / volatility if volatility > 0.0 else spot
+    updated = np.sqrt(decay + (1.0 - decay) * z * z) - 1.0
+    return np.rint(updated * PPB).astype(np.int64)
+
+
+def normal_points(tail: float) -> tuple[Float64Array, Int64Array]:
+    """Standard normal values and whole weights, fine in both tails: midpoints of equal parts."""
+    part = round(tail * PPB) // TAIL_POINTS
+    count = min(TAIL_POINTS * TAIL_WIDTH, PPB // 4 // part)
+    body = (PPB - 2 * count * part) // BODY_POINTS
+    weight = np.array([part] * count + [body] * BODY_POINTS + [part] * count, np.int64)
+    middle = np.cumsum(weight) - weight / 2
+    return np.asarray(ndtri(middle / weight.sum()), dtype=np.float64), weight
+
+
+def model_of(name: str) -> tuple[str, float]:
+    """Kind and decay of a model's name: `fhs`, `fhs-DECAY`, `ewma-DECAY` or `flat` (decay 0).
+
+    `ModelError` for any other.
+    """
+    kind, _, number = name.strip().partition("-")
+    if not number and kind in ("fhs", "flat"):
+        return kind, FHS_DECAY if kind == "fhs" else 0.0
+    try:
+        decay = float(number)
+    except ValueError:
+        decay = math.nan
+    if kind not in ("fhs", "ewma") or not 0.0 < decay < 1.0:
+        raise ModelError(
+            f"no model {name!r}; there are fhs, fhs-DECAY, ewma-DECAY (0 < DECAY < 1) and flat"
+        )
+    return kind, decay
+
+
+def make_forecast(
+    name: str, returns: Float64Array, implied: Float64Array | None, window: int, tail: float
+) -> Forecast:
+    """The model of a name (`model_of`) on a history, see `Forecast`."""
+    kind, decay = model_of(name)
+    if kind == "flat":
+        return Flat(returns, implied, window, tail)
+    model = FilteredHistorical if kind == "fhs" else EwmaNormal
+    return model(returns, implied, window, tail, decay)
