@@ -32,11 +32,16 @@ def horizon_ns(venue: Venue) -> int:
 
 
 def coverage(venue: Venue) -> list[Coverage]:
-    """Per underlying: spot range / (opening volatility x square root of the horizon in years)."""
+    """Per underlying: spot range / (opening volatility x square root of the horizon in years).
+
+    Where ranges move, the least one counts.
+    """
+    dynamic = venue.preset.dynamic
+    least = dynamic.least_e9 / PPB if dynamic is not None else 1.0
     years = horizon_ns(venue) / YEAR_NS
     rows = []
     for spec in venue.underlyings:
-        spot_range = venue.preset.spot_range_e9(spec.risk_class) / PPB
+        spot_range = venue.preset.spot_range_e9(spec.risk_class) / PPB * least
         volatility = spec.opening_volatility_e9 / PPB
         rows.append(
             Coverage(spec.name, spot_range, volatility, spot_range / (volatility * sqrt(years)))

@@ -13,6 +13,8 @@ from __future__ import annotations
 from margin.fixed_point import inlined
 from margin.invariant import Int64Array
 from margin.pool_steps import (
+    LOSS,
+    SCENARIO,
     Triple,
     add_coins,
     carry,
@@ -122,9 +124,12 @@ def pool_by_expiry(
     coin: Int64Array,
     coin_terms: Int64Array,
     risk_exponent: Int64Array,
-    worst_scenario: Int64Array,
+    worst: Int64Array,
 ) -> tuple[Triple, Triple]:
-    """Worst loss and contingencies of pool `p`: whole minor units and fractions."""
+    """Worst loss and contingencies of pool `p`: whole minor units and fractions.
+
+    `worst[2,P,U]`: scenario and loss of each unit are left there.
+    """
     sums, group_unit, better, total, special, charges = scratch
     halves = sums.reshape((len(sums), 2, total.shape[1]))
     pool_start, instrument, lots, coin_minor = positions
@@ -148,6 +153,7 @@ def pool_by_expiry(
         if has_coins(coin_terms, coin_minor[p], u, units):
             more = add_coins(total[u], coin, coin_terms, coin_minor[p], u, units)
             charge, extra = charge + more[0], extra + more[1]
-        loss, worst_scenario[p, u] = largest_loss(total[u])
+        loss, worst[SCENARIO, p, u] = largest_loss(total[u])
+        worst[LOSS, p, u] = loss
         whole, fraction = carry(whole, fraction, (loss, charge, extra), risk_exponent[u])
     return whole, fraction

@@ -29,6 +29,10 @@ from margin.scenarios import COIN_STEP_MINOR, MOST_RISK_EXPONENT
 _NOT_NEGATIVE: Final = 2**31 - 1
 _FRACTION_ONE: Final = 1 << MOST_RISK_EXPONENT
 
+# Planes of what a pass says of each unit: which candidate is the worst, and its loss in quanta.
+SCENARIO: Final = 0
+LOSS: Final = 1
+
 Triple = tuple[int, int, int]
 """Worst loss, maintenance contingency, extra initial contingency."""
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import msgspec
 
 from margin.add_on_sections import Funding, Gamma, Liquidity
+from margin.dynamic_sections import CrossUnit, Dynamic, Predictive
 from margin.preset_sections import (
     COIN,
     DEFAULT_NAME,
     ONE_E9,
     SKEWS,
+    UNCHANGED,
     USD,
     Averaging,
     Basis,
@@ -105,6 +107,9 @@ class Preset(
     liquidity: Liquidity | None = None
     gamma: Gamma | None = None
     funding: Funding | None = None
+    dynamic: Dynamic | None = None
+    cross_unit: CrossUnit | None = None
+    predictive: Predictive | None = None
 
     def __post_init__(self) -> None:
         check_table("spot_range", self.spot_range)
@@ -119,6 +124,20 @@ class Preset(
                 "stands without skew, discount and basis")  # fmt: skip
         skewed = any(row.volatility in SKEWS for row in self.scenario)
         require(self.skew is not None or not skewed, "skew", "is needed by a listed scenario")
+        if self.dynamic is not None:
+            require(self.grid is not None, "dynamic", "moves the range of a grid: list no scenario")
+            widest = max(row.rate_e9 for row in self.spot_range) * self.dynamic.most_e9
+            far = [abs(m) for m in self.extremes.multiple_e9] if self.extremes is not None else []
+            whole = ONE_E9 * ONE_E9 * ONE_E9
+            possible = widest * max([ONE_E9, *far]) < whole
+            require(possible, "dynamic.most", "makes a range of the whole price")
+            shocked = self.dynamic.implied is None or self.volatility.up_e9 > 0
+            require(shocked, "dynamic.implied", "scales a shock upward, which is 0")
+        predicts = self.predictive is None or self.dynamic is not None
+        require(predicts, "predictive", "needs dynamic ranges to forecast")
+        volatilities = self.grid.volatility if self.grid is not None else ()
+        shown = self.predictive is None or UNCHANGED in volatilities
+        require(shown, "predictive", "reads the grid at unchanged volatility")
 
     def spot_range_e9(self, unit_class: str) -> int:
         """Largest regular spot move of a risk class, named by its coin."""

@@ -36,6 +36,8 @@ from margin.open_orders import (
     unit_profits,
 )
 from margin.pool_steps import (
+    LOSS,
+    SCENARIO,
     add_coins,
     add_unit,
     carry,
@@ -71,13 +73,14 @@ class Requirements(NamedTuple):
 
     `worst_scenario[P,U]` is the candidate of a unit's largest loss (the first of equals): a
     scenario in the order of `scenarios_of`, skews last, or after them the basis; -1 where none
-    loses.
+    loses. `unit_loss[P,U]`: that loss in quanta of the unit.
     """
 
     worst_minor: Int64Array
     initial_minor: Int64Array
     maintenance_minor: Int64Array
     worst_scenario: Int64Array
+    unit_loss: Int64Array
 
 
 @inlined
@@ -98,7 +101,7 @@ def _margin_chunk(
     risk_exponent: Int64Array,
     factors_ppb: Int64Array,
     margin_minor: Int64Array,
-    worst_scenario: Int64Array,
+    worst: Int64Array,
 ) -> None:
     """Margins of one chunk of pools; scratch is taken once for all of them."""
     total = np.empty(rows.shape[1], np.int64)
@@ -109,7 +112,7 @@ def _margin_chunk(
         whole, fraction = (0, 0, 0), (0, 0, 0)
         k, end = pool_start[p], pool_start[p + 1]
         for u in range(units):
-            worst_scenario[p, u] = -1
+            worst[SCENARIO, p, u] = -1
             held = k < end and terms[instrument[k], UNIT] == u
             coins = has_coins(coin_terms, coin_minor[p], u, units)
             if not held and not coins:
@@ -123,7 +126,8 @@ def _margin_chunk(
             if coins:
                 more = add_coins(total, coin, coin_terms, coin_minor[p], u, units)
                 charge, extra = charge + more[0], extra + more[1]
-            loss, worst_scenario[p, u] = largest_loss(total)
+            loss, worst[SCENARIO, p, u] = largest_loss(total)
+            worst[LOSS, p, u] = loss
             whole, fraction = carry(whole, fraction, (loss, charge, extra), risk_exponent[u])
         margin_minor[WORST, p], margin_minor[INITIAL, p], margin_minor[MAINTENANCE, p] = margins(
             whole, fraction, factors_ppb
@@ -161,7 +165,7 @@ def _expiry_chunk(
     risk_exponent: Int64Array,
     factors_ppb: Int64Array,
     margin_minor: Int64Array,
-    worst_scenario: Int64Array,
+    worst: Int64Array,
 ) -> None:
     """Margins of one chunk of pools in a model with expiries of their own."""
     positions = pool_start, instrument, lots, coin_minor
@@ -179,7 +183,7 @@ def _expiry_chunk(
     for p in range(first, last):
         whole, fraction = pool_by_expiry(
             p, scratch, positions, rows, shape, start, terms, coin, coin_terms, risk_exponent,
-            worst_scenario,
+            worst,
         )  # fmt: skip
         margin_minor[WORST, p], margin_minor[INITIAL, p], margin_minor[MAINTENANCE, p] = margins(
             whole, fraction, factors_ppb
@@ -207,7 +211,7 @@ def pool_requirements(table: RiskTable, positions: Positions) -> Requirements:
     pools, coins = positions.coin_minor.shape
     check(coins == table.coin.shape[0], "requirements: coin cash of other risk units")
     margin_minor = np.zeros((3, pools), dtype=np.int64)
-    scenario = np.zeros((pools, table.risk_exponent.shape[0]), dtype=np.int64)
+    worst = np.zeros((2, pools, table.risk_exponent.shape[0]), dtype=np.int64)
     many = pools >= PARALLEL_POOLS
     rows = narrow_rows(table.rows, len(positions.instrument)) if many else table.rows
     chunks = (pools + _POOLS_PER_CHUNK - 1) // _POOLS_PER_CHUNK
@@ -218,16 +222,17 @@ def pool_requirements(table: RiskTable, positions: Positions) -> Requirements:
         (_margins_parallel if many else _margins_serial)(
             chunks, *held, rows, table.start, table.shape.regular, table.gross_floor, table.terms,
             table.group_terms, table.coin, table.coin_terms, table.risk_exponent,
-            table.factors_ppb, margin_minor, scenario,
+            table.factors_ppb, margin_minor, worst,
         )  # fmt: skip
     else:
         (_expiries_parallel if many else _expiries_serial)(
             chunks, *held, rows, *table.shape[:3], table.start, table.terms, table.coin,
-            table.coin_terms, table.risk_exponent, table.factors_ppb, margin_minor, scenario,
+            table.coin_terms, table.risk_exponent, table.factors_ppb, margin_minor, worst,
         )  # fmt: skip
     return Requirements(
-        margin_minor[WORST], margin_minor[INITIAL], margin_minor[MAINTENANCE], scenario
-    )
+        margin_minor[WORST], margin_minor[INITIAL], margin_minor[MAINTENANCE],
+        worst[SCENARIO], worst[LOSS],
+    )  # fmt: skip
 
 
 def _blank_table(halves: int) -> RiskTable:

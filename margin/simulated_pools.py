@@ -164,7 +164,7 @@ def simulated_requirements(
     """Requirements whose worst loss is the expected shortfall; `factors_ppb` maintenance, initial.
 
     Each is ceil(shortfall x factor). The scenario named is the date of the pool's largest loss,
-    the same for all units, -1 where nothing is needed.
+    the same for all units, -1 where nothing is needed. Units have no loss of their own here: 0.
     """
     worst = tails.expected_shortfall_minor
     whole, rest = worst // RATE_SCALE, worst % RATE_SCALE  # the product itself could be too large
@@ -172,7 +172,7 @@ def simulated_requirements(
         whole * factor - (-rest * factor) // RATE_SCALE for factor in factors_ppb
     )
     scenario = np.repeat(tails.worst_scenario[:, None], positions.coin_minor.shape[1], axis=1)
-    return Requirements(worst, initial, maintenance, scenario)
+    return Requirements(worst, initial, maintenance, scenario, np.zeros_like(scenario))
 
 
 def warm_up() -> None:

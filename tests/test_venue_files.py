@@ -23,7 +23,7 @@ def broken(old: str, new: str) -> str:
 
 
 def test_the_venues_that_ship_are_sound() -> None:
-    assert venue_names() == ["demo", "tiny"]
+    assert venue_names() == ["demo", "march-2020", "tiny"]
     for name in venue_names():
         venue = load_venue(name)
         validate(venue)
@@ -116,7 +116,7 @@ def test_a_preset_that_does_not_cover_the_horizon_is_refused_unless_allowed() ->
 
 
 def test_an_unknown_name_says_what_there_is() -> None:
-    with pytest.raises(VenueError, match=r"neither a file nor one of demo, tiny"):
+    with pytest.raises(VenueError, match=r"neither a file nor one of demo, march-2020, tiny"):
         load_venue("nowhere")
 
 

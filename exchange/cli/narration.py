@@ -17,6 +17,7 @@ from exchange.core.events import (
     InstrumentsListed,
     LayerPaid,
     LiquidationStep,
+    MarginWarned,
     Printed,
     ShortfallOpen,
     Transferred,
@@ -105,6 +106,13 @@ def call_line(state: State, event: CallChanged) -> str:
     return f"{who} {words.get(event.outcome, event.outcome.name.lower())}"
 
 
+def warning_line(state: State, event: MarginWarned) -> str:
+    """A margin call that is likely to come."""
+    who, forecast = pool_name(state, event.pool), usdc(event.forecast_minor)
+    likely = f"{event.probability_ppb / 10**7:.1f} %"
+    return f"{who} is called with probability {likely}: margin forecast {forecast}"
+
+
 def step_line(state: State, event: LiquidationStep) -> str:
     """A step of a liquidation case."""
     who = pool_name(state, event.pool)
@@ -180,6 +188,7 @@ NARRATORS: dict[type[Event], tuple[str, Callable[[State, Any], str]]] = {
     InstrumentsListed: ("listings", listed_line),
     InstrumentSettled: ("expiries", settled_line),
     CallChanged: ("margin calls", call_line),
+    MarginWarned: ("warnings", warning_line),
     LiquidationStep: ("liquidations", step_line),
     LayerPaid: ("layers", layer_line),
     Deleveraged: ("deleveraging", deleveraged_line),

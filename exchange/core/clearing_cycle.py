@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from exchange.core.commands import Revalue, Seal, Uncross
+from exchange.core.early_warning import early_warnings
 from exchange.core.events import CycleClosed, Event, PositionsRevalued
 from exchange.core.ledger import HOUSE_POOLS, House
 from exchange.core.liquidation import advance_cases, margin_calls, note_fills, unwind_fund
@@ -58,12 +59,14 @@ def run_revalue(state: State, risk: Risk, gate: RiskGate, command: Revalue) -> l
     before = command.time_ns - elapsed_ns
     crossed = command.time_ns // period_ns - before // period_ns
     marks.take(command)
+    state.forecasts.take(marks)
     marks.funding_payments += crossed
     value_e6 = risk.value_lots()
     gains, events = take_marks(state, value_e6, elapsed_ns, crossed)
     risk.reprice()
     risk.revalue(gains.pending)
     events += margin_calls(state, risk)
+    events += early_warnings(state, risk)
     to_waterfall, steps = advance_cases(state, risk)
     events += steps
     if to_waterfall or risk.equity[House.INSURANCE] < 0:

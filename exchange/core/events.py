@@ -180,6 +180,17 @@ class CallChanged(Event, frozen=True):
     deadline_cycle: int
 
 
+class MarginWarned(Event, frozen=True):
+    """A pool is likely to be called within the horizon that its margin model forecasts.
+
+    `forecast_minor`: the initial margin it is forecast to need then.
+    """
+
+    pool: int
+    probability_ppb: int
+    forecast_minor: int
+
+
 class LiquidationStep(Event, frozen=True):
     """One step of a liquidation case, in words of the waterfall."""
 

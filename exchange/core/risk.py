@@ -49,13 +49,16 @@ class Risk:
     """Requirements and equity of all pools, each under the margin model of its account's class.
 
     `initial` and `maintenance` hold the add-ons too, which `add_on_minor` says again: they are
-    charged on positions; an open order reserves none.
+    charged on positions; an open order reserves none. `relief_minor` is what offsets between coins
+    take off `initial`: no order is admitted on the strength of it, since a fill may end the offset.
     """
 
     def __init__(self, state: State) -> None:
         self.state = state
         venue = state.venue
-        self.models = [RiskModel(venue, preset) for preset in venue.presets()]
+        self.models = [
+            RiskModel(venue, preset, number) for number, preset in enumerate(venue.presets())
+        ]
         self.layout: RiskLayout
         self._listed = -1
         self.no_haircut = np.zeros_like(self.models[0].haircut_ppb)
@@ -65,6 +68,7 @@ class Risk:
         none = np.zeros(0, np.int64)
         self.equity, self.initial, self.maintenance = none, none, none
         self.add_on_minor = none
+        self.relief_minor = none
 
     def model(self, pool: int) -> RiskModel:
         """The margin model that charges a pool."""
@@ -104,6 +108,10 @@ class Risk:
         total = cash.copy()
         total[: len(self.pending)] += self.pending
         return total
+
+    def coin_columns(self) -> Int64Array:
+        """Net cash in the coin of each risk unit, unreleased gains included, [P,U]."""
+        return self._coin_columns(self.cash())
 
     def _coin_columns(self, cash: Int64Array) -> Int64Array:
         """Net cash in the coin of each risk unit; the house's mirror pools carry no risk."""
@@ -180,8 +188,9 @@ class Risk:
         cash = self.cash()
         columns, owner = self._all_columns(self._coin_columns(cash)), self._owners()
         options = self.option_values()
-        needed, self.add_on_minor = self.models[0].needed(columns, owner)
+        needed, self.add_on_minor, self.relief_minor = self.models[0].charged(columns, owner)
         self.initial, self.maintenance = needed.initial_minor, needed.maintenance_minor
+        self.worst_minor = needed.worst_minor
         self.worst_scenario = needed.worst_scenario
         self.equity = equity(cash, options, self.index_e8, self.models[0].haircut_ppb)
         for number in range(1, len(self.models)):
@@ -200,20 +209,22 @@ class Risk:
         pools = self.state.accounts.pools_of_model(number)
         if not len(pools):
             return
-        needed, added = model.needed(gather_pools(columns, pools), owner[pools])
+        needed, added, relief = model.charged(gather_pools(columns, pools), owner[pools])
         self.initial[pools], self.maintenance[pools] = (
             needed.initial_minor,
             needed.maintenance_minor,
         )
+        self.worst_minor[pools] = needed.worst_minor
         self.worst_scenario[pools], self.add_on_minor[pools] = needed.worst_scenario, added
+        self.relief_minor[pools] = relief
         self.equity[pools] = equity(cash[pools], options[pools], self.index_e8, model.haircut_ppb)
 
     def revalue_pool(self, pool: int) -> None:
         """The same for one pool, after its cash or positions moved."""
-        needed, added = self.model(pool).needed(self.columns_of(pool), _ONE_OWNER)
+        needed, added, relief = self.model(pool).charged(self.columns_of(pool), _ONE_OWNER)
         self.initial[pool] = needed.initial_minor[0]
         self.maintenance[pool] = needed.maintenance_minor[0]
-        self.add_on_minor[pool] = added[0]
+        self.add_on_minor[pool], self.relief_minor[pool] = added[0], relief[0]
         self.equity[pool] = self.equity_of(pool)
 
     def equity_of(self, pool: int, haircut: bool = True) -> int:
@@ -240,6 +251,7 @@ class Risk:
         self.initial = np.concatenate((self.initial, room))
         self.maintenance = np.concatenate((self.maintenance, room))
         self.add_on_minor = np.concatenate((self.add_on_minor, room))
+        self.relief_minor = np.concatenate((self.relief_minor, room))
 
     def _with_lots(
         self, pool: int, instrument: Int64Array, lots: Sequence[int], coins: Int64Array
@@ -250,7 +262,7 @@ class Risk:
             quantity_lots=np.array(lots, np.int64),
             coin_minor=coins.reshape(1, -1),
         )
-        needed, _ = self.model(pool).needed(held, _ONE_OWNER)
+        needed = self.model(pool).charged(held, _ONE_OWNER).requirements
         return int(needed.initial_minor[0]), int(needed.maintenance_minor[0])
 
     def requirement_of(self, pool: int, lots: Sequence[int]) -> tuple[int, int]:

@@ -8,7 +8,8 @@ raise it.
 Most orders are admitted by a bound that never understates the rule: the requirement of positions
 alone plus, for every order entered, its own worst loss. Only where the bound fails is the rule
 itself computed, over all of the pool's orders; decisions are those of the rule. The bound is not
-unwound by cancels; it is rebuilt when marks change.
+unwound by cancels; it is rebuilt when marks change. Offsets between coins count in neither: a fill
+may end them.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class RiskGate:
         self.losses = [
             OrderLoss(self.state, model, self.risk.value_e6) for model in self.risk.models
         ]
-        self.headroom = (self.risk.equity - self.risk.initial).tolist()
+        self.headroom = (self.risk.equity - self.risk.initial - self.risk.relief_minor).tolist()
         reserved = np.zeros(len(self.headroom), np.int64)
         reserving = rows[:, (rows[FLAGS] & RESERVES_NOTHING) == 0]
         models = np.array(self.state.accounts.model_of, np.int64)[reserving[POOL]]
@@ -142,7 +143,8 @@ class RiskGate:
 
     def refresh_pool(self, pool: int) -> None:
         """A pool's equity or positions moved between revaluations."""
-        self.headroom[pool] = int(self.risk.equity[pool] - self.risk.initial[pool])
+        needed = self.risk.initial[pool] + self.risk.relief_minor[pool]
+        self.headroom[pool] = int(self.risk.equity[pool] - needed)
 
     def add_pools(self, count: int) -> None:
         """Room for new pools, which have nothing."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from exchange.core import limits
@@ -9,8 +11,11 @@ from exchange.core.marks import IndexState
 from exchange.core.state import State
 from exchange.core.venue import Venue, lot_notional_minor
 from margin.add_ons import AddOns, AddOnTable, MarketConditions, add_on_table, add_ons
-from margin.invariant import Int64Array
+from margin.cross_unit import losses_with_direction, offsets_minor, relief_minor
+from margin.dynamic import preset_at, range_terms
+from margin.invariant import Int64Array, check
 from margin.portfolio import Collateral, Positions
+from margin.predictive import growth_minor
 from margin.preset import Preset
 from margin.requirement import Requirements, RiskTable, pool_requirements, risk_table
 from margin.risk_table import RiskLayout
@@ -26,24 +31,42 @@ from margin.scenarios import (
 PPB = 10**9
 
 
+class Charged(NamedTuple):
+    """What pools need: `requirements` with add-ons in and offsets off, and both on their own, [P].
+
+    `add_on_minor`: in the initial margin, the floor of a forecast with it. `relief_minor`: by how
+    much the offset between coins lowers the initial margin.
+    """
+
+    requirements: Requirements
+    add_on_minor: Int64Array
+    relief_minor: Int64Array
+
+
 class RiskModel:
-    """A preset, and its scenario matrix, risk table and add-ons at the last marks."""
+    """A preset, and its scenario matrix, risk table and add-ons at the last marks.
+
+    `preset` is the one in force: where the venue's file lets ranges move, with those of the cycle.
+    """
 
     matrix: ScenarioMatrix
     table: RiskTable
     add_on_table: AddOnTable | None
 
-    def __init__(self, venue: Venue, preset: Preset) -> None:
-        self.venue, self.preset = venue, preset
+    def __init__(self, venue: Venue, preset: Preset, number: int = 0) -> None:
+        self.number = number  # in `Venue.presets`
+        self.venue, self.preset, self._given = venue, preset, preset
         units = venue.underlyings
-        self.scenarios = [scenarios_of(preset, unit.risk_class) for unit in units]
-        multiple = max(loss_multiple(unit, preset) for unit in self.scenarios)
+        self._classes = [unit.risk_class for unit in units]
+        widest = _widest(preset, self._classes)
+        multiple = max(loss_multiple(scenarios_of(widest, name), widest) for name in self._classes)
         self.exponent = risk_exponent(
             limits.POSITION_NOTIONAL_MINOR_MAX, limits.INSTRUMENTS_PER_UNIT_MAX, multiple
         )
-        self.grid = scenario_grid(
-            preset, self.scenarios, np.full(len(units), self.exponent, np.int64)
-        )
+        self._ranges: tuple[int, ...] = ()
+        self.growth_ppb = PPB  # of the ranges on the path that is forecast
+        self._correlations_ppb: Int64Array = np.zeros((0, 0), np.int64)
+        self._build_grid()
         self.haircut_ppb = np.array(
             [preset.haircut_ppb(name) for name in venue.currencies()], np.int64
         )
@@ -54,14 +77,37 @@ class RiskModel:
         self._sections = AddOns(
             liquidity=preset.liquidity, gamma=preset.gamma, funding=preset.funding
         )
-        self._spot_range_e9 = np.array(
-            [preset.spot_range_e9(unit.risk_class) for unit in units], np.int64
-        )
         volumes = [unit.daily_volume_minor or limits.DAILY_VOLUME_MINOR_MAX for unit in units]
         self._daily_volume_minor = np.array(volumes, np.int64)
 
+    def _build_grid(self) -> None:
+        """Scenarios of the preset in force: once, and again whenever its ranges have moved."""
+        preset, units = self.preset, len(self._classes)
+        self.scenarios = [scenarios_of(preset, name) for name in self._classes]
+        self.grid = scenario_grid(preset, self.scenarios, np.full(units, self.exponent, np.int64))
+        self._spot_range_e9 = np.array(
+            [preset.spot_range_e9(name) for name in self._classes], np.int64
+        )
+        moves = np.array([unit.spot_move_e9 for unit in self.scenarios], np.int64)
+        self._direction: Int64Array = np.sign(moves)
+
+    def _follow(self, state: State) -> None:
+        """Take the ranges and correlations of the cycle over."""
+        memory = state.forecasts.memories[self.number]
+        ranges = memory.ranges_now()
+        if ranges != self._ranges:
+            self._ranges = ranges
+            self.preset = preset_at(self._given, self._classes, ranges[:-1], ranges[-1])
+            self._build_grid()
+        if memory.correlation is not None:
+            self._correlations_ppb = memory.correlations_ppb()
+        if self._given.predictive is not None:
+            cycles, interval = self._given.predictive.cycles, self.venue.interval_ns
+            self.growth_ppb = memory.growth_ppb(state.marks.time_ns, interval, cycles)
+
     def reprice(self, state: State, layout: RiskLayout) -> None:
         """New matrix and tables at the marks; call when marks or listings change."""
+        self._follow(state)
         columns, marks = state.contracts.columns, state.marks
         seen = marks.columns()
         self.matrix = lot_matrix(self.grid, columns, seen, self._collateral(state))
@@ -116,6 +162,7 @@ class RiskModel:
     def needed(self, positions: Positions, owner: Int64Array) -> tuple[Requirements, Int64Array]:
         """Requirements of pools with the add-ons in them, and the add-ons, shape [P].
 
+        As the gate counts them: without offsets between coins and without the floor of a forecast.
         `owner[P]`: owner of each pool, numbered from 0; size is judged over one owner's pools.
         """
         found = pool_requirements(self.table, positions)
@@ -126,3 +173,37 @@ class RiskModel:
             initial_minor=found.initial_minor + added,
             maintenance_minor=found.maintenance_minor + added,
         ), added
+
+    def charged(self, positions: Positions, owner: Int64Array) -> Charged:
+        """`needed` less offsets between coins, and at least what a forecast asks as a floor."""
+        found, added = self.needed(positions, owner)
+        relief = np.zeros(len(found.initial_minor), np.int64)
+        if self.preset.cross_unit is not None:
+            found, relief = self._relieved(found)
+        if self._given.predictive is not None and self._given.predictive.floor:
+            more = growth_minor(found.worst_minor, self.table.factors_ppb[1], self.growth_ppb)
+            found, added = found._replace(initial_minor=found.initial_minor + more), added + more
+        return Charged(found, added, relief)
+
+    def _relieved(self, found: Requirements) -> tuple[Requirements, Int64Array]:
+        """Requirements less the offset between the worst losses of the risk units."""
+        section = self.preset.cross_unit
+        check(section is not None, "risk model: no offsets without their section")
+        assert section is not None
+        loss_minor, direction = losses_with_direction(
+            found.unit_loss, found.worst_scenario, self.grid.risk_exponent, self._direction
+        )
+        offset = offsets_minor(section, self._correlations_ppb, loss_minor, direction)
+        relief = relief_minor(found.worst_minor, offset, self.table.factors_ppb)
+        return found._replace(
+            worst_minor=found.worst_minor - offset,
+            maintenance_minor=found.maintenance_minor - relief[0],
+            initial_minor=found.initial_minor - relief[1],
+        ), relief[1]
+
+
+def _widest(preset: Preset, classes: list[str]) -> Preset:
+    """The preset at the widest ranges it can move to: they bound every loss."""
+    if preset.dynamic is None:
+        return preset
+    return preset_at(preset, classes, range_terms(preset, classes).most_e9.tolist())

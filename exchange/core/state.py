@@ -20,6 +20,7 @@ from exchange.core.accounts import Accounts
 from exchange.core.client_orders import ClientOrders
 from exchange.core.collar import Collars
 from exchange.core.contracts import Contracts
+from exchange.core.forecasts import Forecasts
 from exchange.core.last_prints import LastPrints
 from exchange.core.ledger import HOUSE_POOLS, Ledger
 from exchange.core.marks import MarkBoard
@@ -54,6 +55,7 @@ class State:
         self.collars = Collars(venue.collar)
         self.last_prints = LastPrints()
         self.marks = MarkBoard(venue, self.contracts)
+        self.forecasts = Forecasts(venue)
         self.client_orders = ClientOrders(venue.client_order_id_cycles)
         self.last_hash = bytes(32)
         self._venue_bytes = msgspec.msgpack.encode((venue, seed))
@@ -72,6 +74,7 @@ class State:
         yield from self.last_prints.parts()
         yield from self.marks.parts()
         yield from self.client_orders.parts()
+        yield from self.forecasts.parts()
 
     def digest(self) -> bytes:
         """SHA-256 over the lengths of all parts, then their bytes."""
@@ -102,6 +105,7 @@ class State:
         state.last_prints.load(parts)
         state.marks.load(parts)
         state.client_orders.load(parts)
+        state.forecasts.load(parts)
         return state
 
     def validate(self) -> None:

@@ -12,7 +12,14 @@ from typing import NamedTuple
 import numpy as np
 
 from exchange.core.engine import Engine
-from exchange.core.events import CallChanged, Deleveraged, Event, LayerPaid, LiquidationStep
+from exchange.core.events import (
+    CallChanged,
+    Deleveraged,
+    Event,
+    LayerPaid,
+    LiquidationStep,
+    MarginWarned,
+)
 from exchange.core.positions import ENTRY_MINOR, LOTS, REALISED_MINOR
 from exchange.core.reject_reason import RejectReason
 from exchange.core.state import State
@@ -344,6 +351,10 @@ def default_notice(
     if isinstance(event, CallChanged):
         outcome = CallOutcome(event.outcome).name.lower()
         return event.pool, call_notice(outcome, event.amount_minor, event.deadline_cycle, time_ns)
+    if isinstance(event, MarginWarned):
+        row = call_notice("warning", event.forecast_minor, None, time_ns)
+        row["probability"] = event.probability_ppb / 10**9
+        return event.pool, row
     if isinstance(event, (LiquidationStep, Deleveraged)):
         step = event.step if isinstance(event, LiquidationStep) else "deleveraged"
         row = call_notice("liquidation", getattr(event, "amount_minor", 0), None, time_ns)

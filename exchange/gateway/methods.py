@@ -291,9 +291,10 @@ CHANNELS: tuple[Channel, ...] = (
             "Own money at once, after each cycle and each transfer; `any` sends one message a "
             "currency.", "as private/get_account_summary", "user.portfolio.USDC"),
     Channel("user.margin_calls", READ, "Ours: margin calls and the steps of a liquidation.",
-            "`outcome` (issued, standing, cured, expired, breached, liquidation), `amount`, "
-            "`currency`, `deadline` (cycle), `timestamp`; liquidation: `step`, "
-            "`instrument_name`, `size`", "user.margin_calls"),
+            "`outcome` (issued, standing, cured, expired, breached, liquidation, warning), "
+            "`amount`, `currency`, `deadline` (cycle), `timestamp`; liquidation: `step`, "
+            "`instrument_name`, `size`; warning: `probability` of a call, `amount` is the forecast "
+            "margin", "user.margin_calls"),
 )  # fmt: skip
 
 METHOD_OF: dict[str, Method] = {method.name: method for method in METHODS}

@@ -7,6 +7,8 @@ from statistics import stdev
 import pytest
 
 from exchange.feed import PathFeed
+from exchange.listing import contracts_due
+from exchange.venues import load_venue
 from replays.story import (
     IndexPath,
     Random,
@@ -91,7 +93,7 @@ def test_a_wrong_story_says_which_key(old: bytes, new: bytes, message: str) -> N
 
 
 def test_an_unknown_story_names_those_that_ship() -> None:
-    with pytest.raises(StoryError, match="neither a file nor one of 2025-10-10"):
+    with pytest.raises(StoryError, match="neither a file nor one of 2020-03-12, 2025-10-10"):
         load_story("yesterday")
 
 
@@ -139,13 +141,37 @@ def test_a_bridge_spreads_as_its_volatility_says(place: float) -> None:
     assert stdev(values) == pytest.approx(expected, rel=0.06)
 
 
-def test_the_shipped_story_holds_a_crash_a_funding_boundary_and_an_expiry() -> None:
-    story = load_story("2025-10-10")
-    assert story_names() == ["2025-10-10"]
+LOWEST = {
+    "2020-03-12": {"BTC": 3_850.0, "ETH": 88.2},
+    "2025-10-10": {"BTC": 102_497.5, "ETH": 3_400, "SOL": 141.28},
+}
+
+
+def test_the_stories_that_ship_are_those_named_here() -> None:
+    assert story_names() == sorted(LOWEST)
+
+
+@pytest.mark.parametrize("name", sorted(LOWEST))
+def test_a_shipped_story_holds_a_crash_a_funding_boundary_and_an_expiry(name: str) -> None:
+    story = load_story(name)
+    assert story.name == name
     assert story.crowd["trend_followers"] >= 100
     ends_ns = story.opening_ns + story.cycles * story.interval_s * NS
-    day = 86_400 * NS
-    midnight = (story.opening_ns // day + 1) * day
-    assert story.opening_ns < midnight < midnight + 8 * 3600 * NS < ends_ns
     lowest = {path.name: min(price for _, price in path.knots) / E8 for path in story.paths}
-    assert lowest == {"BTC": 102_497.5, "ETH": 3_400, "SOL": 141.28}
+    assert lowest == LOWEST[name]
+    for path in story.paths:  # at least a tenth is lost on the way, before the last cycle
+        first = path.knots[0][1]
+        fallen = [time_ns for time_ns, price in path.knots if 10 * price <= 9 * first]
+        assert fallen
+        assert fallen[0] < ends_ns
+    venue = load_venue(story.venue)
+    period_ns = venue.funding.period_ns
+    assert story.opening_ns // period_ns < (ends_ns - 1) // period_ns
+    day = 86_400 * NS
+    expiry = next(
+        spec.expiry_ns
+        for spec in contracts_due(venue, [p.knots[0][1] for p in story.paths], story.opening_ns)
+        if spec.strike_e8
+    )
+    assert story.opening_ns < expiry < ends_ns
+    assert (expiry - 8 * 3600 * NS) % day == 0

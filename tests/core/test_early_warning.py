@@ -1,0 +1,147 @@
+"""Early warnings: said once at the crossing, remembered in the state; a floor that only raises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from exchange.core.commands import Deposit
+from exchange.core.engine import Engine
+from exchange.core.events import CallChanged, Event, MarginWarned
+from margin.dynamic_sections import Predictive
+from margin.preset import Preset
+from margin.presets import load_preset
+from tests.core.market import (
+    CALL,
+    E9,
+    FUTURE,
+    LINEAR_BTC,
+    PUT,
+    SECOND,
+    USDC,
+    Market,
+    every,
+    small,
+)
+
+DYNAMIC = load_preset("ps-1-dynamic")
+WARN = Predictive(cycles=60, fat_tail_e9=1_500_000_000, warning_ppb=50_000_000)
+
+
+def warning_preset(section: Predictive | None = WARN, **parts: Any) -> Preset:
+    moving = msgspec.structs.replace(DYNAMIC.dynamic, **parts)
+    return msgspec.structs.replace(DYNAMIC, dynamic=moving, predictive=section)
+
+
+def holding(section: Predictive | None = WARN) -> tuple[Market, int]:
+    """An account long one BTC with room of a few hundred USDC, in cycles of a minute."""
+    market = Market(small(preset=warning_preset(section), interval_ns=60 * SECOND))
+    buyer, seller = market.account("ann", 20_000), market.account("bob")
+    market.trade(buyer, seller, 1000, 200_000, LINEAR_BTC)
+    room = market.equity(buyer) - market.initial(buyer)
+    market.withdraw(buyer, room // 10**6 - 2_500)
+    return market, buyer
+
+
+def warnings(events: list[Event]) -> list[MarginWarned]:
+    return every(events, MarginWarned)
+
+
+def test_a_pool_is_warned_once_before_it_is_called() -> None:
+    market, buyer = holding()
+    assert not warnings(market.cycle())
+    price, said, called = 100_000, [], []
+    for _ in range(60):
+        price -= 60
+        events = market.cycle(price)
+        said += [(market.state.cycle, w) for w in warnings(events)]
+        called += [market.state.cycle for c in every(events, CallChanged)]
+        if called:
+            break
+    assert len(said) == 1
+    cycle, warning = said[0]
+    assert warning.pool == market.pool(buyer)
+    assert 50_000_000 <= warning.probability_ppb < E9
+    assert warning.forecast_minor >= 0
+    assert cycle < called[0]
+
+
+def test_a_warning_is_said_again_only_after_it_has_passed() -> None:
+    market, buyer = holding()
+    first = warnings(market.cycle(98_200))
+    assert [w.pool for w in first] == [market.pool(buyer)]
+    assert not warnings(market.cycle(98_200))
+    assert market.state.forecasts.warned == [market.pool(buyer)]
+    market.do(Deposit, buyer, USDC, 20_000 * 10**6)
+    assert not warnings(market.cycle(98_200))
+    assert market.state.forecasts.warned == []
+    market.withdraw(buyer, 20_000)
+    assert [w.pool for w in warnings(market.cycle(98_200))] == [market.pool(buyer)]
+
+
+def test_what_was_said_is_state() -> None:
+    market, _ = holding()
+    before = market.engine.state_hash()
+    assert warnings(market.cycle(98_200))
+    restored = Engine.restore(market.engine.snapshot())
+    assert restored.state_hash() == market.engine.state_hash() != before
+    assert restored.state.forecasts.warned == market.state.forecasts.warned
+    known = len(market.log)
+    market.cycle(98_200)
+    again = [event for command in market.log[known:] for event in restored.apply(command)]
+    assert not warnings(again)
+    assert restored.state_hash() == market.engine.state_hash()
+
+
+def test_a_venue_that_does_not_predict_says_nothing() -> None:
+    market, _ = holding(None)
+    assert not warnings(market.cycle(98_200))
+    assert "warned" not in dict(market.state.parts())
+
+
+def test_a_hedge_that_expires_within_the_horizon_counts_as_gone() -> None:
+    """Long a perpetual and short the future that expires in half an hour, and one that stays."""
+    market = Market(small(preset=warning_preset(), interval_ns=60 * SECOND, expiry_after_s=1800))
+    pair, other = market.account("ann", 40_000), market.account("bob", 10_000_000)
+    market.trade(pair, other, 1000, 200_000, LINEAR_BTC)
+    market.trade(other, pair, 1000, 200_000, FUTURE)
+    room = market.equity(pair) - market.initial(pair)
+    market.withdraw(pair, room // 10**6 - 5_000)
+    said = warnings(market.cycle())
+    assert [w.pool for w in said] == [market.pool(pair)]
+    assert said[0].forecast_minor > 2 * market.initial(pair)
+    assert said[0].probability_ppb == E9
+
+
+def test_a_short_straddle_is_warned_for_its_gamma() -> None:
+    """Calls and puts of one BTC sold for a day: hardly a delta, and 300 USDC to spare."""
+    section = msgspec.structs.replace(WARN, warning_ppb=10**4)
+    venue = small(preset=warning_preset(section), interval_ns=60 * SECOND, expiry_after_s=86_400)
+    market = Market(venue)
+    maker, taker = market.account("ann", 100_000), market.account("bob", 10_000_000)
+    for slot in (CALL, PUT):
+        market.trade(taker, maker, 100, market.state.marks.reference_ticks(slot), slot)
+    room = market.equity(maker) - market.initial(maker)
+    market.withdraw(maker, room // 10**6 - 300)
+    said = warnings(market.cycle())
+    assert [w.pool for w in said] == [market.pool(maker)]
+    assert said[0].probability_ppb < E9
+
+
+def test_a_predictive_floor_only_raises_initial_margin() -> None:
+    def path(section: Predictive | None) -> list[tuple[int, int]]:
+        market = Market(small(preset=warning_preset(section), interval_ns=60 * SECOND))
+        buyer, seller = market.account("ann", 100_000), market.account("bob")
+        market.trade(buyer, seller, 1000, 200_000, LINEAR_BTC)
+        found = []
+        for price in (101_500, 99_000, 102_000, 99_500, 100_000, 100_000, 100_000):
+            market.cycle(price)
+            found.append((market.initial(buyer), market.maintenance(buyer)))
+        return found
+
+    floored = path(msgspec.structs.replace(WARN, floor=True))
+    plain = path(None)
+    assert all(a[0] >= b[0] for a, b in zip(floored, plain, strict=True))
+    assert floored[2][0] > plain[2][0], "ranges are on their way up"
+    assert [m for _, m in floored] == [m for _, m in plain]
