@@ -105,9 +105,7 @@ class Risk:
         if self._listed != len(contracts):
             self.layout = risk_layout(contracts.columns)
             self._listed = len(contracts)
-        self.matrix = lot_matrix(
-            self.grid, contracts.columns, marks.columns(), self._collateral()
-        )
+        self.matrix = lot_matrix(self.grid, contracts.columns, marks.columns(), self._collateral())
         if any(state != IndexState.FRESH for state in marks.index_state):
             self._widen_stale()
         self.table = risk_table(state.venue.preset, contracts.columns, self.matrix, self.layout)
