@@ -10,6 +10,8 @@ the lower of its two moves, at most 0. Nothing is multiplied or rounded after th
 
 from __future__ import annotations
 
+import numpy as np
+
 from margin.fixed_point import inlined
 from margin.invariant import Int64Array
 from margin.pool_steps import (
@@ -33,16 +35,18 @@ from margin.risk_table import (
 
 _MASK = 2**31 - 1  # see `margin.pool_steps`: no code for negative indices
 
+_OUT_OF_REACH = 2**62
+_UNIT, _BETTER, _CHARGE, _EXTRA = range(4)  # columns of `groups`
+
 Shape = tuple[int, int, int]
-"""Spot scenarios, skews and basis moves of a row, as in `margin.risk_table.RowShape`."""
+"""Spot scenarios, skews and basis of a row, as in `margin.risk_table.RowShape`."""
 
 
 @inlined
 def sum_groups(
     sums: Int64Array,
-    group_unit: Int64Array,
-    better: Int64Array,
-    charges: Int64Array,
+    groups: Int64Array,
+    gross: bool,
     rows: Int64Array,
     terms: Int64Array,
     instrument: Int64Array,
@@ -50,12 +54,12 @@ def sum_groups(
     begin: int,
     end: int,
 ) -> int:
-    """Sum lots x row per group into `sums[g]`; contingencies of the units into `charges[U,2]`.
+    """Sum lots x row per group into `sums[g]`, and its unit and contingencies into `groups[g,4]`.
 
-    Returns the number of groups. `group_unit[g]` is a group's unit, `better[g]` whether its higher
-    sum counts. No branch depends on where a group ends: nothing could predict it.
+    Returns the number of groups. `gross`: whether any instrument is charged on its gross lots. No
+    branch depends on where a group ends: nothing could predict it.
     """
-    g, expiry = -1, -1
+    g, expiry, charge, extra = -1, -1, 0, 0
     strike, net, size = NO_STRIKE_GROUP, 0, 0
     for k in range(begin, end):
         i = instrument[k] & _MASK
@@ -67,11 +71,14 @@ def sum_groups(
         row = g & _MASK
         for s in range(rows.shape[1]):
             sums[row, s] = (sums[row, s] & keep) + q * rows[i, s]
-        u = terms[i, UNIT] & _MASK
-        group_unit[row], better[row] = u, terms[i, BETTER_ROW]
         strike, net, size, growth = grown(terms, i, q, strike, net, size)
-        charges[u, 0] += growth * terms[i, CHARGE] + abs(q) * terms[i, GROSS_CHARGE]
-        charges[u, 1] += growth * terms[i, EXTRA_CHARGE] + abs(q) * terms[i, GROSS_EXTRA]
+        charge = (charge & keep) + growth * terms[i, CHARGE]
+        extra = (extra & keep) + growth * terms[i, EXTRA_CHARGE]
+        if gross:
+            charge += abs(q) * terms[i, GROSS_CHARGE]
+            extra += abs(q) * terms[i, GROSS_EXTRA]
+        groups[row, _UNIT], groups[row, _BETTER] = terms[i, UNIT], terms[i, BETTER_ROW]
+        groups[row, _CHARGE], groups[row, _EXTRA] = charge, extra
     return g + 1
 
 
@@ -81,42 +88,44 @@ def add_group(
     positive: Int64Array,
     negative: Int64Array,
     better: int,
-    shape: Shape,
-    special: Int64Array,
+    turn: Int64Array,
+    most: Int64Array,
 ) -> None:
-    """Add one group to its unit: spot scenarios to `total`, skews and basis to `special`."""
-    regular, skews, basis_moves = shape
+    """Add one group to its unit's columns: the lower of its two sums, at most `most`.
+
+    `turn` is -1 in skews and 0 elsewhere: (m ^ -1) + 1 is -m, so the lower of m and that is minus
+    the magnitude. `most` is 0 for the basis and out of reach elsewhere.
+    """
     if better == 0:
         for s in range(len(total)):
-            total[s] += min(positive[s], negative[s])
+            low = min(positive[s], negative[s])
+            total[s] += min(min(low, (low ^ turn[s]) - turn[s]), most[s])
     else:
         for s in range(len(total)):
-            total[s] += max(positive[s], negative[s])
-    for j in range(skews):
-        a, b = positive[regular + j], negative[regular + j]
-        special[j] -= abs(min(a, b) if better == 0 else max(a, b))
-    if basis_moves == 2:
-        at = regular + skews
-        special[skews] += min(0, min(positive[at], positive[at + 1]))
+            low = max(positive[s], negative[s])
+            if most[s] == 0:
+                low = min(positive[s], negative[s])
+            total[s] += min(min(low, (low ^ turn[s]) - turn[s]), most[s])
 
 
-@inlined
-def place_special(total: Int64Array, special: Int64Array, shape: Shape) -> None:
-    """Put skews and basis behind the spot scenarios; what the group sums left there goes."""
-    regular, skews, basis_moves = shape
-    for s in range(regular, len(total)):
-        total[s] = 0
-    for j in range(skews + basis_moves // 2):
-        total[regular + j] = special[j]
+def column_bounds(shape: Shape, columns: int) -> tuple[Int64Array, Int64Array]:
+    """`turn` and `most` of `add_group` for every column."""
+    regular, skews, basis = shape
+    turn = np.zeros(columns, np.int64)
+    most = np.full(columns, _OUT_OF_REACH, np.int64)
+    turn[regular : regular + skews] = -1
+    most[regular + skews : regular + skews + basis] = 0
+    return turn, most
 
 
 @inlined
 def pool_by_expiry(
     p: int,
-    scratch: tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array, Int64Array],
+    scratch: tuple[Int64Array, Int64Array, Int64Array, Int64Array],
+    gross: bool,
     positions: tuple[Int64Array, Int64Array, Int64Array, Int64Array],
     rows: Int64Array,
-    shape: Shape,
+    bounds: tuple[Int64Array, Int64Array],
     start: Int64Array,
     terms: Int64Array,
     coin: Int64Array,
@@ -125,25 +134,25 @@ def pool_by_expiry(
     worst_scenario: Int64Array,
 ) -> tuple[Triple, Triple]:
     """Worst loss and contingencies of pool `p`: whole minor units and fractions."""
-    sums, group_unit, better, total, special, charges = scratch
+    sums, groups, total, charges = scratch
     halves = sums.reshape((len(sums), 2, total.shape[1]))
     pool_start, instrument, lots, coin_minor = positions
     units = len(risk_exponent)
     for u in range(units):
         for s in range(total.shape[1]):
             total[u, s] = start[u, s]
-    special[:] = 0
     charges[:] = 0
-    groups = sum_groups(
-        sums, group_unit, better, charges, rows, terms, instrument, lots, pool_start[p],
+    count = sum_groups(
+        sums, groups, gross, rows, terms, instrument, lots, pool_start[p],
         pool_start[p + 1],
     )  # fmt: skip
-    for g in range(groups):
-        u = group_unit[g] & _MASK
-        add_group(total[u], halves[g, 0], halves[g, 1], better[g], shape, special[u])
+    for g in range(count):
+        u = groups[g, _UNIT] & _MASK
+        charges[u, 0] += groups[g, _CHARGE]
+        charges[u, 1] += groups[g, _EXTRA]
+        add_group(total[u], halves[g, 0], halves[g, 1], groups[g, _BETTER], bounds[0], bounds[1])
     whole, fraction = (0, 0, 0), (0, 0, 0)
     for u in range(units):
-        place_special(total[u], special[u], shape)
         charge, extra = charges[u, 0], charges[u, 1]
         if has_coins(coin_terms, coin_minor[p], u, units):
             more = add_coins(total[u], coin, coin_terms, coin_minor[p], u, units)
