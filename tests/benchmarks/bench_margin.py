@@ -116,8 +116,7 @@ def scipy_worst_quanta(table: RiskTable, positions: Positions) -> Int64Array:
     group = np.minimum(held @ rows[:, :width], held @ rows[:, width:])
     spot, skew = table.shape.regular, table.shape.regular + table.shape.skews
     group[:, spot:skew] = -np.abs(group[:, spot:skew])
-    moves = table.rows[:, skew : skew + 2].astype(float)
-    group[:, skew] = np.minimum(0, (held @ moves).min(axis=1))
+    group[:, skew] = np.minimum(0, group[:, skew])  # the basis: move down, move up
     group = group[:, : skew + 1]
     key = np.stack((pool[new_group], terms[new_group, UNIT]))
     new_unit = np.flatnonzero(np.append(True, (np.diff(key) != 0).any(axis=0)))
