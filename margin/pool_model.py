@@ -2,7 +2,7 @@
 
 This is the one place beside the engine that knows how a risk table is laid out: `margin.explain`
 asks here for profit and loss per scenario, contingencies and a position's part of them, and gets
-them from the kernels' own steps (`margin.expiry_groups`, `margin.pool_steps`), never from a formula
+them from the kernels' own steps (`margin.group_sums`, `margin.pool_steps`), never from a formula
 of its own. A table of one half is a table of groups that are whole units, so one path serves both.
 """
 
@@ -15,8 +15,9 @@ import numpy as np
 from numba import njit
 
 from margin.book import Book, positions_of
-from margin.expiry_groups import add_group, column_bounds, sum_groups
+from margin.expiry_groups import column_bounds
 from margin.fixed_point import PRICE_SCALE, USDC_SCALE
+from margin.group_sums import add_group, sum_groups
 from margin.invariant import Int64Array
 from margin.pool_steps import add_coins
 from margin.portfolio import CERTAIN_PPB, INVERSE, Collateral, Marks, Positions

@@ -175,12 +175,10 @@ def _expiry_chunk(
     positions = pool_start, instrument, lots, coin_minor
     first = chunk * _POOLS_PER_CHUNK
     last = min(len(pool_start) - 1, first + _POOLS_PER_CHUNK)
-    most, units = 1, len(risk_exponent)
-    for p in range(first, last):
-        most = max(most, pool_start[p + 1] - pool_start[p])
+    units = len(risk_exponent)
     scratch = (
-        np.zeros((most, rows.shape[1]), np.int64), np.empty((most, 4), np.int64),
-        np.empty((units, rows.shape[1] // 2), np.int64), np.empty((units, 2), np.int64),
+        np.empty(rows.shape[1], np.int64), np.empty((units, rows.shape[1] // 2), np.int64),
+        np.empty((units, 2), np.int64),
     )  # fmt: skip
     for p in range(first, last):
         whole, fraction = pool_by_expiry(
