@@ -69,8 +69,8 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Relative moves of marks beyond spot: of perpetuals, and of dated futures with the forwards
     of options."""
 
-    perpetual_e9: int
-    dated_e9: int
+    perpetual_e9: int = 0
+    dated_e9: int = 0
 
     def __post_init__(self) -> None:
         for key in self.__struct_fields__:
@@ -85,7 +85,7 @@ class Stress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     name: str
     spot: tuple[NamedRate, ...]
     volatility: tuple[TenorMove, ...]
-    basis: Basis
+    basis: Basis = Basis()
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.spot]
