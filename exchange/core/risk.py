@@ -21,7 +21,7 @@ from margin.changed_pools import gather_pools
 from margin.fixed_point import PRICE_SCALE, mul_div_floor
 from margin.invariant import Int64Array, check
 from margin.portfolio import Positions as PositionColumns
-from margin.requirement import equity
+from margin.requirement import Requirements, equity
 from margin.risk_table import RiskLayout, risk_layout
 
 _ONE_OWNER: Int64Array = np.zeros(1, np.int64)
@@ -209,12 +209,38 @@ class Risk:
         self.equity[pools] = equity(cash[pools], options[pools], self.index_e8, model.haircut_ppb)
 
     def revalue_pool(self, pool: int) -> None:
-        """The same for one pool, after its cash or positions moved."""
-        needed, added = self.model(pool).needed(self.columns_of(pool), _ONE_OWNER)
-        self.initial[pool] = needed.initial_minor[0]
-        self.maintenance[pool] = needed.maintenance_minor[0]
-        self.add_on_minor[pool] = added[0]
+        """The same for one pool, after its cash or positions moved.
+
+        Where size is charged, the requirements of its owner's other pools move with it.
+        """
+        pools = self.judged_with(pool)
+        needed, added = self._needed_together(pools, [self.columns_of(each) for each in pools])
+        for at, each in enumerate(pools):
+            self.initial[each] = needed.initial_minor[at]
+            self.maintenance[each] = needed.maintenance_minor[at]
+            self.add_on_minor[each] = added[at]
         self.equity[pool] = self.equity_of(pool)
+
+    def judged_with(self, pool: int) -> list[int]:
+        """The pools whose requirements depend on this one's positions: itself, or its family."""
+        if self.model(pool).sees_size:
+            return self.state.accounts.family(pool)
+        return [pool]
+
+    def _needed_together(
+        self, pools: list[int], columns: list[PositionColumns]
+    ) -> tuple[Requirements, Int64Array]:
+        """Requirements and add-ons of one owner's pools, which hold `columns`."""
+        if len(pools) == 1:
+            return self.model(pools[0]).needed(columns[0], _ONE_OWNER)
+        rows = [0, *(len(held.instrument) for held in columns)]
+        together = PositionColumns(
+            pool_start=np.cumsum(np.array(rows, np.int64)),
+            instrument=np.concatenate([held.instrument for held in columns]),
+            quantity_lots=np.concatenate([held.quantity_lots for held in columns]),
+            coin_minor=np.concatenate([held.coin_minor for held in columns]),
+        )
+        return self.model(pools[0]).needed(together, np.zeros(len(pools), np.int64))
 
     def equity_of(self, pool: int, haircut: bool = True) -> int:
         """Equity of one pool in minor USDC, with or without collateral haircuts."""
@@ -250,8 +276,11 @@ class Risk:
             quantity_lots=np.array(lots, np.int64),
             coin_minor=coins.reshape(1, -1),
         )
-        needed, _ = self.model(pool).needed(held, _ONE_OWNER)
-        return int(needed.initial_minor[0]), int(needed.maintenance_minor[0])
+        pools = self.judged_with(pool)
+        columns = [held if each == pool else self.columns_of(each) for each in pools]
+        needed, _ = self._needed_together(pools, columns)
+        at = pools.index(pool)
+        return int(needed.initial_minor[at]), int(needed.maintenance_minor[at])
 
     def requirement_of(self, pool: int, lots: Sequence[int]) -> tuple[int, int]:
         """Initial and maintenance margin of a pool if its positions were `lots` (row order)."""
