@@ -1,8 +1,8 @@
 """What a contract's name says: the inverse of `exchange.listing`, for contracts of any venue.
 
 `BTC-PERPETUAL` and `BTC-27MAR26` are inverse, `BTC_USDC-PERPETUAL` and `BTC_USDC-27MAR26` linear,
-`BTC_USDC-27MAR26-90000-C` is a linear call; a `d` stands for the point of a strike. Expiries
-fall at 08:00 UTC.
+`BTC_USDC-27MAR26-90000-C` is a linear call, `BTC-27MAR26-90000-C` one that settles in coin; a `d`
+stands for the point of a strike. Expiries fall at 08:00 UTC.
 """
 
 from __future__ import annotations
@@ -13,9 +13,23 @@ from typing import NamedTuple
 
 from exchange.core import limits
 from exchange.listing import EXPIRY_OF_DAY_NS, MONTHS, decimal_name, expiry_name
-from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, LINEAR_PUT, NEVER_NS
+from margin.portfolio import (
+    INVERSE,
+    INVERSE_CALL,
+    INVERSE_PUT,
+    LINEAR,
+    LINEAR_CALL,
+    LINEAR_PUT,
+    NEVER_NS,
+)
 
 E8 = 10**8
+_OPTION_KINDS = {
+    (LINEAR, "C"): LINEAR_CALL,
+    (LINEAR, "P"): LINEAR_PUT,
+    (INVERSE, "C"): INVERSE_CALL,
+    (INVERSE, "P"): INVERSE_PUT,
+}
 _CONTRACT = re.compile(
     r"(?P<coin>[A-Z0-9]{1,12})(?P<linear>_USDC)?"
     r"-(?:(?P<perpetual>PERPETUAL)|(?P<expiry>\d{1,2}[A-Z]{3}\d{2})"
@@ -40,7 +54,7 @@ class Contract(NamedTuple):
     @property
     def is_option(self) -> bool:
         """Whether it is a call or a put."""
-        return self.kind in (LINEAR_CALL, LINEAR_PUT)
+        return self.kind in _OPTION_KINDS.values()
 
 
 def expiry_ns_of(text: str) -> int:
@@ -70,9 +84,7 @@ def contract_of(name: str) -> Contract:
     expiry_ns = NEVER_NS if found["perpetual"] else expiry_ns_of(found["expiry"])
     strike_e8 = 0
     if found["strike"]:
-        if kind == INVERSE:
-            raise NameRefused(f"{name}: inverse options are not supported; linear ones are _USDC")
-        kind = LINEAR_CALL if found["type"] == "C" else LINEAR_PUT
+        kind = _OPTION_KINDS[kind, found["type"]]
         whole, _, part = found["strike"].partition("d")
         strike_e8 = int(whole) * E8 + int(part.ljust(8, "0") or 0)
         if not 0 < strike_e8 <= limits.INDEX_E8_MAX:

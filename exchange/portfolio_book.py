@@ -14,11 +14,11 @@ from exchange.core import limits
 from exchange.core.venue import InstrumentSpec, Venue, position_lots_max
 from exchange.listing import expiry_name
 from exchange.portfolio_file import Holding, Market, Portfolio, PortfolioError, currencies_of
-from margin.book import NO_COIN, Book
+from margin.book import NO_COIN, Book, Conditions
 from margin.invariant import Int64Array, InvariantBroken
 from margin.pool_model import finest_exponent
-from margin.portfolio import INVERSE, NO_STRIKE_GROUP, Instruments, Marks
-from margin.preset import Preset
+from margin.portfolio import CERTAIN_PPB, INVERSE, NO_STRIKE_GROUP, Instruments, Marks
+from margin.preset import ONE_E9, Preset
 from margin.scenarios import loss_multiple, risk_exponent, scenarios_of
 from margin.valuation import option_marks
 
@@ -75,6 +75,7 @@ def build_book(portfolio: Portfolio, also: Sequence[Holding] = ()) -> Book:
         marks=_marks(market, instruments, list(rows.values())),
         quantity_lots=_column(row.quantity_lots for row in rows.values()),
         cash_minor=_column(portfolio.cash_minor.get(name, 0) for name in currencies),
+        conditions=_conditions(market, list(rows)),
     )
     book.validate()
     return book
@@ -91,7 +92,7 @@ def exponent_of(preset: Preset, book: Book, venue: Venue | None) -> int:
         raise PortfolioError("positions: too large to be added exactly") from None
     if venue is None:
         return finest
-    multiple = max(loss_multiple(scenarios_of(preset, name)) for name in book.risk_classes)
+    multiple = max(loss_multiple(scenarios_of(preset, name), preset) for name in book.risk_classes)
     own = risk_exponent(
         limits.POSITION_NOTIONAL_MINOR_MAX, limits.INSTRUMENTS_PER_UNIT_MAX, multiple
     )
@@ -205,6 +206,9 @@ def _marks(market: Market, instruments: Instruments, rows: list[Row]) -> Marks:
         forward_e8=_column(row.forward_e8 for row in rows),
         volatility_e9=_column(row.volatility_e9 for row in rows),
         rate_e9=_column(row.rate_e9 for row in rows),
+        index_confidence_ppb=_confidences(market, list(market.index_e8)),
+        confidence_ppb=_confidences(market, [row.contract.name for row in rows]),
+        stable_e9=market.stable_price_e8 * (ONE_E9 // E8),
     )
     option = instruments.is_option()
     if not option.any():
@@ -212,3 +216,22 @@ def _marks(market: Market, instruments: Instruments, rows: list[Row]) -> Marks:
     mark_e8 = marks.mark_e8.copy()
     mark_e8[option] = option_marks(instruments, marks)[option]
     return msgspec.structs.replace(marks, mark_e8=mark_e8)
+
+
+def _confidences(market: Market, names: list[str]) -> Int64Array | None:
+    """A confidence of each name, or None where nothing is in doubt."""
+    if not any(name in market.confidence_ppb for name in names):
+        return None
+    return _column(market.confidence_ppb.get(name, CERTAIN_PPB) for name in names)
+
+
+def _conditions(market: Market, names: list[str]) -> Conditions | None:
+    seen = market.activity
+    if seen is None:
+        return None
+    return Conditions(
+        volatility_e9=_column(seen.forecast_e9[unit] for unit in market.index_e8),
+        daily_volume_minor=_column(seen.volume_minor[unit] for unit in market.index_e8),
+        interval_ns=seen.interval_ns,
+        funding_rate_e9=_column(seen.funding_e9.get(name, 0) for name in names),
+    )

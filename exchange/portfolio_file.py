@@ -4,48 +4,62 @@
      "market": {"time": "2026-02-25T08:00:00Z", "index": {"BTC": 100000},
                 "marks": {"BTC_USDC-PERPETUAL": 100010}, "forwards": {"BTC-27MAR26": 100400},
                 "rates": {"BTC-27MAR26": 0.04}, "volatilities": {"BTC_USDC-27MAR26-90000-P": 0.5},
-                "confidences": {"BTC": 1}, "stable_price": 1},
+                "confidences": {"BTC": 1}, "stable_price": 1,
+                "daily_volume": {"BTC": 3e10}, "forecasts": {"BTC": 0.5},
+                "funding": {"BTC_USDC-PERPETUAL": 0.0001}, "interval": 5},
+     "model_inputs": {"lognormal-es": {"volatility": {"BTC": 0.6}}},
      "collateral": {"USDC": 14000, "BTC": 0.25},
      "positions": [{"instrument": "BTC_USDC-PERPETUAL", "quantity": 1}]}
 
 Prices are USD or USDC a coin, volatilities and rates annual fractions, quantities coins (USD of
 inverse contracts), negative when short; collateral is cash after all profit and loss. Optional:
 `model`; `marks` (a future without one stands at its index); `forwards` (the mark of the linear
-future of that expiry, else the index); `rates` (0); `confidences` (1); `stable_price` (1);
-`volatilities` are needed for options that are held, one of call and put is enough. Without a
-`market` the opening marks of a venue stand in. Errors name the place: `positions[3].quantity: ...`.
+future of that expiry, else the index); `rates` (0); `confidences`, of an index or of a contract's
+own prices (1); `stable_price`, USD a USDC (1); `model_inputs`, by model, a number or one for each
+underlying (`margin.formula_models.INPUTS`). `volatilities` are needed for options that are held,
+one of call and put is enough. Add-ons are charged where `daily_volume` (USDC a day) and `forecasts`
+(annual volatilities) name every underlying; with them go `funding` (per eight hours, of
+perpetuals; 0) and `interval` (seconds between batches; 5). Without a `market` the opening marks of
+a venue stand in. Errors name the place: `positions[3].quantity: ...`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
-from fractions import Fraction
 from importlib import resources
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import msgspec
 
 from exchange.contract_names import Contract, NameRefused, coin_and_expiry, contract_of
 from exchange.core import limits
 from exchange.core.venue import Venue
+from exchange.portfolio_text import PortfolioError as PortfolioError
+from exchange.portfolio_text import keys, name_of, numbers, parsed, scaled, shown, table_of
+from margin.formula_models import INPUTS, Overrides
+from margin.portfolio import NEVER_NS
 
 EXAMPLE = "example-portfolio.json"
 E6, E8, E9 = 10**6, 10**8, 10**9
-TEXT_BYTES_MAX = 2**20
 QUANTITY_E8_MAX = 2**62
 TIME_NS_MAX = 2**62
-_DIGITS_MAX = 18
-_PLACES_MAX = 40
+
+INTERVAL_S = 5
+_ACTIVITY = ("daily_volume", "forecasts", "funding", "interval")
 
 Strike = tuple[str, int, int]
 Expiry = tuple[str, int]
 
 
-class PortfolioError(ValueError):
-    """A portfolio that cannot be read: names the file and the place in it."""
+class Activity(msgspec.Struct, frozen=True):
+    """What add-ons read: by underlying, funding by perpetual; see `margin.book.Conditions`."""
+
+    volume_minor: dict[str, int]
+    forecast_e9: dict[str, int]
+    funding_e9: dict[str, int]
+    interval_ns: int
 
 
 class Market(msgspec.Struct, frozen=True):
@@ -59,6 +73,7 @@ class Market(msgspec.Struct, frozen=True):
     volatility_e9: dict[Strike, int]
     confidence_ppb: dict[str, int]
     stable_price_e8: int
+    activity: Activity | None = None
     venue: Venue | None = None
 
 
@@ -71,9 +86,13 @@ class Holding(NamedTuple):
 
 
 class Portfolio(msgspec.Struct, frozen=True):
-    """What a file says: a model's name or none, the market, cash by currency, positions."""
+    """What a file says: a model's name or none, the market, cash by currency, positions.
+
+    `model_inputs`: by model, what stands in for its constants.
+    """
 
     model: str | None
+    model_inputs: dict[str, Overrides]
     market: Market
     cash_minor: dict[str, int]
     holdings: tuple[Holding, ...]
@@ -91,7 +110,7 @@ def read_portfolio(text: str, source: str, venue: Venue | None = None) -> Portfo
     file must have no `market` of its own. Raises `PortfolioError`.
     """
     try:
-        return _portfolio(_parsed(text), venue)
+        return _portfolio(parsed(text), venue)
     except PortfolioError as error:
         raise PortfolioError(f"{source}: {error}") from None
 
@@ -114,107 +133,14 @@ def opening_market(venue: Venue) -> Market:
         },
         confidence_ppb={},
         stable_price_e8=E8,
+        activity=Activity(
+            {unit.name: unit.daily_volume_minor or limits.DAILY_VOLUME_MINOR_MAX
+             for unit in coins.values()},
+            {unit.name: unit.opening_volatility_e9 for unit in coins.values()},
+            {}, venue.interval_ns,
+        ),
         venue=venue,
-    )
-
-
-# The text
-
-
-def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for key, value in pairs:
-        if key in found:
-            raise PortfolioError(f"the key {key[:64]!r} comes twice")
-        found[key] = value
-    return found
-
-
-def _constant(text: str) -> NoReturn:
-    raise PortfolioError(f"{text} is no JSON number")
-
-
-def _parsed(text: str) -> object:
-    if len(text) > TEXT_BYTES_MAX:
-        raise PortfolioError(f"longer than {TEXT_BYTES_MAX} characters")
-    try:
-        return json.loads(
-            text, parse_float=Decimal, parse_int=Decimal, parse_constant=_constant,
-            object_pairs_hook=_pairs,
-        )  # fmt: skip
-    except json.JSONDecodeError as error:
-        raise PortfolioError(
-            f"not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
-        ) from None
-    except RecursionError:
-        raise PortfolioError("nested too deeply") from None
-
-
-# Its parts
-
-
-def _table(value: object, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise PortfolioError(f"{where}: must be an object, not {_shown(value)}")
-    return value
-
-
-def _keys(
-    value: object, where: str, required: tuple[str, ...], optional: tuple[str, ...]
-) -> dict[str, Any]:
-    table = _table(value, where or "the file")
-    prefix = f"{where}." if where else ""
-    for key in table:
-        if key not in required + optional:
-            allowed = ", ".join(required + optional)
-            raise PortfolioError(f"{prefix}{key}: unknown key; allowed: {allowed}")
-    for key in required:
-        if key not in table:
-            raise PortfolioError(f"{prefix}{key}: is missing")
-    return table
-
-
-def _shown(value: object) -> str:
-    text = str(value) if isinstance(value, Decimal) else json.dumps(value, default=str)
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
-def scaled(value: object, where: str, scale: int, low: int, high: int) -> int:
-    """A JSON number in 1/scale, exactly, from `low` to `high` of those. Raises `PortfolioError`."""
-    if not isinstance(value, Decimal):
-        raise PortfolioError(f"{where}: must be a number, not {_shown(value)}")
-    if value == 0:
-        exact = Fraction(0)
-    elif value.adjusted() > _DIGITS_MAX:
-        exact = Fraction(high + 1)
-    else:
-        places = value.as_tuple().exponent
-        tiny = not isinstance(places, int) or places < -_PLACES_MAX
-        exact = Fraction(1, 2) if tiny else Fraction(value) * scale
-    if exact.denominator != 1:
-        raise PortfolioError(f"{where}: {_shown(value)} is finer than 10^-{len(str(scale)) - 1}")
-    if not low <= exact <= high:
-        raise PortfolioError(f"{where}: {_shown(value)} is out of bounds")
-    return int(exact)
-
-
-def _name(where: str, parse: Callable[[str], Any], text: object) -> Any:
-    if not isinstance(text, str):
-        raise PortfolioError(f"{where}: must be text, not {_shown(text)}")
-    try:
-        return parse(text)
-    except NameRefused as error:
-        raise PortfolioError(f"{where}: {error}") from None
-
-
-def _numbers(
-    table: Any, where: str, parse: Callable[[str], Any], scale: int, low: int, high: int
-) -> dict[Any, int]:
-    """A table of numbers by name; `parse` turns a name into its key."""
-    return {
-        _name(f"{where}.{key}", parse, key): scaled(value, f"{where}.{key}", scale, low, high)
-        for key, value in _table(table, where).items()
-    }
+    )  # fmt: skip
 
 
 def _time_ns(value: object, where: str) -> int:
@@ -246,46 +172,88 @@ def _strike(name: str) -> Strike:
 
 
 def _market(value: object, where: str) -> Market:
-    table = _keys(
+    table = keys(
         value, where, ("time", "index"),
-        ("marks", "forwards", "rates", "volatilities", "confidences", "stable_price"),
+        ("marks", "forwards", "rates", "volatilities", "confidences", "stable_price", *_ACTIVITY),
     )  # fmt: skip
     most = limits.INDEX_E8_MAX
 
-    def numbers(key: str, parse: Callable[[str], Any], *bounds: int) -> dict[Any, int]:
-        return _numbers(table.get(key, {}), f"{where}.{key}", parse, *bounds)
+    def priced(name: str) -> str:
+        return name if name in index else contract_of(name).name
 
-    index = numbers("index", str, E8, 1, most)
+    def read(key: str, parse: Callable[[str], Any], *bounds: int) -> dict[Any, int]:
+        return numbers(table.get(key, {}), f"{where}.{key}", parse, *bounds)
+
+    index = read("index", str, E8, 1, most)
     if not index:
         raise PortfolioError(f"{where}.index: names no underlying")
     volatilities: dict[Strike, int] = {}
-    for name, value_e9 in numbers("volatilities", str, E9, 1, limits.VOLATILITY_E9_MAX).items():
+    for name, value_e9 in read("volatilities", str, E9, 1, limits.VOLATILITY_E9_MAX).items():
         at = f"{where}.volatilities.{name}"
-        if volatilities.setdefault(_name(at, _strike, name), value_e9) != value_e9:
+        if volatilities.setdefault(name_of(at, _strike, name), value_e9) != value_e9:
             raise PortfolioError(f"{at}: call and put of one strike have one volatility")
     rate = limits.RATE_E9_MAX
     return Market(
         time_ns=_time_ns(table["time"], f"{where}.time"),
         index_e8=index,
-        mark_e8=numbers("marks", _future, E8, 1, most),
-        forward_e8=numbers("forwards", coin_and_expiry, E8, 1, most),
-        rate_e9=numbers("rates", coin_and_expiry, E9, -rate, rate),
+        mark_e8=read("marks", _future, E8, 1, most),
+        forward_e8=read("forwards", coin_and_expiry, E8, 1, most),
+        rate_e9=read("rates", coin_and_expiry, E9, -rate, rate),
         volatility_e9=volatilities,
-        confidence_ppb=numbers("confidences", str, E9, 0, E9),
+        confidence_ppb=read("confidences", priced, E9, 0, E9),
         stable_price_e8=scaled(table["stable_price"], f"{where}.stable_price", E8, 1, 2 * E8)
         if "stable_price" in table
         else E8,
+        activity=_activity(table, where, index),
     )
+
+
+def _perpetual(name: str) -> str:
+    if contract_of(name).expiry_ns != NEVER_NS:
+        raise NameRefused(f"{name} is no perpetual")
+    return name
+
+
+def _activity(table: dict[str, Any], where: str, index: dict[str, int]) -> Activity | None:
+    if not any(key in table for key in _ACTIVITY):
+        return None
+
+    def of_all(key: str, scale: int, most: int) -> dict[str, int]:
+        given = keys(table.get(key, {}), f"{where}.{key}", tuple(index), ())
+        return numbers(given, f"{where}.{key}", str, scale, 0, most)
+
+    funding, interval = table.get("funding", {}), table.get("interval", Decimal(INTERVAL_S))
+    return Activity(
+        of_all("daily_volume", E6, limits.DAILY_VOLUME_MINOR_MAX),
+        of_all("forecasts", E9, limits.VOLATILITY_E9_MAX),
+        numbers(funding, f"{where}.funding", _perpetual, E9, -E9 // 100, E9 // 100),
+        scaled(interval, f"{where}.interval", E9, 1, 86_400 * E9),
+    )
+
+
+def _inputs(value: object, where: str, market: Market) -> dict[str, Overrides]:
+    """By model and input: a number for all underlyings, or a table of them."""
+    found: dict[str, Overrides] = {}
+    for model, given in keys(value, where, (), tuple(INPUTS)).items():
+        known, at = INPUTS[model], f"{where}.{model}"
+        found[model] = {}
+        for name, amount in keys(given, at, (), tuple(known)).items():
+            _, scale, *bounds = known[name]
+            if not isinstance(amount, dict):
+                amount = dict.fromkeys(market.index_e8, amount)
+            table = keys(amount, f"{at}.{name}", (), tuple(market.index_e8))
+            found[model][name] = numbers(table, f"{at}.{name}", str, scale, *bounds)
+    return found
 
 
 def _holdings(value: object, where: str) -> tuple[Holding, ...]:
     if not isinstance(value, list):
-        raise PortfolioError(f"{where}: must be a list, not {_shown(value)}")
+        raise PortfolioError(f"{where}: must be a list, not {shown(value)}")
     found: dict[str, Holding] = {}
     for number, row in enumerate(value):
         at = f"{where}[{number}]"
-        table = _keys(row, at, ("instrument", "quantity"), ())
-        contract = _name(f"{at}.instrument", contract_of, table["instrument"])
+        table = keys(row, at, ("instrument", "quantity"), ())
+        contract = name_of(f"{at}.instrument", contract_of, table["instrument"])
         if contract.name in found:
             raise PortfolioError(f"{at}.instrument: {contract.name} comes twice")
         bound = QUANTITY_E8_MAX
@@ -296,7 +264,7 @@ def _holdings(value: object, where: str) -> tuple[Holding, ...]:
 
 def _cash(value: object, where: str, market: Market) -> dict[str, int]:
     found = {}
-    for currency, amount in _table(value, where).items():
+    for currency, amount in table_of(value, where).items():
         at, most = f"{where}.{currency}", limits.BALANCE_MINOR_MAX
         known = currencies_of(market)
         if currency not in known:
@@ -313,7 +281,7 @@ def currencies_of(market: Market) -> tuple[str, ...]:
 
 
 def _portfolio(value: object, venue: Venue | None) -> Portfolio:
-    table = _keys(value, "", ("positions",), ("model", "market", "collateral"))
+    table = keys(value, "", ("positions",), ("model", "market", "collateral", "model_inputs"))
     if venue is not None and "market" in table:
         raise PortfolioError(f"market: is that of venue {venue.name} already; leave one of the two")
     if venue is None and "market" not in table:
@@ -321,9 +289,10 @@ def _portfolio(value: object, venue: Venue | None) -> Portfolio:
     market = _market(table["market"], "market") if venue is None else opening_market(venue)
     model = table.get("model")
     if model is not None and not isinstance(model, str):
-        raise PortfolioError(f"model: must be text, not {_shown(model)}")
+        raise PortfolioError(f"model: must be text, not {shown(model)}")
     return Portfolio(
         model=model,
+        model_inputs=_inputs(table.get("model_inputs", {}), "model_inputs", market),
         market=market,
         cash_minor=_cash(table.get("collateral", {}), "collateral", market),
         holdings=_holdings(table["positions"], "positions"),

@@ -26,10 +26,9 @@ from exchange.portfolio_file import (
     QUANTITY_E8_MAX,
     Holding,
     Portfolio,
-    PortfolioError,
     currencies_of,
-    scaled,
 )
+from exchange.portfolio_text import PortfolioError, scaled
 from margin.book import USDC, Book, deposited, moved, traded
 
 CASH = "cash"

@@ -15,7 +15,15 @@ import numpy as np
 
 from margin.fixed_point import COIN_SCALE, PRICE_SCALE, USDC_SCALE
 from margin.invariant import Int64Array, check
-from margin.portfolio import INVERSE, Instruments, Marks, Positions, margin_order
+from margin.portfolio import (
+    INVERSE,
+    INVERSE_CALL,
+    INVERSE_PUT,
+    Instruments,
+    Marks,
+    Positions,
+    margin_order,
+)
 from margin.preset import ONE_E9, Preset
 from margin.requirement import equity
 from margin.valuation import option_marks
@@ -24,6 +32,21 @@ USDC: Final = 0
 NO_COIN: Final = -1
 _LINEAR_E16_PER_E6: Final = PRICE_SCALE * PRICE_SCALE // (USDC_SCALE * 10**6)  # 10^4
 _INVERSE_E8_TO_E6: Final = COIN_SCALE * 10**6
+_COIN_E16_PER_E6: Final = PRICE_SCALE * PRICE_SCALE // (COIN_SCALE * 10**6)  # 100
+_IN_COIN: Final = (INVERSE, INVERSE_CALL, INVERSE_PUT)
+
+
+class Conditions(msgspec.Struct, frozen=True, gc=False):
+    """What add-ons read of the market, by unit, and funding by instrument.
+
+    `volatility_e9[U]`: forecast, a year. `daily_volume_minor[U]`: average daily volume in USDC
+    minor units. `interval_ns`: between two batches. `funding_rate_e9[I]`: per eight hours.
+    """
+
+    volatility_e9: Int64Array
+    daily_volume_minor: Int64Array
+    interval_ns: int
+    funding_rate_e9: Int64Array
 
 
 class Book(msgspec.Struct, frozen=True, gc=False):
@@ -32,7 +55,7 @@ class Book(msgspec.Struct, frozen=True, gc=False):
     `instruments[I]` and `marks` as in `margin.portfolio`, in any order; `quantity_lots[I]` (0 where
     nothing is held); `cash_minor[C]` after variation margin, currency 0 USDC. `risk_classes[U]` are
     the names under which a preset knows the units, `coin_of_unit[U]` the currency that is a unit's
-    own coin, `NO_COIN` where there is none.
+    own coin, `NO_COIN` where there is none. Without `conditions` no add-ons are charged.
     """
 
     instrument_names: tuple[str, ...]
@@ -44,6 +67,7 @@ class Book(msgspec.Struct, frozen=True, gc=False):
     marks: Marks
     quantity_lots: Int64Array
     cash_minor: Int64Array
+    conditions: Conditions | None = None
 
     def validate(self) -> None:
         """Raise `InvariantBroken` unless names, columns and currencies fit together."""
@@ -57,7 +81,7 @@ class Book(msgspec.Struct, frozen=True, gc=False):
         check(len(self.coin_of_unit) == units, "book: a coin per unit")
         coins = sorted(coin for coin in self.coin_of_unit if coin != NO_COIN)
         check(coins == list(range(1, currencies)), "book: every currency but USDC is a unit's coin")
-        inverse = self.instruments.unit[self.instruments.kind == INVERSE].tolist()
+        inverse = self.instruments.unit[np.isin(self.instruments.kind, _IN_COIN)].tolist()
         check(all(self.coin_of_unit[u] > 0 for u in inverse), "book: inverse without its coin")
 
 
@@ -65,11 +89,14 @@ def position_value_minor(kind: int, lot_e8: int, price_e8: int, lots: int) -> in
     """Value of a position at a price, rounded down, in minor units of what it settles in.
 
     Linear contracts and options: coin per lot x price, 10^-6 USDC. Inverse: minus USD per lot /
-    price, 10^-8 coin, since a long gives up coin worth that many dollars. Two floors, of a lot to
-    10^-6 minor units and of the position, as a venue settles.
+    price, 10^-8 coin, since a long gives up coin worth that many dollars. Inverse options: coin per
+    lot x premium in coin. Two floors, of a lot to 10^-6 minor units and of the position, as a venue
+    settles.
     """
     if kind == INVERSE:
         per_lot_e6 = -lot_e8 * _INVERSE_E8_TO_E6 // price_e8
+    elif kind in _IN_COIN:
+        per_lot_e6 = lot_e8 * price_e8 // _COIN_E16_PER_E6
     else:
         per_lot_e6 = lot_e8 * price_e8 // _LINEAR_E16_PER_E6
     return per_lot_e6 * lots // 10**6
@@ -85,7 +112,7 @@ def value_of(book: Book, row: int, lots: int) -> int:
 
 def settlement_currency(book: Book, row: int) -> int:
     """The currency that an instrument's profit and premium are paid in."""
-    inverse = int(book.instruments.kind[row]) == INVERSE
+    inverse = int(book.instruments.kind[row]) in _IN_COIN
     return book.coin_of_unit[int(book.instruments.unit[row])] if inverse else USDC
 
 

@@ -37,15 +37,16 @@ def _equity_of(
     total = 0
     for c in range(cash_minor.shape[1]):
         amount = cash_minor[p, c] + option_value_minor[p, c]
-        # floor(amount x index / 10^10) from halves of five digits: no product overflows
-        price = index_e8[c] * (COIN_SCALE // USDC_SCALE if c == _USDC else 1)
-        price_high = price // _SPLIT
-        price_low = price - price_high * _SPLIT
-        high = amount // _SPLIT
-        low = amount - high * _SPLIT
-        middle = high * price_low + low * price_high + low * price_low // _SPLIT
-        value = high * price_high + middle // _SPLIT
-        if value > 0:
+        value = amount  # currency 0 is worth one USDC, which `equity` checks
+        if c != _USDC:
+            # floor(amount x index / 10^10) from halves of five digits: no product overflows
+            price_high = index_e8[c] // _SPLIT
+            price_low = index_e8[c] - price_high * _SPLIT
+            high = amount // _SPLIT
+            low = amount - high * _SPLIT
+            middle = high * price_low + low * price_high + low * price_low // _SPLIT
+            value = high * price_high + middle // _SPLIT
+        if value > 0 and haircut_ppb[c] > 0:
             value = mul_div_floor(value, RATE_SCALE - haircut_ppb[c], RATE_SCALE)
         total += value
     equity_minor[p] = total

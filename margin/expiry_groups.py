@@ -10,7 +10,9 @@ the lower of its two moves, at most 0. Nothing is multiplied or rounded after th
 
 from __future__ import annotations
 
-from margin.fixed_point import inlined
+import numpy as np
+
+from margin.fixed_point import uncounted
 from margin.invariant import Int64Array
 from margin.pool_steps import (
     LOSS,
@@ -35,90 +37,142 @@ from margin.risk_table import (
 
 _MASK = 2**31 - 1  # see `margin.pool_steps`: no code for negative indices
 
+_OUT_OF_REACH = 2**62
+
 Shape = tuple[int, int, int]
-"""Spot scenarios, skews and basis moves of a row, as in `margin.risk_table.RowShape`."""
+"""Spot scenarios, skews and basis of a row, as in `margin.risk_table.RowShape`."""
 
 
-@inlined
-def sum_groups(
-    sums: Int64Array,
-    group_unit: Int64Array,
-    better: Int64Array,
-    charges: Int64Array,
+@uncounted
+def _bounded(low: int, turn: int, most: int) -> int:
+    """What a group adds to a column: at most `most`, and in a skew (`turn` -1) minus its size.
+
+    (m ^ -1) + 1 is -m, so the lower of m and that is minus the magnitude.
+    """
+    return min(min(low, (low ^ turn) - turn), most)
+
+
+@uncounted
+def _add_pair(
+    total: Int64Array,
     rows: Int64Array,
+    pair: tuple[int, int, int, int],
+    turn: Int64Array,
+    most: Int64Array,
+) -> None:
+    """Add a group of two positions (the second may be none: lots 0) to its unit's columns."""
+    i, q, j, r = pair
+    width = len(total)
+    for s in range(width):
+        positive = q * rows[i, s] + r * rows[j, s]
+        negative = q * rows[i, width + s] + r * rows[j, width + s]
+        total[s] += _bounded(min(positive, negative), turn[s], most[s])
+
+
+@uncounted
+def _sum_pair(sums: Int64Array, rows: Int64Array, pair: tuple[int, int, int, int]) -> None:
+    """Set `sums` to the rows of two positions, both halves."""
+    i, q, j, r = pair
+    for s in range(len(sums)):
+        sums[s] = q * rows[i, s] + r * rows[j, s]
+
+
+@uncounted
+def _more(sums: Int64Array, rows: Int64Array, pair: tuple[int, int, int, int]) -> None:
+    """Add the rows of two more positions, both halves."""
+    i, q, j, r = pair
+    for s in range(len(sums)):
+        sums[s] += q * rows[i, s] + r * rows[j, s]
+
+
+@uncounted
+def _add_sums(
+    total: Int64Array, sums: Int64Array, better: int, turn: Int64Array, most: Int64Array
+) -> None:
+    """Add a group's two sums to its unit's columns."""
+    width = len(total)
+    for s in range(width):
+        low = min(sums[s], sums[width + s])
+        if better != 0 and most[s] != 0:
+            low = max(sums[s], sums[width + s])
+        total[s] += _bounded(low, turn[s], most[s])
+
+
+@uncounted
+def add_groups(
+    total: Int64Array,
+    charges: Int64Array,
+    sums: Int64Array,
+    gross: bool,
+    rows: Int64Array,
+    bounds: tuple[Int64Array, Int64Array],
     terms: Int64Array,
     instrument: Int64Array,
     lots: Int64Array,
     begin: int,
     end: int,
-) -> int:
-    """Sum lots x row per group into `sums[g]`; contingencies of the units into `charges[U,2]`.
-
-    Returns the number of groups. `group_unit[g]` is a group's unit, `better[g]` whether its higher
-    sum counts. No branch depends on where a group ends: nothing could predict it.
-    """
-    g, expiry = -1, -1
-    strike, net, size = NO_STRIKE_GROUP, 0, 0
-    for k in range(begin, end):
-        i = instrument[k] & _MASK
-        q = lots[k]
-        starts = 1 if terms[i, EXPIRY] != expiry else 0
-        g += starts
-        expiry = terms[i, EXPIRY]
-        keep = starts - 1  # all bits of what the group has so far, none for a new one
-        row = g & _MASK
-        for s in range(rows.shape[1]):
-            sums[row, s] = (sums[row, s] & keep) + q * rows[i, s]
-        u = terms[i, UNIT] & _MASK
-        group_unit[row], better[row] = u, terms[i, BETTER_ROW]
-        strike, net, size, growth = grown(terms, i, q, strike, net, size)
-        charges[u, 0] += growth * terms[i, CHARGE] + abs(q) * terms[i, GROSS_CHARGE]
-        charges[u, 1] += growth * terms[i, EXTRA_CHARGE] + abs(q) * terms[i, GROSS_EXTRA]
-    return g + 1
-
-
-@inlined
-def add_group(
-    total: Int64Array,
-    positive: Int64Array,
-    negative: Int64Array,
-    better: int,
-    shape: Shape,
-    special: Int64Array,
 ) -> None:
-    """Add one group to its unit: spot scenarios to `total`, skews and basis to `special`."""
-    regular, skews, basis_moves = shape
-    if better == 0:
-        for s in range(len(total)):
-            total[s] += min(positive[s], negative[s])
-    else:
-        for s in range(len(total)):
-            total[s] += max(positive[s], negative[s])
-    for j in range(skews):
-        a, b = positive[regular + j], negative[regular + j]
-        special[j] -= abs(min(a, b) if better == 0 else max(a, b))
-    if basis_moves == 2:
-        at = regular + skews
-        special[skews] += min(0, min(positive[at], positive[at + 1]))
+    """Add every group of a pool to `total[U, columns]`, its contingencies to `charges[U, 2]`.
+
+    `gross`: whether any instrument is charged on its gross lots. Most groups hold one or two
+    positions: they go into their unit without a sum of their own being stored.
+    """
+    turn, most = bounds
+    strike, net, size = NO_STRIKE_GROUP, 0, 0
+    k = begin
+    while k < end:
+        i = instrument[k] & _MASK
+        u, expiry = terms[i, UNIT] & _MASK, terms[i, EXPIRY]
+        last = k
+        charge, extra, better = 0, 0, 0
+        while last < end and terms[instrument[last] & _MASK, EXPIRY] == expiry:
+            j, q = instrument[last] & _MASK, lots[last]
+            strike, net, size, growth = grown(terms, j, q, strike, net, size)
+            better |= terms[j, BETTER_ROW]
+            charge += growth * terms[j, CHARGE]
+            extra += growth * terms[j, EXTRA_CHARGE]
+            if gross:
+                charge += abs(q) * terms[j, GROSS_CHARGE]
+                extra += abs(q) * terms[j, GROSS_EXTRA]
+            last += 1
+        charges[u, 0] += charge
+        charges[u, 1] += extra
+        second = (k + 1 if k + 1 < last else k) & _MASK
+        none = 0 if second == k else lots[second]
+        pair = i, lots[k], instrument[second] & _MASK, none
+        if last - k <= 2 and better == 0:
+            _add_pair(total[u], rows, pair, turn, most)
+        else:
+            _sum_pair(sums, rows, pair)
+            m = k + 2
+            while m < last:
+                second = (m + 1 if m + 1 < last else m) & _MASK
+                none = 0 if second == m else lots[second]
+                pair = instrument[m] & _MASK, lots[m], instrument[second] & _MASK, none
+                _more(sums, rows, pair)
+                m += 2
+            _add_sums(total[u], sums, better, turn, most)
+        k = last
 
 
-@inlined
-def place_special(total: Int64Array, special: Int64Array, shape: Shape) -> None:
-    """Put skews and basis behind the spot scenarios; what the group sums left there goes."""
-    regular, skews, basis_moves = shape
-    for s in range(regular, len(total)):
-        total[s] = 0
-    for j in range(skews + basis_moves // 2):
-        total[regular + j] = special[j]
+def column_bounds(shape: Shape, columns: int) -> tuple[Int64Array, Int64Array]:
+    """`turn` and `most` of `add_groups` for every column: see `_bounded`."""
+    regular, skews, basis = shape
+    turn = np.zeros(columns, np.int64)
+    most = np.full(columns, _OUT_OF_REACH, np.int64)
+    turn[regular : regular + skews] = -1
+    most[regular + skews : regular + skews + basis] = 0
+    return turn, most
 
 
-@inlined
+@uncounted
 def pool_by_expiry(
     p: int,
-    scratch: tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array, Int64Array],
+    scratch: tuple[Int64Array, Int64Array, Int64Array],
+    gross: bool,
     positions: tuple[Int64Array, Int64Array, Int64Array, Int64Array],
     rows: Int64Array,
-    shape: Shape,
+    bounds: tuple[Int64Array, Int64Array],
     start: Int64Array,
     terms: Int64Array,
     coin: Int64Array,
@@ -130,25 +184,19 @@ def pool_by_expiry(
 
     `worst[2,P,U]`: scenario and loss of each unit are left there.
     """
-    sums, group_unit, better, total, special, charges = scratch
-    halves = sums.reshape((len(sums), 2, total.shape[1]))
+    sums, total, charges = scratch
     pool_start, instrument, lots, coin_minor = positions
     units = len(risk_exponent)
     for u in range(units):
         for s in range(total.shape[1]):
             total[u, s] = start[u, s]
-    special[:] = 0
     charges[:] = 0
-    groups = sum_groups(
-        sums, group_unit, better, charges, rows, terms, instrument, lots, pool_start[p],
+    add_groups(
+        total, charges, sums, gross, rows, bounds, terms, instrument, lots, pool_start[p],
         pool_start[p + 1],
     )  # fmt: skip
-    for g in range(groups):
-        u = group_unit[g] & _MASK
-        add_group(total[u], halves[g, 0], halves[g, 1], better[g], shape, special[u])
     whole, fraction = (0, 0, 0), (0, 0, 0)
     for u in range(units):
-        place_special(total[u], special[u], shape)
         charge, extra = charges[u, 0], charges[u, 1]
         if has_coins(coin_terms, coin_minor[p], u, units):
             more = add_coins(total[u], coin, coin_terms, coin_minor[p], u, units)

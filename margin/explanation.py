@@ -88,9 +88,11 @@ class CollateralPart(msgspec.Struct, frozen=True):
 class Explanation(msgspec.Struct, frozen=True):
     """A requirement and all of its parts; amounts in minor units of USDC (10^-6).
 
-    maintenance = scenario_maintenance + sum of the charges' maintenance;
-    initial = scenario_initial + sum of the charges' maintenance and initial;
+    maintenance = scenario_maintenance + sum of maintenance of charges and add-ons;
+    initial = scenario_initial + sum of maintenance and initial of charges and add-ons;
     scenario_* = worst x factor, rounded up; equity = sum of the collateral's counted amounts.
+    A model without scenarios has no worst loss and no factors: all of it is charges.
+    The initial factor holds what a stable coin below its peg adds.
     `call_initial_minor` is initial without open orders, which a margin call is measured against.
     Ratios are requirement / equity x 10^9, rounded up, None where equity is not positive;
     distances are equity less the requirement, negative where it is short.
@@ -114,4 +116,5 @@ class Explanation(msgspec.Struct, frozen=True):
     scenario_maintenance_minor: int
     units: tuple[UnitPart, ...]
     charges: tuple[Charge, ...]
+    add_ons: tuple[Charge, ...]
     collateral: tuple[CollateralPart, ...]

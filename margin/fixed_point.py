@@ -25,10 +25,21 @@ _TWO_62 = 4611686018427387904.0
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
+# An option of numba that its annotations do not know.
+_NO_REFERENCES: dict[str, Any] = {"_nrt": False}
+
 
 def inlined(function: Kernel) -> Kernel:
     """Compile and inline into every caller; integer division keeps Python's rules: zero raises."""
     return cast(Kernel, njit(cache=True, forceinline=True)(function))
+
+
+def uncounted(function: Kernel) -> Kernel:
+    """`inlined`, for steps that allocate nothing: references to their arrays are not counted.
+
+    Their callers hold the arrays. Counting every slice costs a third of a pass over many pools.
+    """
+    return cast(Kernel, njit(cache=True, forceinline=True, **_NO_REFERENCES)(function))
 
 
 @inlined

@@ -26,6 +26,9 @@ _OPTION, _OPTION_EXTRA, _GROSS_FLOOR, _NET_FLOOR = range(4, 8)
 _ORACLE_THRESHOLD, _ORACLE_MARGIN, _ROLL_MAINTENANCE, _ROLL_EXTRA = range(4, 8)
 _FLOOR_GROSS, _FLOOR_NET = 8, 9
 
+Columns = tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array]
+"""Kind, unit, expiry, strike and lot; or index (per unit), mark, forward, volatility and rate."""
+
 
 @njit(cache=True, error_model="numpy")
 def _future_row(
@@ -43,9 +46,8 @@ def _future_row(
         liability[s] = asset[s]
     if len(basis) > 0 and years >= 0.0:
         weighted = exposure * basis_weight(years, basis)
-        for way in range(2):
-            asset[len(spot_move) + way] = quantise(weighted * basis[way])
-            liability[len(spot_move) + way] = asset[len(spot_move) + way]
+        asset[len(spot_move)] = quantise(weighted * basis[0])
+        liability[len(spot_move)] = quantise(weighted * basis[1])
 
 
 @njit(cache=True, error_model="numpy")
@@ -94,10 +96,57 @@ def _contingencies(
 
 
 @njit(cache=True, error_model="numpy")
+def _option(
+    i: int,
+    instruments: Columns,
+    marks: Columns,
+    years: float,
+    share: tuple[float, float],
+    moves: Moves,
+    model: Model,
+    valued: tuple[bool, bool],
+    rows: tuple[Int64Array, Int64Array],
+    quanta: float,
+) -> tuple[bool, float, float]:
+    """Fill the rows of option `i`.
+
+    `share`: the open part of its forward, and what part of its profit and loss counts. Returns
+    whether its discounts are reversed, its size in coins, and its delta.
+    """
+    kind, unit, _, strike_e8, lot_e8 = instruments
+    index_e8, mark_e8, forward_e8, volatility_e9, rate_e9 = marks
+    forward, lot = forward_e8[i] / _E8, lot_e8[i] / _E8
+    terms = (
+        forward,
+        forward * share[0],
+        strike_e8[i] / _E8,
+        volatility_e9[i] / _E9,
+        years,
+        max(0, rate_e9[i]) / _E9,
+    )
+    # A coin-settled option is worth B76 / F coin, undiscounted, and its coin S (1 + m) then; with
+    # F' = F (1 + m) that is S / F dollars for each of the linear option.
+    in_coin = kind[i] >= INVERSE_CALL
+    coins = lot * (index_e8[unit[i]] / _E8 / forward) if in_coin else lot
+    discounted = valued[0] and not in_coin
+    carried = -1.0
+    if valued[1]:
+        carried = mark_e8[i] / _E8 * (forward if in_coin else 1.0)
+    is_call = kind[i] == LINEAR_CALL or kind[i] == INVERSE_CALL
+    is_reversed = option_row(
+        is_call, terms, carried, discounted, model, moves, coins * share[1] * quanta, rows[0][i],
+        rows[1][i],
+    )  # fmt: skip
+    discount = exp(-terms[5] * years) if discounted else 1.0
+    slope = price_and_greeks(forward, terms[2], terms[3], years, discount, is_call)[1]
+    return is_reversed, coins, slope
+
+
+@njit(cache=True, error_model="numpy")
 def instrument_rows(
-    instruments: tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array],
+    instruments: Columns,
     now_ns: int,
-    marks: tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array],
+    marks: Columns,
     certainty: tuple[Int64Array, Int64Array, Int64Array, Int64Array],
     window: tuple[int, bool],
     moves: Moves,
@@ -116,70 +165,41 @@ def instrument_rows(
     `valued`: whether options are discounted, and whether they start from their marks; `roll[U,2]`:
     least and annual rate.
     """
-    kind, unit, expiry_ns, strike_e8, lot_e8 = instruments
-    index_e8, mark_e8, forward_e8, volatility_e9, rate_e9 = marks
+    kind, unit, expiry_ns, _, lot_e8 = instruments
+    index_e8, mark_e8, forward_e8, _, _ = marks
     index_confidence, confidence_ppb, fixed_e8, delta_e9 = certainty
-    window_ns, scales_profit = window
-    discounted, from_mark = valued
-    asset, liability = rows
     for i in range(len(kind)):
         u = unit[i]
-        index = index_e8[u] / _E8
-        lot = lot_e8[i] / _E8
+        index, lot = index_e8[u] / _E8, lot_e8[i] / _E8
+        is_option = kind[i] >= LINEAR_CALL
         left_ns = max(0, expiry_ns[i] - now_ns)
-        unit_moves = (moves[0][u], moves[1][u], moves[2][u])
-        confidence = min(index_confidence[u], confidence_ppb[i]) / _E9
         dated = expiry_ns[i] != NEVER_NS
         years = left_ns / NS_PER_YEAR if dated else 0.0
-        rolling = exp(roll[u, 1] * years) - 1.0
-        rolling = rolling if rolling > roll[u, 0] else roll[u, 0]
-        if kind[i] >= LINEAR_CALL:
-            forward = forward_e8[i] / _E8
-            share = _open_share(forward_e8[i], fixed_e8[i], left_ns, window_ns)
-            counted = share if scales_profit else 1.0
-            share = 1.0 if scales_profit else share
-            terms = (
-                forward,
-                forward * share,
-                strike_e8[i] / _E8,
-                volatility_e9[i] / _E9,
-                years,
-                0.0 if kind[i] >= INVERSE_CALL else max(0, rate_e9[i]) / _E9,
+        settling_e8 = forward_e8[i] if is_option else mark_e8[i]
+        share = _open_share(settling_e8, fixed_e8[i], left_ns, window[0]) if dated else 1.0
+        unit_moves = (moves[0][u], moves[1][u], moves[2][u])
+        if is_option:
+            shares = (1.0, share) if window[1] else (share, 1.0)
+            reversed_discount[i], coins, slope = _option(
+                i, instruments, marks, years, shares, unit_moves, model, valued, rows, quanta[u]
             )
-            # A coin-settled option is worth B76 / F coin, which moves at the index: S / F dollars
-            # for each of the linear option.
-            coins = lot * (index / forward) if kind[i] >= INVERSE_CALL else lot
-            carried = mark_e8[i] / _E8 if from_mark else -1.0
-            if from_mark and kind[i] >= INVERSE_CALL:
-                carried *= forward
-            is_call = kind[i] == LINEAR_CALL or kind[i] == INVERSE_CALL
-            reversed_discount[i] = option_row(
-                is_call, terms, carried, discounted, model, unit_moves, coins * counted * quanta[u],
-                asset[i], liability[i],
-            )  # fmt: skip
-            discount = exp(-terms[5] * years) if discounted else 1.0
-            slope = price_and_greeks(forward, terms[2], terms[3], years, discount, is_call)[1]
-            if delta_e9[i] != NO_DELTA_E9:
-                slope = delta_e9[i] / _E9
+            notional = lot * index * quanta[u]
             delta = slope * coins * index * quanta[u]
-            _contingencies(
-                True, lot * index * quanta[u], delta, rolling, confidence, rates, contingency, i
-            )
         else:
             # An inverse lot gains lot (1/F - 1/F') coin, each worth S (1 + m) then; with
             # F' = F (1 + m) that is lot (S / F) m: its size in coins now, moved at the index.
             mark = mark_e8[i] / _E8
             coins = lot / mark if kind[i] == INVERSE else lot
-            exposure = coins * (index if kind[i] == INVERSE else mark) * quanta[u]
+            delta = coins * (index if kind[i] == INVERSE else mark) * quanta[u]
             notional = coins * index * quanta[u]
-            delta = exposure
-            if delta_e9[i] != NO_DELTA_E9:
-                delta = delta_e9[i] / _E9 * notional
-            _contingencies(False, notional, delta, rolling, confidence, rates, contingency, i)
-            if dated:
-                exposure *= _open_share(mark_e8[i], fixed_e8[i], left_ns, window_ns)
             tenor = years if dated else -1.0
-            _future_row(exposure, tenor, model[3], unit_moves, asset[i], liability[i])
+            _future_row(delta * share, tenor, model[3], unit_moves, rows[0][i], rows[1][i])
+        if delta_e9[i] != NO_DELTA_E9:
+            delta = delta_e9[i] / _E9 * (coins * index * quanta[u])
+        rolling = exp(roll[u, 1] * years) - 1.0
+        rolling = rolling if rolling > roll[u, 0] else roll[u, 0]
+        confidence = min(index_confidence[u], confidence_ppb[i]) / _E9
+        _contingencies(is_option, notional, delta, rolling, confidence, rates, contingency, i)
 
 
 @njit(cache=True, error_model="numpy")

@@ -110,7 +110,7 @@ def _add_group(
     total: Int64Array, sums: Int64Array, at_once: int, better: int, shape: tuple[int, int, int, int]
 ) -> None:  # fmt: skip
     """Add one expiry to its unit: spot scenarios, then skews, then the basis candidate."""
-    regular, skews, basis_moves, halves = shape
+    regular, skews, basis, halves = shape
     columns = len(total)
     other = columns if halves == 2 else 0
     for s in range(regular):
@@ -123,8 +123,8 @@ def _add_group(
         high = max(a, b) if better == 1 else min(a, b)
         total[s] += min(low, -high)
     at = regular + skews
-    if basis_moves == 2:
-        total[at] += min(at_once, min(sums[_LOW, at], sums[_LOW, at + 1]))
+    if basis == 1:
+        total[at] += min(at_once, min(sums[_LOW, at], sums[_LOW, other + at]))
 
 
 @njit(cache=True)
@@ -241,8 +241,8 @@ def table_columns(table: RiskTable) -> Table:
 
 
 def _shape_of(table: RiskTable) -> tuple[int, int, int, int]:
-    regular, skews, basis_moves, halves = table.shape
-    return regular, skews, basis_moves, halves
+    regular, skews, basis, halves = table.shape
+    return regular, skews, basis, halves
 
 
 def _order_columns(orders: OpenOrders) -> Orders:
@@ -307,7 +307,7 @@ def unit_profits(
     for unit in range(len(total)):
         add_coins(total[unit], table.coin, table.coin_terms, coin_minor, unit, len(total))
     shape = table.shape
-    return total[:, : shape.regular + shape.skews + shape.basis_moves // 2].copy()
+    return total[:, : shape.regular + shape.skews + shape.basis].copy()
 
 
 def warm_up() -> None:

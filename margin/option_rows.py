@@ -106,8 +106,9 @@ def option_row(
     """Fill the two rows of one option; True if the factor on positive values is the larger one.
 
     Per scenario: shocked value x factor - value now, weighted, in quanta; `asset` with the factor
-    on positive, `liability` with the one on negative values of the expiry. The columns after the
-    scenarios are the two basis moves, weighted by tenor, to which no factor applies. `carried`: the
+    on positive, `liability` with the one on negative values of the expiry. The column after the
+    scenarios is the basis, weighted by tenor, to which no factor applies: the move down in `asset`,
+    the move up in `liability`, of which the lower counts as of the others. `carried`: the
     value now, or negative for the model's own.
     """
     forward, open_part, strike, volatility, years, rate = terms
@@ -138,8 +139,8 @@ def option_row(
         for way in range(2):
             moved = forward + open_part * basis[way]
             then = price(moved, strike, volatility, years, discount, is_call)
-            asset[len(spot_move) + way] = quantise((then - now) * weighted)
-            liability[len(spot_move) + way] = asset[len(spot_move) + way]
+            row = asset if way == 0 else liability
+            row[len(spot_move)] = quantise((then - now) * weighted)
     return positive > negative
 
 
@@ -153,7 +154,7 @@ def _shock_numbers(shock: VolatilityShock) -> Float64Array:
             shock.up_e9 / _E9,
             shock.down_e9 / _E9,
             float(shock.reference_days),
-            float(shock.floor_days),
+            shock.floor_days_e9 / _E9,
             shock.short_power_e9 / _E9,
             shock.long_power_e9 / _E9,
             shock.least_up_e9 / _E9,

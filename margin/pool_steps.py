@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from margin.fixed_point import RATE_SCALE, inlined, mul_div_ceil
+from margin.fixed_point import RATE_SCALE, mul_div_ceil, uncounted
 from margin.invariant import Int64Array
 from margin.portfolio import NO_STRIKE_GROUP
 from margin.risk_table import (
@@ -37,7 +37,7 @@ Triple = tuple[int, int, int]
 """Worst loss, maintenance contingency, extra initial contingency."""
 
 
-@inlined
+@uncounted
 def grown(
     terms: Int64Array, i: int, lots: int, group: int, net: int, size: int
 ) -> tuple[int, int, int, int]:
@@ -55,7 +55,7 @@ def grown(
     return here, net, size, size - before
 
 
-@inlined
+@uncounted
 def _add_four(
     total: Int64Array,
     rows: Int64Array,
@@ -69,7 +69,7 @@ def _add_four(
         total[s] += q0 * rows[i0, s] + q1 * rows[i1, s] + q2 * rows[i2, s] + q3 * rows[i3, s]
 
 
-@inlined
+@uncounted
 def _add_one(total: Int64Array, rows: Int64Array, instrument: int, lots: int) -> None:
     """Add lots x row of one position to `total`."""
     row = instrument & _NOT_NEGATIVE
@@ -77,7 +77,7 @@ def _add_one(total: Int64Array, rows: Int64Array, instrument: int, lots: int) ->
         total[s] += lots * rows[row, s]
 
 
-@inlined
+@uncounted
 def add_unit(
     total: Int64Array,
     start: Int64Array,
@@ -135,7 +135,7 @@ def add_unit(
     return k, charge, extra
 
 
-@inlined
+@uncounted
 def place_floor(
     total: Int64Array,
     regular: int,
@@ -152,7 +152,7 @@ def place_floor(
     total[regular] = -gross - abs(total[regular])
 
 
-@inlined
+@uncounted
 def _add_coin(total: Int64Array, column: Int64Array, c: int, amount_minor: int) -> None:
     """Add floor(amount x column[c] / step): exact, rounded against the pool."""
     steps = amount_minor // COIN_STEP_MINOR
@@ -161,7 +161,7 @@ def _add_coin(total: Int64Array, column: Int64Array, c: int, amount_minor: int) 
         total[s] += steps * column[c, s] + rest * column[c, s] // COIN_STEP_MINOR
 
 
-@inlined
+@uncounted
 def _coin_charge(rate: int, amount_minor: int) -> int:
     """ceil(|amount| x rate / step)."""
     size = abs(amount_minor)
@@ -170,7 +170,7 @@ def _coin_charge(rate: int, amount_minor: int) -> int:
     return steps * rate + (rest * rate + COIN_STEP_MINOR - 1) // COIN_STEP_MINOR
 
 
-@inlined
+@uncounted
 def add_coins(
     total: Int64Array, coin: Int64Array, coin_terms: Int64Array, amounts: Int64Array, unit: int,
     units: int,
@@ -192,7 +192,7 @@ def add_coins(
     return charge, extra
 
 
-@inlined
+@uncounted
 def has_coins(coin_terms: Int64Array, amounts: Int64Array, unit: int, units: int) -> bool:
     """Whether a pool has coin cash or tokens in `unit`."""
     found: bool = amounts[unit] != 0
@@ -201,7 +201,7 @@ def has_coins(coin_terms: Int64Array, amounts: Int64Array, unit: int, units: int
     return found
 
 
-@inlined
+@uncounted
 def largest_loss(total: Int64Array) -> tuple[int, int]:
     """(loss, scenario) of the lowest entry, the first of equals; (0, -1) if none is negative."""
     count = len(total)
@@ -214,7 +214,7 @@ def largest_loss(total: Int64Array) -> tuple[int, int]:
     return -lowest, at if lowest < 0 else -1
 
 
-@inlined
+@uncounted
 def carry(whole: Triple, fraction: Triple, sums: Triple, exponent: int) -> tuple[Triple, Triple]:
     """Add sums in quanta of 2^-exponent to whole minor units and fractions of 2^-20."""
     mask = (1 << exponent) - 1
@@ -233,13 +233,13 @@ def carry(whole: Triple, fraction: Triple, sums: Triple, exponent: int) -> tuple
     )
 
 
-@inlined
+@uncounted
 def rounded_up(whole: int, fraction: int) -> int:
     """Minor units of a sum kept as whole units and fractions of 2^-20, upward."""
     return whole + ((fraction + (_FRACTION_ONE - 1)) >> MOST_RISK_EXPONENT)
 
 
-@inlined
+@uncounted
 def margins(whole: Triple, fraction: Triple, factors_ppb: Int64Array) -> tuple[int, int, int]:
     """(worst, initial, maintenance) in minor units from exact sums of worst, MM, extra IM."""
     worst = rounded_up(whole[0], fraction[0])

@@ -120,18 +120,18 @@ class VolatilityShock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     up_e9: int
     down_e9: int
     reference_days: int
-    floor_days: int
+    floor_days_e9: int
     short_power_e9: int
     long_power_e9: int
     least_up_e9: int
 
     def __post_init__(self) -> None:
         require(0 <= self.up_e9 <= 10 * ONE_E9, "volatility.up", "must lie in 0 .. 10")
-        require(0 <= self.down_e9 <= ONE_E9, "volatility.down", "must lie in 0 .. 1")
+        _between(self.down_e9, 0, 10, "volatility.down")
         require(self.reference_days >= 1, "volatility.reference_days", "must be at least 1")
-        require(self.floor_days >= 1, "volatility.floor_days", "must be at least 1")
+        require(self.floor_days_e9 > 0, "volatility.floor_days", "must be above 0")
         for power in (self.short_power_e9, self.long_power_e9):
-            require(0 <= power <= ONE_E9, "volatility power", "must lie in 0 .. 1")
+            _between(power, 0, 10, "volatility power")
         require(0 <= self.least_up_e9 <= 10 * ONE_E9, "volatility.least_up", "must lie in 0 .. 10")
 
 
@@ -157,7 +157,7 @@ class Skew(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         require(self.least_reach_e9 > 0, "skew.least_reach", "must be above 0")
         for key in self.__struct_fields__:
             name = key.removesuffix("_e9")
-            _between(getattr(self, key), -20, 20, f"skew.{name}")
+            _between(getattr(self, key), -100, 100, f"skew.{name}")
 
 
 class StaticDiscount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -194,8 +194,8 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     per_year_e9: int
 
     def __post_init__(self) -> None:
-        possible = -ONE_E9 < self.down_e9 < 0 < self.up_e9 <= ONE_E9
-        require(possible, "basis", "needs -1 < down < 0 < up <= 1")
+        possible = -ONE_E9 < self.down_e9 < 0 < self.up_e9 <= _MOST_MOVE_E9
+        require(possible, "basis", "needs -1 < down < 0 < up <= 10")
         for key in ("add_e9", "per_year_e9"):
             _between(getattr(self, key), 0, 100, f"basis.{key.removesuffix('_e9')}")
 
@@ -324,7 +324,7 @@ class Oracle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         _between(self.threshold_ppb, 0, 1, "oracle.threshold")
-        _between(self.margin_ppb, 0, 1, "oracle.margin")
+        _between(self.margin_ppb, 0, 10, "oracle.margin")
 
 
 class Peg(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -338,7 +338,7 @@ class Peg(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     collateral_in_stable: bool = False
 
     def __post_init__(self) -> None:
-        _between(self.threshold_e9, 0, 1, "peg.threshold")
+        _between(self.threshold_e9, 0, 2, "peg.threshold")
         _between(self.factor_e9, 0, 10, "peg.factor")
 
 

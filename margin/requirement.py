@@ -25,7 +25,7 @@ from numba import njit, prange
 from margin import equity as equity_module
 from margin import open_orders
 from margin.equity import PARALLEL_POOLS, equity
-from margin.expiry_groups import pool_by_expiry
+from margin.expiry_groups import column_bounds, pool_by_expiry
 from margin.fixed_point import inlined
 from margin.invariant import Int64Array, check
 from margin.open_orders import (
@@ -47,7 +47,15 @@ from margin.pool_steps import (
     place_floor,
 )
 from margin.portfolio import Positions
-from margin.risk_table import UNIT, RiskTable, RowShape, narrow_rows, risk_table
+from margin.risk_table import (
+    GROSS_CHARGE,
+    GROSS_EXTRA,
+    UNIT,
+    RiskTable,
+    RowShape,
+    narrow_rows,
+    risk_table,
+)
 
 __all__ = [
     "PARALLEL_POOLS",
@@ -155,9 +163,9 @@ def _expiry_chunk(
     lots: Int64Array,
     coin_minor: Int64Array,
     rows: Int64Array,
-    regular: int,
-    skews: int,
-    basis_moves: int,
+    gross: bool,
+    turn: Int64Array,
+    upper: Int64Array,
     start: Int64Array,
     terms: Int64Array,
     coin: Int64Array,
@@ -169,21 +177,17 @@ def _expiry_chunk(
 ) -> None:
     """Margins of one chunk of pools in a model with expiries of their own."""
     positions = pool_start, instrument, lots, coin_minor
-    shape = regular, skews, basis_moves
     first = chunk * _POOLS_PER_CHUNK
     last = min(len(pool_start) - 1, first + _POOLS_PER_CHUNK)
-    most, units = 1, len(risk_exponent)
-    for p in range(first, last):
-        most = max(most, pool_start[p + 1] - pool_start[p])
+    units = len(risk_exponent)
     scratch = (
-        np.zeros((most, rows.shape[1]), np.int64), np.empty(most, np.int64),
-        np.empty(most, np.int64), np.empty((units, rows.shape[1] // 2), np.int64),
-        np.empty((units, skews + 1), np.int64), np.empty((units, 2), np.int64),
+        np.empty(rows.shape[1], np.int64), np.empty((units, rows.shape[1] // 2), np.int64),
+        np.empty((units, 2), np.int64),
     )  # fmt: skip
     for p in range(first, last):
         whole, fraction = pool_by_expiry(
-            p, scratch, positions, rows, shape, start, terms, coin, coin_terms, risk_exponent,
-            worst,
+            p, scratch, gross, positions, rows, (turn, upper), start, terms, coin, coin_terms,
+            risk_exponent, worst,
         )  # fmt: skip
         margin_minor[WORST, p], margin_minor[INITIAL, p], margin_minor[MAINTENANCE, p] = margins(
             whole, fraction, factors_ppb
@@ -225,8 +229,10 @@ def pool_requirements(table: RiskTable, positions: Positions) -> Requirements:
             table.factors_ppb, margin_minor, worst,
         )  # fmt: skip
     else:
+        gross = bool(table.terms[:, (GROSS_CHARGE, GROSS_EXTRA)].any())
+        bounds = column_bounds(table.shape[:3], table.start.shape[1])
         (_expiries_parallel if many else _expiries_serial)(
-            chunks, *held, rows, *table.shape[:3], table.start, table.terms, table.coin,
+            chunks, *held, rows, gross, *bounds, table.start, table.terms, table.coin,
             table.coin_terms, table.risk_exponent, table.factors_ppb, margin_minor, worst,
         )  # fmt: skip
     return Requirements(

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from margin.invariant import BoolArray, Int64Array, check
-from margin.portfolio import INVERSE, Instruments, Marks, Positions
+from margin.portfolio import INVERSE, INVERSE_CALL, Instruments, Marks, Positions
 from margin.preset import ONE_E9
 from margin.requirement import equity
 from margin.stress import (
@@ -138,32 +138,68 @@ def moves_along(direction: Direction, instruments: Instruments, move_e9: Sequenc
     return Moves(spot, np.ascontiguousarray(volatility), np.zeros_like(volatility))
 
 
+class Holdings(msgspec.Struct, frozen=True, gc=False):
+    """What pools own after K moves, in minor units of each currency, and what that is worth:
+    `cash_minor[P,C,K]`, `option_value_minor[P,C,K]`, `index_e8[C,K]`."""
+
+    cash_minor: Int64Array
+    option_value_minor: Int64Array
+    index_e8: Int64Array
+
+    def equity(self, haircut_ppb: Int64Array) -> Int64Array:
+        """`requirement.equity` of every pool after every move, shape [P,K]."""
+        pools, _, moves = self.cash_minor.shape
+        result = np.empty((pools, moves), np.int64)
+        for k in range(moves):
+            cash, options, index_e8 = (
+                np.ascontiguousarray(of[..., k])
+                for of in (self.cash_minor, self.option_value_minor, self.index_e8)
+            )
+            result[:, k] = equity(cash, options, index_e8, haircut_ppb)
+        return result
+
+
+def holdings_after(book: Book, moves: Moves) -> Holdings:
+    """What every pool owns after each of K joint moves.
+
+    Every contract is priced again at the moved marks. The profit of futures goes to cash in the
+    currency they settle in, that of options to their value, each floored once per pool and
+    currency. Needs `currency_of_unit` for every unit that has an inverse contract.
+    """
+    of, currencies = book.instruments, book.cash_minor.shape[1]
+    moved = moved_marks(of, book.marks, moves)
+    profit = lot_profits(of, book.marks, moved, settles_in_coin=True)
+    in_coin = (of.kind == INVERSE) | (of.kind >= INVERSE_CALL)
+    currency = np.where(in_coin, book.currency_of_unit[of.unit], 0).astype(np.int64)
+    check((currency >= 0).all(), "reverse stress: an inverse contract settles in no currency")
+    column = np.where(of.is_option(), currencies + currency, currency)
+    gain = pool_profits(book.positions, column, profit)
+    cash = np.repeat(book.cash_minor[:, :, None], len(moves), axis=2)
+    options = np.repeat(book.option_value_minor[:, :, None], len(moves), axis=2)
+    cash[:, : gain.shape[1]] += gain[:, :currencies]
+    options[:, : max(0, gain.shape[1] - currencies)] += gain[:, currencies:]
+    index_e8 = np.full((currencies, len(moves)), 10**8, np.int64)
+    for unit, number in enumerate(book.currency_of_unit.tolist()):
+        if number > 0:
+            index_e8[number] = moved.index_e8[unit]
+    return Holdings(cash, options, index_e8)
+
+
 def equity_after(book: Book, moves: Moves) -> Int64Array:
     """Equity of every pool after each of K joint moves, USDC minor units, shape [P,K].
 
-    Every contract is priced again at the moved marks; its profit goes to cash in the currency it
-    settles in, floored once per pool and currency; then currencies convert at the moved index with
-    their haircuts, as `requirement.equity` does. Needs `currency_of_unit` for every unit that
-    has an inverse contract.
+    Of `holdings_after`; currencies convert at the moved index with their haircuts.
     """
-    moved = moved_marks(book.instruments, book.marks, moves)
-    profit = lot_profits(book.instruments, book.marks, moved, settles_in_coin=True)
-    column = np.where(
-        book.instruments.kind == INVERSE, book.currency_of_unit[book.instruments.unit], 0
-    ).astype(np.int64)
-    check((column >= 0).all(), "reverse stress: an inverse contract settles in no currency")
-    gain = pool_profits(book.positions, column, profit)
-    pools, currencies = book.cash_minor.shape
-    result = np.empty((pools, len(moves)), np.int64)
-    index_e8 = np.full(currencies, 10**8, np.int64)
-    for k in range(len(moves)):
-        for unit, currency in enumerate(book.currency_of_unit.tolist()):
-            if currency > 0:
-                index_e8[currency] = moved.index_e8[unit, k]
-        cash = book.cash_minor.copy()
-        cash[:, : gain.shape[1]] += gain[:, :, k]
-        result[:, k] = equity(cash, book.option_value_minor, index_e8, book.haircut_ppb)
-    return result
+    return holdings_after(book, moves).equity(book.haircut_ppb)
+
+
+def positions_after(book: Book, then: Holdings, k: int) -> Positions:
+    """The same positions beside the coin cash that the k-th move leaves."""
+    coin = book.positions.coin_minor.copy()
+    for unit, number in enumerate(book.currency_of_unit.tolist()):
+        if number > 0:
+            coin[:, unit] += then.cash_minor[:, number, k] - book.cash_minor[:, number]
+    return msgspec.structs.replace(book.positions, coin_minor=coin)
 
 
 def marks_after(instruments: Instruments, marks: Marks, moved: MovedMarks, k: int) -> Marks:
@@ -185,15 +221,17 @@ def excess_after(
 ) -> Int64Array:
     """Equity less maintenance of every pool after each move, shape [P,K]; without a model, equity.
 
-    The model is asked at the moved marks: maintenance moves with the market.
+    The model is asked at the moved marks, about the coin cash that is then left: maintenance moves
+    with the market. It is not asked where no pool has equity of 0 or more: all are broken there.
     """
     moves = moves_along(direction, book.instruments, move_e9)
-    excess = equity_after(book, moves)
+    holdings = holdings_after(book, moves)
+    excess = holdings.equity(book.haircut_ppb)
     if maintenance_at is not None:
         moved = moved_marks(book.instruments, book.marks, moves)
-        for k in range(len(moves)):
+        for k in np.flatnonzero((excess >= 0).any(axis=0)).tolist():
             then = marks_after(book.instruments, book.marks, moved, k)
-            excess[:, k] -= maintenance_at(then, book.positions)
+            excess[:, k] -= maintenance_at(then, positions_after(book, holdings, k))
     return excess
 
 
@@ -240,13 +278,18 @@ def breaking_moves(
     """For every pool, the smallest move down and up after which it is broken.
 
     Broken is equity below maintenance, or below 0 without a model of maintenance. Each result is a
-    move that breaks next to one, 10^-9 nearer to zero, that does not. The grid is judged for all
-    pools in one pass, bisection pool by pool.
+    move that breaks next to one, 10^-9 nearer to zero, that does not. The grid is judged outwards
+    for all pools together, bisection pool by pool.
     """
     grid = search_grid()
-    broken = np.concatenate(
-        [excess_after(book, direction, part, maintenance_at) < 0 for part in _parts(grid)], axis=1
-    )
+    middle, pools = grid.index(0), book.positions.pool_count
+    broken = np.zeros((pools, len(grid)), np.bool_)
+    for columns in (range(middle, -1, -1), range(middle, len(grid))):
+        for part in _parts(list(columns)):
+            if broken[:, columns].any(axis=1).all():
+                break  # nobody looks beyond the first break
+            moves = [grid[k] for k in part]
+            broken[:, part] = excess_after(book, direction, moves, maintenance_at) < 0
 
     def search(pool: int) -> Break:
         alone = book.only(pool)
@@ -256,23 +299,38 @@ def breaking_moves(
 
         return _first_break(grid, broken[pool], is_broken)
 
-    return tuple(search(pool) for pool in range(book.positions.pool_count))
+    return tuple(search(pool) for pool in range(pools))
 
 
-def fund_breaking_move(book: Book, direction: Direction, fund_minor: int) -> Break:
+def fund_breaking_move(
+    book: Book, direction: Direction, fund_minor: int, own: Book | None = None
+) -> Break:
     """The smallest common move after which the deficits of all pools exceed the insurance fund.
 
     A deficit is max(0, -equity) of a pool; nobody trades on the way, so this is the gap against
-    which a fund stands alone. Leave the pools of the venue itself out of the book.
+    which a fund stands alone. Leave the pools of the venue itself out of the book; `own` is the
+    pool of the fund, whose gain or loss on what it holds is added to `fund_minor`.
     """
     check(fund_minor >= 0, "reverse stress: a fund below 0")
     grid = search_grid()
 
+    def fund_after(move_e9: Sequence[int]) -> list[int]:
+        if own is None:
+            return [fund_minor] * len(move_e9)
+        moves = moves_along(direction, own.instruments, [0, *move_e9])
+        now, *then = equity_after(own, moves)[0].tolist()
+        return [fund_minor + after - now for after in then]
+
     def is_broken(move_e9: Sequence[int]) -> list[bool]:
-        short = np.maximum(0, -excess_after(book, direction, move_e9, None))
-        high, low = (short >> _HALF).sum(axis=0), (short & ((1 << _HALF) - 1)).sum(axis=0)
-        totals = zip(high.tolist(), low.tolist(), strict=True)
-        return [(above << _HALF) + below > fund_minor for above, below in totals]
+        totals = deficits(excess_after(book, direction, move_e9, None))
+        return [total > has for total, has in zip(totals, fund_after(move_e9), strict=True)]
 
     broken = np.array([verdict for part in _parts(grid) for verdict in is_broken(part)])
     return _first_break(grid, broken, lambda move_e9: is_broken([move_e9])[0])
+
+
+def deficits(equity_minor: Int64Array) -> list[int]:
+    """The sum over pools of max(0, -equity), exact, of `equity_minor[P,K]`: one number a move."""
+    short = np.maximum(0, -equity_minor)
+    high, low = (short >> _HALF).sum(axis=0), (short & ((1 << _HALF) - 1)).sum(axis=0)
+    return [(a << _HALF) + b for a, b in zip(high.tolist(), low.tolist(), strict=True)]

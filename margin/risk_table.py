@@ -39,14 +39,14 @@ _MOST_INT32: Final = 2**31 - 1
 class RowShape(NamedTuple):
     """How the columns of a risk table are laid out.
 
-    `regular` spot scenarios come first, then `skews`, then `basis_moves` (0 or 2). `halves` is 2
-    where a row holds the columns for a positive expiry and after them those for a negative one, 1
-    where the two are the same and expiries do not count on their own.
+    `regular` spot scenarios come first, then `skews`, then `basis` (0 or 1). `halves` is 2 where a
+    row holds the columns for a positive expiry and after them those for a negative one (of the
+    basis: its move down, and its move up), 1 where expiries do not count on their own.
     """
 
     regular: int
     skews: int
-    basis_moves: int
+    basis: int
     halves: int
 
 
@@ -126,7 +126,7 @@ def risk_table(
         better = np.zeros(len(instruments), np.bool_)
         expiry, expiries = instruments.unit, int(matrix.risk_exponent.shape[0])
     else:
-        shape = RowShape(by_expiry.regular, by_expiry.skews, by_expiry.basis_moves, 2)
+        shape = RowShape(by_expiry.regular, by_expiry.skews, by_expiry.basis, 2)
         halves = (by_expiry.asset, by_expiry.liability)
         better = by_expiry.reversed_discount
         expiry, expiries = layout.expiry, int(layout.expiry.max(initial=-1)) + 1

@@ -67,24 +67,24 @@ COIN_STEP_MINOR: Final = 10_000
 
 _E9: Final = 1e9
 _MINOR_PER_USDC: Final = float(USDC_SCALE)
-_BASIS_MOVES: Final = 2
 # Rows of the contingency array that `lot_rows` fills.
 _DELTA_ONE, _DELTA_ONE_EXTRA, _NAKED, _NAKED_EXTRA = range(4)
 _OPTION, _OPTION_EXTRA, _GROSS_FLOOR, _NET_FLOOR = range(4, 8)
 
 
 class ExpiryRows(msgspec.Struct, frozen=True, gc=False):
-    """Rows of a model in which expiries count on their own: [I, regular + skews + basis moves].
+    """Rows of a model in which expiries count on their own: [I, regular + skews + basis].
 
-    `regular` spot scenarios, `skews` skew scenarios, `basis_moves` 0 or 2. `reversed_discount[I]`:
-    true where the factor on positive values is the larger one, so that the better row counts.
+    `regular` spot scenarios, `skews` skew scenarios, `basis` 0 or 1: a column with the forward's
+    move down in `asset` and its move up in `liability`. `reversed_discount[I]`: true where the
+    factor on positive values is the larger one, so that the better row counts.
     """
 
     asset: Int64Array
     liability: Int64Array
     regular: int
     skews: int
-    basis_moves: int
+    basis: int
     reversed_discount: BoolArray
 
 
@@ -236,16 +236,15 @@ def _alone(rows: ExpiryRows) -> tuple[Int64Array, Int64Array]:
     spot, end = rows.regular, rows.regular + rows.skews
     low = np.minimum(rows.asset, rows.liability)
     high = np.maximum(rows.asset, rows.liability)
-    width = end + (1 if rows.basis_moves else 0)
-    long = np.empty((len(low), width), np.int64)
+    long = np.empty_like(low)
     long[:, :spot] = low[:, :spot]
     long[:, spot:end] = np.minimum(low[:, spot:end], -high[:, spot:end])
     short = np.empty_like(long)
     short[:, :spot] = -high[:, :spot]
     short[:, spot:end] = long[:, spot:end]
-    if rows.basis_moves:
-        long[:, end] = np.minimum(0, low[:, end:].min(axis=1))
-        short[:, end] = np.minimum(0, -high[:, end:].max(axis=1))
+    if rows.basis:
+        long[:, end] = np.minimum(0, low[:, end])
+        short[:, end] = np.minimum(0, -high[:, end])
     return long, short
 
 
@@ -262,6 +261,37 @@ def _constant(count: int, value: int) -> Int64Array:
 def _or(column: Int64Array | None, count: int, value: int) -> Int64Array:
     """A column, or one of `value` that nobody writes to."""
     return _constant(count, value) if column is None else column
+
+
+def _expiry_rows(
+    grid: ScenarioGrid, instruments: Instruments, marks: Marks, rates: Float64Array
+) -> tuple[ExpiryRows, Int64Array]:
+    """Rows of every instrument, and contingencies [8,I] per lot."""
+    units, count = grid.moves.shape[0], len(instruments)
+    preset, scenarios = grid.preset, grid.moves.shape[1]
+    basis = 1 if preset.basis is not None else 0
+    asset = np.zeros((count, scenarios + basis), np.int64)
+    liability = np.zeros(asset.shape, np.int64)
+    reversed_discount = np.zeros(count, np.bool_)
+    contingency = np.zeros((8, count), np.int64)
+    window = (0, False)
+    if preset.averaging is not None:
+        window = preset.averaging.window_s * NS_PER_SECOND, preset.averaging.scales_profit
+    instrument_rows(
+        (instruments.kind, instruments.unit, instruments.expiry_ns, instruments.strike_e8,
+         instruments.lot_e8),
+        marks.now_ns,
+        (marks.index_e8, marks.mark_e8, marks.forward_e8, marks.volatility_e9, marks.rate_e9),
+        (_or(marks.index_confidence_ppb, units, CERTAIN_PPB),
+         _or(marks.confidence_ppb, count, CERTAIN_PPB), _or(marks.fixed_e8, count, -1),
+         _or(marks.delta_e9, count, NO_DELTA_E9)),
+        window, (grid.moves, grid.sides, grid.weights), grid.model, grid.roll,
+        _valued(preset), rates, grid.quanta,
+        (asset, liability), reversed_discount, contingency,
+    )  # fmt: skip
+    regular = scenarios - grid.skews
+    rows = ExpiryRows(asset, liability, regular, grid.skews, basis, reversed_discount)
+    return rows, contingency
 
 
 def lot_matrix(
@@ -281,35 +311,13 @@ def lot_matrix(
     An expired option is worth its intrinsic value. Without `collateral` there is one coin a unit,
     at its index, without charges. `InvariantBroken` if a value does not fit.
     """
-    units, count = int(marks.index_e8.shape[0]), len(instruments)
-    check(units == grid.moves.shape[0], "scenarios: one per risk unit")
+    check(marks.index_e8.shape[0] == grid.moves.shape[0], "scenarios: one per risk unit")
     preset, scenarios = grid.preset, grid.moves.shape[1]
-    by_expiry = grid.by_expiry and np.count_nonzero(instruments.expiry_ns != NEVER_NS) > 0
-    basis_moves = _BASIS_MOVES if preset.basis is not None else 0
-    asset = np.zeros((count, scenarios + basis_moves), np.int64)
-    liability = np.zeros(asset.shape, np.int64)
-    reversed_discount = np.zeros(count, np.bool_)
-    contingency = np.zeros((8, count), np.int64)
     peg_ppb = peg_addition_ppb(preset, marks.stable_e9)
     rates = grid.rates if peg_ppb == 0 else _contingency_rates(preset, peg_ppb)
-    average = preset.averaging
-    window = (0, False)
-    if average is not None:
-        window = average.window_s * NS_PER_SECOND, average.scales_profit
+    rows, contingency = _expiry_rows(grid, instruments, marks, rates)
+    width = scenarios + (1 if rows.basis == 1 or preset.delta_floor is not None else 0)
     coins = collateral if collateral is not None else unit_coins(marks)
-    instrument_rows(
-        (instruments.kind, instruments.unit, instruments.expiry_ns, instruments.strike_e8,
-         instruments.lot_e8),
-        marks.now_ns,
-        (marks.index_e8, marks.mark_e8, marks.forward_e8, marks.volatility_e9, marks.rate_e9),
-        (_or(marks.index_confidence_ppb, units, CERTAIN_PPB),
-         _or(marks.confidence_ppb, count, CERTAIN_PPB), _or(marks.fixed_e8, count, -1),
-         _or(marks.delta_e9, count, NO_DELTA_E9)),
-        window, (grid.moves, grid.sides, grid.weights), grid.model, grid.roll,
-        _valued(preset), rates, grid.quanta,
-        (asset, liability), reversed_discount, contingency,
-    )  # fmt: skip
-    width = scenarios + (1 if preset.basis is not None or preset.delta_floor is not None else 0)
     coin = np.zeros((len(coins.unit), width), np.int64)
     coin_terms = np.zeros((3, len(coins.unit)), np.int64)
     stable = preset.peg is not None and preset.peg.collateral_in_stable
@@ -319,15 +327,13 @@ def lot_matrix(
         (marks.stable_e9 if stable else STABLE_E9) / _E9, rates, (grid.moves, grid.weights),
         grid.quanta, coin, coin_terms,
     )  # fmt: skip
-    rows = ExpiryRows(
-        asset, liability, scenarios - grid.skews, grid.skews, basis_moves, reversed_discount
-    )
     floor = contingency[_GROSS_FLOOR:] if preset.delta_floor is not None else None
+    by_expiry = grid.by_expiry and np.count_nonzero(instruments.expiry_ns != NEVER_NS) > 0
     if by_expiry:
         long, short = _alone(rows)
     else:
-        long = np.zeros((count, width), np.int64)
-        long[:, :scenarios] = asset[:, :scenarios]
+        long = np.zeros((len(instruments), width), np.int64)
+        long[:, :scenarios] = rows.asset[:, :scenarios]
         short = -long
         if floor is not None:
             long[:, scenarios] = short[:, scenarios] = -floor[0] - np.abs(floor[1])

@@ -69,8 +69,8 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Relative moves of marks beyond spot: of perpetuals, and of dated futures with the forwards
     of options."""
 
-    perpetual_e9: int
-    dated_e9: int
+    perpetual_e9: int = 0
+    dated_e9: int = 0
 
     def __post_init__(self) -> None:
         for key in self.__struct_fields__:
@@ -85,7 +85,7 @@ class Stress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     name: str
     spot: tuple[NamedRate, ...]
     volatility: tuple[TenorMove, ...]
-    basis: Basis
+    basis: Basis = Basis()
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.spot]
@@ -195,14 +195,14 @@ def moved_marks(instruments: Instruments, marks: Marks, moves: Moves) -> MovedMa
 def _lot_kernel(
     instruments: tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array],
     now_ns: int,
-    marks: tuple[Int64Array, Int64Array, Int64Array, Int64Array],
+    marks: tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array],
     moved: tuple[Int64Array, Int64Array, Int64Array, Int64Array],
     settles_in_coin: bool,
     profit: Int64Array,
 ) -> None:
     """Profit [I,K] of one long lot between the marks and the moved marks, in quanta."""
     kind, unit, expiry_ns, strike_e8, lot_e8 = instruments
-    mark_e8, forward_e8, volatility_e9, rate_e9 = marks
+    index_e8, mark_e8, forward_e8, volatility_e9, rate_e9 = marks
     index_then, mark_then, forward_then, volatility_then = moved
     for i in range(len(kind)):
         lot = lot_e8[i] / _E8
@@ -222,16 +222,22 @@ def _lot_kernel(
             continue
         strike = strike_e8[i] / _E8
         years = max(0, expiry_ns[i] - now_ns) / _YEAR
-        discount = exp(-(max(0, rate_e9[i]) / _E9) * years)
+        in_coin = kind[i] >= INVERSE_CALL
+        discount = 1.0 if in_coin else exp(-(max(0, rate_e9[i]) / _E9) * years)
         is_call = kind[i] == LINEAR_CALL or kind[i] == INVERSE_CALL
         now = price(forward_e8[i] / _E8, strike, volatility_e9[i] / _E9, years, discount, is_call)
+        if in_coin:
+            now /= forward_e8[i] / _E8
         for k in range(profit.shape[1]):
             forward, volatility = forward_then[i, k] / _E8, volatility_then[i, k] / _E9
             then = price(forward, strike, volatility, years, discount, is_call)
-            coins = lot
-            if kind[i] >= INVERSE_CALL:  # worth B76 / F coin, so S / F dollars for each of B76
-                coins = lot * (index_then[unit[i], k] / forward_then[i, k])
-            profit[i, k] = quantise(coins * (then - now) * _USDC_QUANTA)
+            if not in_coin:
+                profit[i, k] = quantise(lot * (then - now) * _USDC_QUANTA)
+            elif settles_in_coin:
+                profit[i, k] = quantise(lot * (then / forward - now) * _COIN_QUANTA)
+            else:
+                index, after = index_e8[unit[i]] / _E8, index_then[unit[i], k] / _E8
+                profit[i, k] = quantise(lot * (then / forward * after - now * index) * _USDC_QUANTA)
 
 
 def lot_profits(
@@ -241,14 +247,16 @@ def lot_profits(
 
     Linear: lot x (F' - F) USDC. Inverse: lot x (1/F - 1/F') coin, which at the moved index is that
     times S' USDC; `settles_in_coin` says which of the two. Options: lot x (B76' - B76) USDC, both
-    at the time of the marks, discounted by exp(-max(r, 0) tau), whose rate does not move.
+    at the time of the marks, discounted by exp(-max(r, 0) tau), whose rate does not move. Inverse
+    options: lot x (B76'/F' - B76/F) coin without a discount, or what that premium is worth in USDC
+    then less what it is worth now, lot x (S' B76'/F' - S B76/F).
     """
     profit = np.zeros((len(instruments), moved.mark_e8.shape[1]), np.int64)
     _lot_kernel(
         (instruments.kind, instruments.unit, instruments.expiry_ns, instruments.strike_e8,
          instruments.lot_e8),
         marks.now_ns,
-        (marks.mark_e8, marks.forward_e8, marks.volatility_e9, marks.rate_e9),
+        (marks.index_e8, marks.mark_e8, marks.forward_e8, marks.volatility_e9, marks.rate_e9),
         (moved.index_e8, moved.mark_e8, moved.forward_e8, moved.volatility_e9),
         settles_in_coin, profit,
     )  # fmt: skip

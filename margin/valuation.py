@@ -41,25 +41,27 @@ def _option_marks(
         if kind[row] < LINEAR_CALL:
             continue
         years = max(0, expiry_ns[row] - now_ns) / NS_PER_YEAR
-        is_paid_at_once = discounted and kind[row] < INVERSE_CALL
-        rate = max(0, rate_e9[row]) / VOLATILITY_SCALE if is_paid_at_once else 0.0
+        rate = max(0, rate_e9[row]) / VOLATILITY_SCALE if discounted else 0.0
+        forward = forward_e8[row] / PRICE_SCALE
+        inverse = kind[row] >= INVERSE_CALL
         premium = price(
-            forward_e8[row] / PRICE_SCALE,
+            forward,
             strike_e8[row] / PRICE_SCALE,
             volatility_e9[row] / VOLATILITY_SCALE,
             years,
-            exp(-rate * years),
+            1.0 if inverse else exp(-rate * years),
             kind[row] == LINEAR_CALL or kind[row] == INVERSE_CALL,
         )
-        if kind[row] >= INVERSE_CALL:
-            premium = premium / (forward_e8[row] / PRICE_SCALE)
+        if inverse:
+            premium = premium / forward
         mark_e8[row] = max(0, quantise(premium * PRICE_SCALE))
 
 
 def option_marks(instruments: Instruments, marks: Marks, discounted: bool = True) -> Int64Array:
     """Black-76 premium of every option, USDC per coin x 10^8; zero for other contracts.
 
-    An inverse option's premium is in coin per coin: undiscounted, divided by the forward (Deribit).
+    An inverse option's is coin per coin x 10^8: the undiscounted value divided by the forward (as
+    Deribit quotes it; paid in coin, it needs no rate of the dollar).
 
     Forward, volatility and rate per row come from `marks`; time runs in years of 365 days, the
     discount factor is exp(-max(rate, 0) x years), or 1 without `discounted`. Source: Black (1976).

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import re
 import shlex
 import shutil
@@ -10,20 +12,33 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from exchange.cli import main
+from exchange.core.engine import Engine
 from exchange.core.reject_reason import RejectReason
+from exchange.storage.recovery import recover
+from exchange.surface.ssvi import total_variance
+from exchange.surface.surface import Slice, Surface, parameters, volatilities
+from margin.formula_models import model_names
+from margin.presets import preset_names
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text("utf-8")
+MARGIN_TEXT = (ROOT / "margin" / "README.md").read_text("utf-8")
+CLI_TEXT = (ROOT / "exchange" / "cli" / "README.md").read_text("utf-8")
+VENUES_TEXT = (ROOT / "exchange" / "venues" / "README.md").read_text("utf-8")
+SURFACE_TEXT = (ROOT / "exchange" / "README.md").read_text("utf-8")
 PAGES = sorted(
     page for page in ROOT.glob("**/README.md")
     if not any(part.startswith(".") for part in page.relative_to(ROOT).parts)
 )  # fmt: skip
+PRICE_FILE = "BTC-USD.csv"
 LOBSTER_FILE = "AAPL_2012-06-21_34200000_37800000_message_50.csv"
 SECONDS_MAX = 240
 
@@ -36,8 +51,8 @@ SHORTER = {
 }
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = TEXT) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def commands() -> list[str]:
@@ -92,6 +107,15 @@ def made_up_session() -> str:
     return "\n".join(lines) + "\n"
 
 
+def made_up_prices() -> str:
+    """Two years of daily closes."""
+    chance, price, rows = random.Random(3), 50_000.0, ["Date,Close"]
+    for day in range(730):
+        price *= 1 + chance.gauss(0, 0.03)
+        rows.append(f"{date(2024, 1, 1) + timedelta(day)},{price:.2f}")
+    return "\n".join(rows).replace("Close", "close") + "\n"
+
+
 def test_the_readers_first_two_commands_are_setup_demo_and_tests() -> None:
     first, second = blocks("sh")[:2]
     for line in (first, second):
@@ -109,6 +133,7 @@ def test_every_command_runs_when_typed_in_order(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / LOBSTER_FILE).write_text(made_up_session(), "utf-8")
+    (tmp_path / PRICE_FILE).write_text(made_up_prices(), "utf-8")
     told: dict[str, str] = {}
     ran: set[str] = set()  # some are the same command once they are shortened
     for typed in TYPED:
@@ -116,6 +141,7 @@ def test_every_command_runs_when_typed_in_order(
         if short in ran:
             continue
         ran.add(short)
+        short, _, written = short.partition(" > ")
         program, *arguments = shlex.split(short)
         if program == "uncross":
             told[typed] = uncross(arguments)
@@ -124,10 +150,20 @@ def test_every_command_runs_when_typed_in_order(
         else:
             assert program == "cp", f"who runs {typed!r}?"
             told[typed] = run([program, *arguments], tmp_path)
+        if written:
+            (tmp_path / written).write_text(told[typed], "utf-8")
     assert told[".venv/bin/uncross verify night.journal"].startswith("equal")
     assert "cycle 5" in told[".venv/bin/uncross show night.journal --cycle 33"]
     for name in ("seed-11.json", "figures.json", "night.json"):
         assert "state_hash" in (tmp_path / name).read_text("utf-8"), name
+    for name in ("scenarios.html", "btc.html"):
+        assert "plotly" in (tmp_path / name).read_text("utf-8"), name
+    (said,) = blocks("text")
+    assert told[".venv/bin/uncross margin portfolio.json"].startswith(said), "the example's figures"
+    called = told[".venv/bin/uncross margin portfolio.json --what-if BTC:spot=-5%,cash:+1000"]
+    for figure in ("25,443.95", "28,290.37"):
+        assert figure in called, figure
+        assert figure in TEXT, figure
 
 
 def test_bots_connect_to_a_served_market_as_typed(tmp_path: Path, unused_tcp_port: int) -> None:
@@ -180,16 +216,90 @@ def wait_for(true: Callable[[], bool]) -> None:
 
 
 def test_the_margin_that_the_reader_asks_for_is_the_one_printed(tmp_path: Path) -> None:
-    (code,) = [block for block in blocks("python") if "pool_requirements" in block]
-    (answer,) = blocks("text")
+    (code,) = blocks("python", MARGIN_TEXT)
+    (answer,) = blocks("text", MARGIN_TEXT)
     (tmp_path / "ask.py").write_text(code, "utf-8")
     assert run([sys.executable, "ask.py"], tmp_path) == answer
 
 
+def test_the_portfolio_file_that_is_shown_is_one(tmp_path: Path) -> None:
+    (text,) = blocks("json", CLI_TEXT)
+    path = tmp_path / "portfolio.json"
+    path.write_text(text, "utf-8")
+    told = json.loads(uncross(["margin", str(path), "--json"]))
+    assert told["model"] == "ps-1"
+
+
+def test_the_stressed_bitcoin_is_the_one_computed(tmp_path: Path) -> None:
+    (answer,) = blocks("text", CLI_TEXT)
+    portfolio = {
+        "market": {"time": "2026-02-25T08:00:00Z", "index": {"BTC": 100000}},
+        "collateral": {"USDC": 20000},
+        "positions": [{"instrument": "BTC_USDC-PERPETUAL", "quantity": 1}],
+    }
+    path = tmp_path / "portfolio.json"
+    path.write_text(json.dumps(portfolio), "utf-8")
+    assert uncross(["stress", str(path)]).startswith(answer)
+
+
+def test_as_many_how_tos_as_the_heading_says() -> None:
+    numbers = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
+    (heading,) = re.findall(r"^## (\w+) how-tos$", TEXT, re.MULTILINE)
+    titles = re.findall(r"^### (\d)\. ", TEXT, re.MULTILINE)
+    assert titles == [str(n + 1) for n in range(numbers.index(heading.lower()) + 1)]
+
+
+def test_an_account_class_is_charged_as_typed(tmp_path: Path, unused_tcp_port: int) -> None:
+    """The tables of the page on a venue that ships; the account of its command is of the class."""
+    (added,) = blocks("toml", VENUES_TEXT)
+    (typed,) = blocks("console", VENUES_TEXT)
+    tiny = (ROOT / "exchange" / "venues" / "tiny.toml").read_text("utf-8")
+    (tmp_path / "venue.toml").write_text(f"{tiny}\n{added}", "utf-8")
+    program, *arguments = shlex.split(typed)
+    assert program == ".venv/bin/uncross"
+    arguments += ["--port", str(unused_tcp_port)]
+    log = (tmp_path / "log").open("w+")
+    serving = subprocess.Popen(
+        [sys.executable, "-m", "exchange", *arguments],
+        cwd=tmp_path, env=environment(), stdout=log, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        wait_for(lambda: "listening" in (tmp_path / "log").read_text("utf-8"))
+    finally:
+        serving.terminate()
+        serving.wait(timeout=30)
+        log.close()
+    assert serving.returncode == 0, (tmp_path / "log").read_text("utf-8")
+    found = recover(tmp_path / "desk.journal", Engine)
+    found.journal.close()
+    found.watermark.close()
+    state = found.engine.state
+    model = state.accounts.model_of[state.accounts.pool_of[state.accounts.number_of["desk"]]]
+    assert state.venue.presets()[model].name == "derive-pmrm2"
+
+
+def test_as_many_models_as_the_page_says() -> None:
+    assert len(model_names()) == 11
+    assert len(preset_names()) == 6
+    assert "Eleven models ship, six of them as presets" in TEXT
+    for name in model_names():
+        assert f"`{name}`" in MARGIN_TEXT, name
+
+
+def anchors(page: Path) -> set[str]:
+    """What a heading is called in an address: its words in lower case, joined by dashes."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
-        assert (page.parent / target).is_file(), target
+    for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text("utf-8")):
+        if target.startswith("http"):
+            continue
+        there = page.parent / target if target else page
+        assert there.is_file(), target
+        assert not anchor or anchor in anchors(there), f"{target}#{anchor}"
 
 
 def test_the_core_page_lists_every_reason_of_refusal() -> None:
@@ -197,6 +307,22 @@ def test_the_core_page_lists_every_reason_of_refusal() -> None:
     listed = re.findall(r"^\| (\d+) \| `([A-Z_]+)` \| \S", text, re.MULTILINE)
     reasons = [(str(int(r)), r.name) for r in RejectReason if r is not RejectReason.NONE]
     assert listed == sorted(reasons)
+
+
+def test_the_worked_surface_is_the_one_computed() -> None:
+    """60 % at the money, 30 days, rho -0.3, eta 1, gamma 0.4; a strike at 0.9 of the forward."""
+    expiry_ns = 30 * 86_400 * 10**9
+    surface = Surface((Slice(expiry_ns, 600_000_000, -300_000_000),), 10**9, 400_000_000)
+    at, k = parameters(surface, 0), np.log(np.array([0.9]))
+    variance = total_variance(k, at.theta[0], at.rho[0], at.phi[0])[0]
+    example = SURFACE_TEXT.split("**Example.**")[1].split("\n\n")[0]
+    for figure in (
+        f"theta {at.theta[0]:.6f}",
+        f"phi {at.phi[0]:.4f}",
+        f"w {variance:.6f}",
+        f"{100 * volatilities(surface, 0, expiry_ns, k)[0]:.2f} %",
+    ):
+        assert figure in " ".join(example.split()), figure
 
 
 def test_every_package_has_a_page() -> None:

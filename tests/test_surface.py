@@ -376,3 +376,9 @@ def test_the_worked_example_of_the_documentation() -> None:
     variance = total_variance(k, at.theta[0], at.rho[0], at.phi[0])
     assert variance[0] == pytest.approx(0.034384, abs=5e-7)
     assert volatilities(surface, NOW, EXPIRIES[4], k)[0] == pytest.approx(0.6468, abs=5e-5)
+
+
+def test_asks_at_nothing_do_not_stop_a_fit() -> None:
+    """Offers at the lowest volatility there is: a level of zero has no logarithm."""
+    rows = [row(4, k, 0.0, 0.0) for k in (-0.1, 0.0, 0.1)] + prints(ssvi_truth, numbers=range(3))
+    assert is_free_of_arbitrage(fitted(rows), NOW)

@@ -22,6 +22,7 @@ COMMANDS = {
     "verify": "Prove a journal bit for bit by replaying it.",
     "show": "Show what happened in a cycle of a journal.",
     "margin": "Explain what a portfolio needs, and what a change would do.",
+    "stress": "Price a portfolio or a market again in days of the past, and find what breaks it.",
     "backtest": "Test margin models against what prices did next.",
     "venue": "Print a venue as the engine gets it, and what its margin covers.",
     "study": "Experiments on margin models: procyclicality.",
@@ -41,12 +42,14 @@ def refusals() -> tuple[type[Exception], ...]:
     from exchange.portfolio_file import PortfolioError
     from exchange.storage.faults import StorageFailed, StorageRefused
     from margin.presets import PresetError
+    from margin.stresses import StressError
+    from replays.journal_state import JournalDiffers
     from replays.lobster import LobsterError
     from replays.story import StoryError
 
     return (VenueError, FeedError, StorageFailed, StorageRefused, PresetError, LobsterError,
             StoryError, CommandError, CrowdError, CrowdFailed, ClientError, KeysRefused,
-            PortfolioError, OSError)  # fmt: skip
+            PortfolioError, StressError, JournalDiffers, OSError)  # fmt: skip
 
 
 class CommandTable(click.Group):

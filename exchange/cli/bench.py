@@ -6,6 +6,7 @@ import importlib.util
 import json
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,19 @@ import click
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "tests" / "benchmarks"
 PREFIX = "bench_"
+# What a name stands for besides its own file, as far as a checkout has it.
+TOGETHER = {"margin": ("black76", "surface")}
 
 
 def benchmark_names() -> list[str]:
     """Names of the benchmarks beside this source; empty where there is no checkout."""
     return sorted(path.stem.removeprefix(PREFIX) for path in BENCHMARKS.glob(f"{PREFIX}*.py"))
+
+
+def with_companions(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The names, each followed by those that `TOGETHER` adds to it, none twice."""
+    wanted = [part for name in names for part in (name, *TOGETHER.get(name, ()))]
+    return [name for name in dict.fromkeys(wanted) if name in known]
 
 
 @click.command("bench")
@@ -26,6 +35,8 @@ def benchmark_names() -> list[str]:
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
 def command(names: tuple[str, ...], quick: bool, as_json: bool) -> None:
     """Run benchmarks (all of them, or NAMES) and print each against its baseline.
+
+    `margin` stands for everything that margin is made of, option pricing and surfaces included.
 
     They live in `tests/benchmarks` of a checkout; an installed package has none. Both sides of a
     ratio are measured in the same run: ratios carry over to another machine, figures do not.
@@ -39,7 +50,7 @@ def command(names: tuple[str, ...], quick: bool, as_json: bool) -> None:
     if unknown:
         raise click.BadParameter(f"no benchmark {unknown[0]!r}; known: {', '.join(known)}")
     rows: list[dict[str, Any]] = []
-    for name in names or known:
+    for name in with_companions(names, known) if names else known:
         click.echo(f"{name} ...", err=True)
         rows += [{"benchmark": name, **row} for row in run_benchmark(name, quick)]
     if as_json:
@@ -58,9 +69,11 @@ def run_benchmark(name: str, quick: bool) -> list[dict[str, Any]]:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # what pickles or inspects its classes looks there
     try:
         spec.loader.exec_module(module)
     except ModuleNotFoundError as error:
+        del sys.modules[spec.name]
         raise click.ClickException(
             f"benchmark {name} needs {error.name}: install the test extra, `pip install -e .[test]`"
         ) from None

@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exchange.core.venue import Venue
+    from exchange.portfolio_file import Portfolio
     from margin.book import Book
     from margin.explanation import Explanation
 
@@ -17,7 +21,8 @@ DEFAULT_MODEL = "ps-1"
 
 @click.command("margin")
 @click.argument("portfolio", required=False, type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--model", help="Margin preset instead of the file's or the venue's (ps-1).")
+@click.option("--model", help="Margin model instead of the file's or the venue's (ps-1): a preset, "
+              "or one given by formulas, such as standard or lognormal-es.")  # fmt: skip
 @click.option("--venue", help="Take contracts, lots and opening marks of this venue or venue file "
               "in place of the portfolio's market.")  # fmt: skip
 @click.option("--what-if", "changes",
@@ -76,7 +81,6 @@ def explanations(
     from exchange.portfolio_file import PortfolioError, read_portfolio
     from exchange.venues import load_venue
     from exchange.what_if import changed, read_changes, traded_in
-    from margin.presets import load_preset
 
     venue = None if venue_name is None else load_venue(venue_name)
     source = "standard input" if str(path) == "-" else str(path)
@@ -85,28 +89,57 @@ def explanations(
     except UnicodeDecodeError:
         raise PortfolioError(f"{source}: is no UTF-8 text") from None
     portfolio = read_portfolio(text, source, venue)
-    if venue is not None and model is None and portfolio.model is None:
-        preset = venue.preset
-    else:
-        preset = load_preset(model or portfolio.model or DEFAULT_MODEL)
+    explained = explainer(portfolio, venue, model)
     try:
         changes = read_changes(changes_text, portfolio) if changes_text else ()
         book = build_book(portfolio, traded_in(changes))
         books: list[Book] = [book, changed(book, changes)] if changes else [book]
-        return [_explained(preset, one, venue) for one in books]
+        return [explained(one) for one in books]
     except PortfolioError as error:
         raise PortfolioError(f"{source}: {error}") from None
 
 
-def _explained(preset: object, book: Book, venue: object) -> Explanation:
-    from exchange.core.venue import Venue
-    from exchange.portfolio_book import exponent_of
-    from margin.explain import explain
-    from margin.preset import Preset
+def explainer(
+    portfolio: Portfolio, venue: Venue | None, model: str | None
+) -> Callable[[Book], Explanation]:
+    """What explains books under the model that is asked for: the option's, the file's, the venue's.
 
-    assert isinstance(preset, Preset)
-    assert venue is None or isinstance(venue, Venue)
-    return explain(preset, book, exponent=exponent_of(preset, book, venue))
+    Raises `PresetError` where there is no such model.
+    """
+    from exchange.portfolio_book import exponent_of
+    from exchange.portfolio_file import PortfolioError
+    from margin.explain import explain
+    from margin.formula_models import (
+        INPUTS,
+        FormulaModel,
+        FormulaRefused,
+        explain_formula,
+        model_names,
+    )
+    from margin.invariant import InvariantBroken
+    from margin.presets import PresetError, load_preset
+
+    name = model or portfolio.model
+    if venue is not None and name is None:
+        name = venue.preset.name
+    name = name or DEFAULT_MODEL
+    if name not in model_names():
+        raise PresetError(f"no model {name!r}; there are {', '.join(model_names())}")
+
+    def by_formula(book: Book) -> Explanation:
+        formula = FormulaModel(name, portfolio.model_inputs.get(name, {}))
+        try:
+            return explain_formula(formula, book)
+        except FormulaRefused as error:
+            raise PortfolioError(str(error)) from None
+        except InvariantBroken:
+            raise PortfolioError("positions: too large to be added exactly") from None
+
+    if name in INPUTS:
+        return by_formula
+    own = venue is not None and name == venue.preset.name
+    preset = venue.preset if venue is not None and own else load_preset(name)
+    return lambda book: explain(preset, book, exponent=exponent_of(preset, book, venue))
 
 
 def json_text(found: list[Explanation], changes: str | None) -> str:

@@ -29,9 +29,15 @@ def plot_html(found: list[Explanation], changes: str | None) -> str:
     from plotly.subplots import make_subplots
 
     titles = ("",) if len(found) == 1 else ("before: ", "after: ")
-    panels = [(title, unit) for title, one in zip(titles, found, strict=True) for unit in one.units]
+    panels = [
+        (title, unit)
+        for title, one in zip(titles, found, strict=True)
+        for unit in one.units
+        if unit.scenarios
+    ]
     if not panels:
-        return "<!doctype html><title>Uncross</title><p>Nothing is at risk.</p>\n"
+        told = "This model has no scenarios" if found[-1].units else "Nothing is at risk"
+        return f"<!doctype html><title>Uncross</title><p>{told}.</p>\n"
     figure = make_subplots(
         rows=2 * len(panels), cols=1, row_heights=[3, 2] * len(panels),
         vertical_spacing=0.36 / (2 * len(panels)),

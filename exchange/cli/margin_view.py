@@ -119,16 +119,17 @@ def _charge_row(charge: Charge) -> list[str]:
 
 
 def _requirement(found: Explanation) -> list[str]:
-    factors = (
-        f"worst {usdc(found.worst_minor)} x {found.maintenance_factor_ppb / RATE_SCALE:g}"
-        f" and x {found.initial_factor_ppb / RATE_SCALE:g}"
-    )
-    rows = [
-        ["requirement", "maintenance", "initial"],
-        [factors, usdc(found.scenario_maintenance_minor), usdc(found.scenario_initial_minor)],
-        *(_charge_row(charge) for charge in found.charges),
-        ["sum", usdc(found.maintenance_minor), usdc(found.initial_minor)],
-    ]
+    rows = [["requirement", "maintenance", "initial"]]
+    if found.initial_factor_ppb:
+        factors = (
+            f"worst {usdc(found.worst_minor)} x {found.maintenance_factor_ppb / RATE_SCALE:g}"
+            f" and x {found.initial_factor_ppb / RATE_SCALE:g}"
+        )
+        rows.append(
+            [factors, usdc(found.scenario_maintenance_minor), usdc(found.scenario_initial_minor)]
+        )
+    rows += [_charge_row(charge) for charge in (*found.charges, *found.add_ons)]
+    rows.append(["sum", usdc(found.maintenance_minor), usdc(found.initial_minor)])
     return table_lines(rows, "")
 
 
@@ -147,7 +148,9 @@ def _collateral(found: Explanation) -> list[str]:
 
 def _unit(unit: UnitPart) -> list[str]:
     worst = unit.worst.name if unit.worst else "no scenario loses"
-    lines = [f"{unit.unit} at {price_text(unit.index_e8)}: loses {usdc(unit.loss_minor)}; {worst}"]
+    lines = [f"{unit.unit} at {price_text(unit.index_e8)}"]
+    if unit.scenarios:
+        lines[0] += f": loses {usdc(unit.loss_minor)}; {worst}"
     for liquidation, name in ((False, "margin call"), (True, "liquidation")):
         moves = moves_text(unit.distance, liquidation)
         if moves and moves != "here":
@@ -158,6 +161,8 @@ def _unit(unit: UnitPart) -> list[str]:
          usdc(part.profit_minor)]
         for part in unit.positions
     ]  # fmt: skip
+    if not unit.scenarios:
+        return [*lines, *table_lines([row[:-1] for row in rows])]
     return [*lines, *table_lines(rows), *_scenarios(unit)]
 
 
@@ -176,9 +181,10 @@ def _scenarios(unit: UnitPart) -> list[str]:
         else:
             name = row.cell.name.partition(", weight")[0]
             others.append([name, weight_text(row.cell.weight_e9), text])
-    rows = [["spot move", *(f"volatility {side} " for side in SIDES)]]
+    sides = [side for side in SIDES if any(side in row for row in grid.values())]
+    rows = [["spot move", *(f"volatility {side} " for side in sides)]]
     rows += [
-        [percent_text(move), *(grid[move].get(side, "") for side in SIDES)]
+        [percent_text(move), *(grid[move].get(side, "") for side in sides)]
         for move in sorted(grid)
     ]  # fmt: skip
     return [*table_lines(rows), *(table_lines(others) if len(others) > 1 else [])]

@@ -22,6 +22,7 @@ from exchange.core.events import (
     ShortfallOpen,
     Transferred,
 )
+from exchange.core.layers import PoolKind
 from exchange.core.ledger import House
 from exchange.core.state import State
 from exchange.core.venue import USDC, InstrumentSpec
@@ -62,9 +63,20 @@ def price_text(spec: InstrumentSpec, ticks: int) -> str:
 
 
 def pool_name(state: State, pool: int) -> str:
-    """The account behind a pool, or the house's own name of it."""
+    """The account behind a pool, and which of its pools, or the house's own name of it."""
     owner = state.accounts.owner_of[pool]
-    return House(pool).name.lower() if owner == NO_OWNER else state.accounts.names[owner]
+    if owner == NO_OWNER:
+        return House(pool).name.lower()
+    layer = state.accounts.layers.of_pool.get(pool)
+    if layer is None:
+        return state.accounts.names[owner]
+    what = layer.name if layer.instrument < 0 else state.contracts.specs[layer.instrument].name
+    kind = PoolKind(layer.kind).name.lower()
+    return (
+        f"{state.accounts.names[owner]} ({kind} {what})"
+        if what
+        else (f"{state.accounts.names[owner]} ({kind})")
+    )
 
 
 def _side(lots: int) -> str:

@@ -1,7 +1,7 @@
 """Accounts and their margin pools: who owns what, and where each pool stands.
 
-A pool is the row of ledger, margin and default. Every account starts with one cross pool; the
-house's own pools come first (see `ledger.House`).
+A pool is the row of ledger, margin and default. Every account starts with one cross pool and may
+have more (see `layers`); the house's own pools come first (see `ledger.House`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import msgspec
 import numpy as np
 
 from exchange.core import limits
+from exchange.core.layers import NO_POOL, Layer, Layers, PoolKind
 from exchange.core.ledger import HOUSE_POOLS
+from exchange.core.reject_reason import RejectReason
 from margin.invariant import Int64Array, check
 from margin.margin_call import MarginCall
 
@@ -46,10 +48,12 @@ class Accounts:
     def __init__(self) -> None:
         self.names: list[str] = []
         self.number_of: dict[str, int] = {}
-        self.pool_of: list[int] = []
+        self.pool_of: list[int] = []  # the cross pool of each account
         self.owner_of: list[int] = [NO_OWNER] * HOUSE_POOLS
         self.model_of: list[int] = [0] * HOUSE_POOLS  # number in `Venue.presets`, by pool
+        self.layers = Layers()
         self._drawing: Int64Array = np.zeros(0, np.int64)
+        self._accounts: Int64Array = np.zeros(0, np.int64)
         self._owners: Int64Array = np.zeros(0, np.int64)
         self._models: Int64Array = np.zeros(0, np.int64)
         self._pools: Int64Array = np.zeros(0, np.int64)
@@ -67,18 +71,85 @@ class Accounts:
     def open(self, name: str, model: int = 0) -> tuple[int, int]:
         """Add an account and its cross pool, charged by a margin model; returns both numbers."""
         check(name not in self.number_of, "account names are unique")
-        check(self.pools < limits.POOLS_MAX, "room for another pool")
-        account, pool = len(self.names), self.pools
+        account = len(self.names)
         self.names.append(name)
         self.number_of[name] = account
+        pool = self._add_pool(account, model)
         self.pool_of.append(pool)
-        self.owner_of.append(account)
-        self.model_of.append(model)
-        self._naming = None
         if account >= len(self.own_sequence):
             room = np.zeros(max(16, len(self.own_sequence)), np.int64)
             self.own_sequence = np.concatenate((self.own_sequence, room))
         return account, pool
+
+    def _add_pool(self, account: int, model: int) -> int:
+        check(self.pools < limits.POOLS_MAX, "room for another pool")
+        pool = self.pools
+        self.owner_of.append(account)
+        self.model_of.append(model)
+        self._naming = None
+        return pool
+
+    def open_layer(self, layer: Layer) -> tuple[int, bool]:
+        """Add a pool to an account; its number, and whether there was no such number before."""
+        pool = self.layers.closed_pool(layer.account)
+        is_new = pool == NO_POOL
+        if is_new:
+            pool = self._add_pool(layer.account, self.model_of[self.pool_of[layer.account]])
+        self.layers.add(pool, layer)
+        return pool, is_new
+
+    def kind_of(self, pool: int) -> PoolKind:
+        """What a pool is."""
+        if pool < HOUSE_POOLS:
+            return PoolKind.HOUSE
+        layer = self.layers.of_pool.get(pool)
+        return PoolKind.CROSS if layer is None else PoolKind(layer.kind)
+
+    def parent_of(self, pool: int) -> int:
+        """The pool above: an account's cross pool, its owner's group pool, or NO_POOL."""
+        kind, account = self.kind_of(pool), self.owner_of[pool]
+        if kind in (PoolKind.ISOLATED, PoolKind.PORTFOLIO):
+            return self.pool_of[account]
+        if kind == PoolKind.CROSS:
+            return self.layers.group_of.get(self.layers.owner(account), NO_POOL)
+        return NO_POOL
+
+    def pools_of(self, account: int) -> list[int]:
+        """An account's open pools, its cross pool first."""
+        return [self.pool_of[account], *self.layers.further(account)]
+
+    def is_open_pool(self, pool: int) -> bool:
+        """Whether this is the number of an account's pool that has not been closed."""
+        if not HOUSE_POOLS <= pool < self.pools:
+            return False
+        layer = self.layers.of_pool.get(pool)
+        return layer is None or layer.is_open
+
+    def pool_for(self, account: int, instrument: int, named: int) -> tuple[int, RejectReason]:
+        """The pool that an account's order fills into, or why there is none.
+
+        `named` NO_POOL: that of the account's mode for the contract, else its cross pool.
+        """
+        if not 0 <= account < len(self.pool_of):
+            return NO_POOL, RejectReason.ACCOUNT_UNKNOWN
+        cross = self.pool_of[account]
+        if named == NO_POOL:
+            return self.layers.modes.get((account, instrument), cross), RejectReason.NONE
+        if named == cross:
+            return cross, RejectReason.NONE
+        if named < HOUSE_POOLS or named >= self.pools:
+            return NO_POOL, RejectReason.POOL_UNKNOWN
+        if self.owner_of[named] != account:
+            return NO_POOL, RejectReason.POOL_NOT_OWNED
+        return named, self.layers.refusal(account, named, instrument)
+
+    def family(self, pool: int) -> list[int]:
+        """All pools that one owner has together with this one, rising; the house's are alone."""
+        account = self.owner_of[pool]
+        if account == NO_OWNER or self.layers.is_plain(account):
+            return [pool]
+        accounts = self.layers.accounts_of(self.layers.owner(account))
+        return sorted(each for number in accounts for each in self.pools_of(number))
 
     def drawing_column(self) -> Int64Array:
         """The account that draws lots for each pool; a pool of the house draws for itself."""
@@ -91,10 +162,19 @@ class Accounts:
     def owner_column(self) -> Int64Array:
         """A number of its owner for each pool, below the number of pools; the house's own last."""
         if len(self._owners) != len(self.owner_of):
-            owner = np.array(self.owner_of, np.int64)
-            itself = len(self.names) + np.arange(len(owner))
-            self._owners = np.where(owner >= 0, owner, itself)
+            account = np.array(self.owner_of, np.int64)
+            top = np.arange(len(self.names) + 1)
+            for sub_account, parent in self.layers.parent_account.items():
+                top[sub_account] = parent
+            itself = len(self.names) + np.arange(len(account))
+            self._owners = np.where(account >= 0, top[account], itself)
         return self._owners
+
+    def account_column(self) -> Int64Array:
+        """The account of each pool; NO_OWNER for the house's."""
+        if len(self._accounts) != len(self.owner_of):
+            self._accounts = np.array(self.owner_of, np.int64)
+        return self._accounts
 
     def pools_of_model(self, model: int) -> Int64Array:
         """Pools that one of the venue's margin models charges, rising."""
@@ -128,6 +208,7 @@ class Accounts:
         sequence = self.own_sequence[: len(self.names)].tobytes()
         standing = (sequence, calls, cases, self.withdrawals_frozen)
         yield "accounts.naming", self._naming
+        yield from self.layers.parts()
         yield "accounts.standing", _encode(standing)
 
     def load(self, parts: dict[str, bytes]) -> None:
@@ -137,6 +218,8 @@ class Accounts:
         for name in named[0]:
             self.open(name)
         _, self.pool_of, self.owner_of, self.model_of = named
+        self._naming = None
+        self.layers.load(parts)
         standing = tuple[bytes, list[tuple[int, MarginCall]], list[LiquidationCase], bool]
         data = msgspec.msgpack.decode(parts["accounts.standing"], type=standing)
         sequence = np.frombuffer(data[0], np.int64)

@@ -1,8 +1,9 @@
 """The cycle after a batch, step by step; nothing here but the order in which things happen.
 
 1 seal - 2 uncross - 3 settle (three journaled commands carry the phases: Seal, Uncross, Revalue)
-4 marks - 5 variation margin, funding, expiry - 6 revalue - 7 margin calls - 8 liquidate
-9 default waterfall - 10 release gains, prove the books, hash.
+4 marks - 5 variation margin, funding, expiry - 6 revalue
+7 group guarantees, margin calls - 8 liquidate - 9 default waterfall
+10 release gains, prove the books, hash.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 from exchange.core.commands import Revalue, Seal, Uncross
 from exchange.core.early_warning import early_warnings
 from exchange.core.events import CycleClosed, Event, PositionsRevalued
+from exchange.core.group import pay_guarantees
 from exchange.core.ledger import HOUSE_POOLS, House
 from exchange.core.liquidation import advance_cases, margin_calls, note_fills, unwind_fund
 from exchange.core.revalue import release_gains, take_marks
@@ -65,6 +67,8 @@ def run_revalue(state: State, risk: Risk, gate: RiskGate, command: Revalue) -> l
     gains, events = take_marks(state, value_e6, elapsed_ns, crossed)
     risk.reprice()
     risk.revalue(gains.pending)
+    if state.accounts.layers.group_of:
+        events += pay_guarantees(state, risk)
     events += margin_calls(state, risk)
     events += early_warnings(state, risk)
     to_waterfall, steps = advance_cases(state, risk)

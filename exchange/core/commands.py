@@ -34,11 +34,56 @@ class Genesis(CommandBase, frozen=True):
 class OpenAccount(CommandBase, frozen=True):
     """Open an account with its cross margin pool. Names are unique.
 
-    `account_class` names one of the venue's, whose margin model then charges it.
+    `account_class` names one of the venue's, whose margin model then charges it. `parent` makes it
+    the sub-account of another account, of whose class it is.
     """
 
     name: str
     account_class: str = ""
+    parent: int = -1
+
+
+class OpenPool(CommandBase, frozen=True):
+    """Open a margin pool for an account: isolated for one contract, a named portfolio, a group.
+
+    `kind` is a `layers.PoolKind`. `instrument` belongs to isolated pools, `name` to portfolios.
+    """
+
+    account: int
+    kind: int
+    instrument: int = -1
+    name: str = ""
+
+
+class ClosePool(CommandBase, frozen=True):
+    """Close a pool that holds nothing. The cross pool stays."""
+
+    account: int
+    pool: int
+
+
+class MoveMargin(CommandBase, frozen=True):
+    """Move `amount_minor` of a currency between pools of one owner.
+
+    A sub-account moves between its own pools, its parent between those of all of its accounts.
+    """
+
+    account: int
+    from_pool: int
+    to_pool: int
+    currency: int
+    amount_minor: int
+
+
+class SwitchMode(CommandBase, frozen=True):
+    """Let a contract fill into another pool of the account from now on.
+
+    Its position and open orders move there from the pool into which it filled until now.
+    """
+
+    account: int
+    instrument: int
+    pool: int
 
 
 class Deposit(CommandBase, frozen=True):
@@ -61,6 +106,7 @@ class PlaceOrder(CommandBase, frozen=True):
     """Enter an order into the running batch. `price_ticks` 0 means a market order.
 
     `post_only`: refused where it would have been marketable at the instrument's last print.
+    `pool` is the account's pool that it fills into; -1: that of the contract's mode.
     """
 
     account: int
@@ -72,6 +118,7 @@ class PlaceOrder(CommandBase, frozen=True):
     reduce_only: bool = False
     client_order_id: str = ""
     post_only: bool = False
+    pool: int = -1
 
 
 class EditOrder(CommandBase, frozen=True):
@@ -169,6 +216,10 @@ class Revalue(CommandBase, frozen=True):
 Command: TypeAlias = (
     Genesis
     | OpenAccount
+    | OpenPool
+    | ClosePool
+    | MoveMargin
+    | SwitchMode
     | Deposit
     | Withdraw
     | PlaceOrder
@@ -188,6 +239,10 @@ KINDS: dict[str, type[CommandBase]] = {
     for kind in (
         Genesis,
         OpenAccount,
+        OpenPool,
+        ClosePool,
+        MoveMargin,
+        SwitchMode,
         Deposit,
         Withdraw,
         PlaceOrder,

@@ -15,17 +15,21 @@ from exchange.core.clearing_cycle import run_revalue, run_seal, run_uncross
 from exchange.core.commands import (
     CancelAll,
     CancelOrder,
+    ClosePool,
     Command,
     Deposit,
     EditOrder,
     Genesis,
     Halt,
     ListInstruments,
+    MoveMargin,
     OpenAccount,
+    OpenPool,
     OrderColumns,
     PlaceOrder,
     Revalue,
     Seal,
+    SwitchMode,
     Uncross,
     Withdraw,
 )
@@ -35,6 +39,7 @@ from exchange.core.listing import halt, list_instruments
 from exchange.core.money import deposit, open_account, withdraw
 from exchange.core.order_columns import apply_columns
 from exchange.core.order_entry import cancel, cancel_all, edit, place
+from exchange.core.pool_moves import close_pool, move_margin, open_pool, switch_mode
 from exchange.core.reject_reason import PostingCause, RejectReason
 from exchange.core.risk import Risk
 from exchange.core.risk_gate import RiskGate
@@ -149,6 +154,10 @@ CYCLE_COMMANDS = (Seal, Uncross, Revalue)
 HANDLERS: dict[type, Handler] = {
     Genesis: _second_genesis,
     OpenAccount: open_account,
+    OpenPool: open_pool,
+    ClosePool: close_pool,
+    MoveMargin: move_margin,
+    SwitchMode: switch_mode,
     Deposit: deposit,
     Withdraw: withdraw,
     PlaceOrder: place,

@@ -37,6 +37,52 @@ class AccountOpened(Event, frozen=True):
     name: str
 
 
+class PoolOpened(Event, frozen=True):
+    """A margin pool of an account; `kind` is a `layers.PoolKind`."""
+
+    account: int
+    pool: int
+    kind: int
+    instrument: int
+    name: str
+
+
+class PoolClosed(Event, frozen=True):
+    """A pool that held nothing is gone."""
+
+    account: int
+    pool: int
+
+
+class MarginMoved(Event, frozen=True):
+    """Collateral went from one pool of an owner to another."""
+
+    account: int
+    from_pool: int
+    to_pool: int
+    currency: int
+    amount_minor: int
+
+
+class ModeSwitched(Event, frozen=True):
+    """A contract fills into another pool from now on; position and orders that moved with it."""
+
+    account: int
+    instrument: int
+    from_pool: int
+    to_pool: int
+    quantity_lots: int
+    orders: int
+
+
+class GuaranteePaid(Event, frozen=True):
+    """A group's collateral covered what a pool lacked of its initial margin, or part of it."""
+
+    pool: int
+    group: int
+    amount_minor: int
+
+
 class Transferred(Event, frozen=True):
     """A deposit (positive) or withdrawal (negative)."""
 

@@ -16,6 +16,10 @@ SAFE = 2**62
 INSTRUMENTS_MAX = 2**12
 INSTRUMENTS_PER_UNIT_MAX = 2**8
 POOLS_MAX = 2**22
+# Pools of one owner's accounts together: cross and portfolio pools, which may hold every contract,
+# and isolated ones, which hold one.
+WIDE_POOLS_PER_OWNER_MAX = 7
+ISOLATED_POOLS_PER_OWNER_MAX = 2**8
 ORDER_SEQUENCE_BITS = 40
 ORDER_SEQUENCE_MAX = 2**ORDER_SEQUENCE_BITS - 1
 
@@ -38,6 +42,9 @@ POSITION_COIN_MINOR_MAX = 2**47
 # A pool's balance in one currency, and one transfer.
 BALANCE_MINOR_MAX = 2**55
 TRANSFER_MINOR_MAX = 2**52
+# One owner's size in one underlying, over all its pools: the most that a concentration can measure
+# (`margin.concentration`).
+OWNER_SIZE_MINOR_MAX = 2**59
 # An average day's volume in one underlying; what is not known is taken to be this large.
 DAILY_VOLUME_MINOR_MAX = 2**56
 
@@ -47,6 +54,7 @@ VOLATILITY_E9_MAX = 20 * 10**9
 RATE_E9_MAX = 2 * 10**9
 CLIENT_ORDER_ID_LENGTH_MAX = 64
 LABEL_LENGTH_MAX = 64
+POOL_NAME_LENGTH_MAX = 32
 
 # A shock multiplies a position's value by at most this much (a move of +500 %, and the inverse
 # contract's gain converted at the shocked spot), rounded up to a power of two.
@@ -67,6 +75,12 @@ check(
     POSITION_NOTIONAL_MINOR_MAX * INSTRUMENTS_PER_UNIT_MAX * SHOCK_MULTIPLE_MAX < SAFE,
     "a risk unit's scenario loss fits",
 )
+check(
+    (
+        WIDE_POOLS_PER_OWNER_MAX * INSTRUMENTS_PER_UNIT_MAX + ISOLATED_POOLS_PER_OWNER_MAX
+    ) * POSITION_NOTIONAL_MINOR_MAX <= OWNER_SIZE_MINOR_MAX,
+    "an owner's positions in a risk unit, over all its pools, fit a concentration",
+)  # fmt: skip
 check(PRICE_TICKS_MAX * QUANTITY_LOTS_MAX < SAFE, "price times quantity fits")
 check(PAYOFF_MINOR_MAX * 10**6 < SAFE, "a lot's value in 10^-6 minor units of coin fits")
 check(

@@ -1,4 +1,4 @@
-"""Accounts, deposits and withdrawals."""
+"""Accounts, deposits and withdrawals. Money comes into and leaves an account's cross pool."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from exchange.core import limits
 from exchange.core.commands import Deposit, OpenAccount, Withdraw
 from exchange.core.events import AccountOpened, Event, Rejected, Transferred
+from exchange.core.layers import PoolKind
 from exchange.core.ledger import House
 from exchange.core.reject_reason import PostingCause, RejectReason
 from exchange.core.state import State
+
+NO_PARENT = -1
 
 if TYPE_CHECKING:
     from exchange.core.engine import Engine
@@ -17,17 +20,43 @@ if TYPE_CHECKING:
 
 def open_account(engine: Engine, command: OpenAccount) -> list[Event]:
     """Open an account with its cross pool."""
-    state = engine.state
-    if command.name in state.accounts.number_of:
+    state, accounts = engine.state, engine.state.accounts
+    if command.name in accounts.number_of:
         return [Rejected(RejectReason.ACCOUNT_EXISTS, command.name)]
     model = state.venue.model_of(command.account_class)
     if model < 0:
         return [Rejected(RejectReason.ACCOUNT_CLASS_UNKNOWN, command.account_class)]
-    account, pool = state.accounts.open(command.name, model)
-    state.ledger.add_pools(1)
+    if command.parent != NO_PARENT:
+        reason = _refusal_of_parent(state, command)
+        if reason:
+            return [Rejected(reason)]
+        model = accounts.model_of[accounts.pool_of[command.parent]]
+    account, pool = accounts.open(command.name, model)
+    if command.parent != NO_PARENT:
+        accounts.layers.add_sub_account(account, command.parent)
+    add_pool(engine)
+    return [AccountOpened(account, pool, command.name)]
+
+
+def _refusal_of_parent(state: State, command: OpenAccount) -> RejectReason:
+    """Why an account cannot be a sub-account of `command.parent`, or NONE."""
+    accounts = state.accounts
+    if not 0 <= command.parent < len(accounts.names):
+        return RejectReason.ACCOUNT_UNKNOWN
+    if command.account_class:
+        return RejectReason.ACCOUNT_CLASS_UNKNOWN
+    if command.parent in accounts.layers.parent_account:
+        return RejectReason.ACCOUNT_IS_SUB_ACCOUNT
+    if not accounts.layers.has_room(command.parent, PoolKind.CROSS):
+        return RejectReason.TOO_MANY_POOLS
+    return RejectReason.NONE
+
+
+def add_pool(engine: Engine) -> None:
+    """Room for one more pool wherever something is kept by pool."""
+    engine.state.ledger.add_pools(1)
     engine.risk.add_pools(1)
     engine.gate.add_pools(1)
-    return [AccountOpened(account, pool, command.name)]
 
 
 def _refusal(state: State, command: Deposit | Withdraw) -> RejectReason:
@@ -42,7 +71,8 @@ def _refusal(state: State, command: Deposit | Withdraw) -> RejectReason:
     return RejectReason.NONE
 
 
-def _moved(engine: Engine, pool: int) -> None:
+def refresh(engine: Engine, pool: int) -> None:
+    """A pool's cash or positions moved between revaluations."""
     if engine.state.marks.is_open:
         engine.risk.revalue_pool(pool)
         engine.gate.refresh_pool(pool)
@@ -61,7 +91,7 @@ def deposit(engine: Engine, command: Deposit) -> list[Event]:
     posted = state.ledger.transfer(
         PostingCause.DEPOSIT, House.EXTERNAL, pool, command.currency, command.amount_minor
     )
-    _moved(engine, pool)
+    refresh(engine, pool)
     return [Transferred(command.account, command.currency, command.amount_minor), posted]
 
 
@@ -93,5 +123,5 @@ def withdraw(engine: Engine, command: Withdraw) -> list[Event]:
     posted = state.ledger.transfer(
         PostingCause.WITHDRAWAL, pool, House.EXTERNAL, command.currency, command.amount_minor
     )
-    _moved(engine, pool)
+    refresh(engine, pool)
     return [Transferred(command.account, command.currency, -command.amount_minor), posted]

@@ -44,6 +44,8 @@ FIELDS = 7
 TALLIES_MAX = 2**22
 
 _BITS = limits.ORDER_SEQUENCE_BITS
+_INSTRUMENTS = limits.INSTRUMENTS_MAX
+_NOBODY = -2  # owns no pool; the house's are of -1
 _ACCOUNT_UNKNOWN = int(RejectReason.ACCOUNT_UNKNOWN)
 _SIDE_UNKNOWN = int(RejectReason.SIDE_UNKNOWN)
 _PRICE_NOT_POSITIVE = int(RejectReason.PRICE_NOT_POSITIVE)
@@ -108,16 +110,25 @@ def _committed(
 
 
 @njit(cache=True)
+def _pool_of_mode(account: int, slot: int, cross: int, modes: Int64Array) -> int:
+    """The pool that an account's orders in a contract fill, where some contracts have their own."""
+    key = account * _INSTRUMENTS + slot
+    at = first_at_least(modes[0], key)
+    return int(modes[1, at]) if at < modes.shape[1] and modes[0, at] == key else cross
+
+
+@njit(cache=True)
 def _reduce(
     resting: Int64Array,
     incoming: Int64Array,
     entered: Int64Array,
     first_incoming: int,
     order_id: int,
-    pool: int,
+    account: int,
+    account_of: Int64Array,
     lots: int,
 ) -> int:
-    """Take `lots` off an order of the pool, wherever it is; the reason why not, or 0."""
+    """Take `lots` off an order of the account, wherever it is; the reason why not, or 0."""
     at = (order_id & SEQUENCE_MASK) - first_incoming
     if at < 0:
         at = first_at_least(resting[ORDER_ID], order_id)
@@ -125,14 +136,14 @@ def _reduce(
             return _ORDER_NOT_OPEN
         if resting[OPEN_LOTS, at] == 0:
             return _ORDER_NOT_OPEN
-        if resting[POOL, at] != pool:
+        if account_of[resting[POOL, at]] != account:
             return _ORDER_NOT_OWNED
         resting[OPEN_LOTS, at] = max(0, resting[OPEN_LOTS, at] - lots)
         return 0
     table, at = (incoming, at) if at < len(incoming) else (entered, at - len(incoming))
     if table[at, ORDER_ID] != order_id or table[at, OPEN_LOTS] == 0:
         return _ORDER_NOT_OPEN
-    if table[at, POOL] != pool:
+    if account_of[table[at, POOL]] != account:
         return _ORDER_NOT_OWNED
     table[at, OPEN_LOTS] = max(0, table[at, OPEN_LOTS] - lots)
     return 0
@@ -148,6 +159,8 @@ def _enter(
     next_sequence: int,
     batch: int,
     pool_of: Int64Array,
+    account_of: Int64Array,
+    modes: Int64Array,
     own_sequence: Int64Array,
     slot_reason: Int64Array,
     price_max: Int64Array,
@@ -166,11 +179,14 @@ def _enter(
                 continue
             account, slot = rows[ACCOUNT, row], rows[INSTRUMENT, row]
             side = 0 if rows[SIDE, row] > 0 else 1
-            held = committed[pool_of[account], slot, side] + rows[LOTS, row]
+            pool = pool_of[account]
+            if modes.shape[1] > 0:
+                pool = _pool_of_mode(account, slot, pool, modes)
+            held = committed[pool, slot, side] + rows[LOTS, row]
             if held > lots_max[slot]:
                 reasons[row] = _POSITION_LIMIT
                 continue
-            committed[pool_of[account], slot, side] = held
+            committed[pool, slot, side] = held
             own_sequence[account] += 1
             flags = MARKET if rows[PRICE, row] == 0 else 0
             if rows[IMMEDIATE_OR_CANCEL, row] != 0:
@@ -178,7 +194,7 @@ def _enter(
             order_id = (rows[INSTRUMENT, row] << _BITS) | (next_sequence + count)
             fields = (
                 order_id,
-                pool_of[account],
+                pool,
                 rows[SIDE, row],
                 rows[PRICE, row],
                 rows[LOTS, row],
@@ -200,10 +216,12 @@ def _enter(
             reasons[row] = _QUANTITY_NOT_POSITIVE
         else:
             account = rows[ACCOUNT, row]
-            pool = pool_of[account] if 0 <= account < len(pool_of) else -1
+            if not 0 <= account < len(pool_of):
+                account = _NOBODY
             reasons[row] = _reduce(
-                resting, incoming, entered, first_incoming, target, pool, rows[LOTS, row]
-            )
+                resting, incoming, entered, first_incoming, target, account, account_of,
+                rows[LOTS, row],
+            )  # fmt: skip
     return count
 
 
@@ -227,6 +245,8 @@ def _apply_compiled(state: State, rows: Int64Array) -> ColumnsApplied:
         orders.next_sequence,
         state.batch,
         state.accounts.pool_column(),
+        state.accounts.account_column(),
+        state.accounts.layers.mode_columns(),
         state.accounts.own_sequence,
         np.array(slot_reason, np.int64),
         contracts.price_max_column,
@@ -289,5 +309,5 @@ def warm_up() -> None:
     rows = np.frombuffer(bytes(8 * FIELDS), np.int64).reshape(FIELDS, 1)
     resting, table = np.empty((COLUMNS, 0), np.int64), np.zeros((1, COLUMNS), np.int64)
     tallies = _committed(keys, one, resting, table, 1)
-    after = (one, one, one, one, one, tallies, one.copy(), one.copy())
+    after = (one, one, resting[:2], one, one, one, one, tallies, one.copy(), one.copy())
     _enter(rows, resting, table, table, 1, 1, 0, *after)

@@ -47,13 +47,12 @@ def _refusal(state: State, command: PlaceOrder) -> RejectReason:
     return refusal_of_terms(state, command.instrument, command.price_ticks, command.quantity_lots)
 
 
-def _admission(engine: Engine, command: PlaceOrder) -> RejectReason:
-    """The full path: every reason not to take an order, its margin last."""
+def _admission(engine: Engine, command: PlaceOrder, pool: int) -> RejectReason:
+    """The full path: every reason not to take an order into a pool, its margin last."""
     state = engine.state
     reason = _refusal(state, command)
     if reason:
         return reason
-    pool = state.accounts.pool_of[command.account]
     if pool in state.accounts.cases and not command.reduce_only:
         return RejectReason.ACCOUNT_IN_LIQUIDATION
     if command.post_only and state.last_prints.crossed_by(
@@ -71,14 +70,12 @@ def _admission(engine: Engine, command: PlaceOrder) -> RejectReason:
 
 
 def _is_ordinary(state: State, command: PlaceOrder) -> bool:
-    """Whether the gate's short path may look at an order: known parties, nothing special."""
-    accounts = state.accounts
+    """Whether the gate's short path may look at an order: nothing special about it."""
     return (
-        0 <= command.account < len(accounts.pool_of)
-        and (command.side == 1 or command.side == -1)
+        (command.side == 1 or command.side == -1)
         and not command.reduce_only
         and not command.post_only
-        and not accounts.cases
+        and not state.accounts.cases
         and len(command.client_order_id) <= limits.CLIENT_ORDER_ID_LENGTH_MAX
     )
 
@@ -92,14 +89,18 @@ def place(engine: Engine, command: PlaceOrder) -> list[Event]:
         if known is not None:
             return [OrderAccepted(known, account, True)]
     slot, side, price_ticks = command.instrument, command.side, command.price_ticks
-    lots = command.quantity_lots
+    lots, accounts = command.quantity_lots, state.accounts
+    if command.pool == -1 and 0 <= account < len(accounts.pool_of) and not accounts.layers.modes:
+        pool = accounts.pool_of[account]
+    else:
+        pool, reason = accounts.pool_for(account, slot, command.pool)
+        if reason:
+            return [Rejected(reason)]
     if not (
         _is_ordinary(state, command)
-        and engine.gate.admit_ordinary(
-            state.accounts.pool_of[account], slot, side, price_ticks, lots
-        )
+        and engine.gate.admit_ordinary(pool, slot, side, price_ticks, lots)
     ):
-        reason = _admission(engine, command)
+        reason = _admission(engine, command, pool)
         if reason:
             return [Rejected(reason)]
     flags = MARKET if price_ticks == 0 else 0
@@ -109,7 +110,7 @@ def place(engine: Engine, command: PlaceOrder) -> list[Event]:
         flags |= REDUCE_ONLY
     if command.post_only:
         flags |= POST_ONLY
-    pool, own = state.accounts.pool_of[account], state.accounts.next_own_sequence(account)
+    own = accounts.next_own_sequence(account)
     order_id = state.orders.append(slot, pool, side, price_ticks, lots, flags, state.batch, own)
     if client_order_id:
         state.client_orders.remember(account, client_order_id, order_id)
@@ -157,7 +158,7 @@ def cancel_all(engine: Engine, command: CancelAll) -> list[Event]:
         return [Rejected(RejectReason.ACCOUNT_UNKNOWN)]
     if not -1 <= command.instrument < len(state.contracts):
         return [Rejected(RejectReason.INSTRUMENT_UNKNOWN)]
-    rows = state.orders.of_pool(state.accounts.pool_of[command.account])
+    rows = state.orders.of_pools(state.accounts.pools_of(command.account))
     wanted = (rows[FLAGS] & LIQUIDATION) == 0
     if command.instrument >= 0:
         wanted &= (rows[ORDER_ID] >> limits.ORDER_SEQUENCE_BITS) == command.instrument
@@ -212,5 +213,5 @@ def edit(engine: Engine, command: EditOrder) -> list[Event]:
 
 def open_orders(state: State, account: int) -> list[tuple[int, ...]]:
     """An account's open orders as rows of columns, in order of acceptance."""
-    rows = state.orders.of_pool(state.accounts.pool_of[account])
+    rows = state.orders.of_pools(state.accounts.pools_of(account))
     return [tuple(row) for row in np.ascontiguousarray(rows.T).tolist()]

@@ -142,6 +142,10 @@ def _unpacked(words: Int64Array) -> Int64Array:
     return table
 
 
+def _by_acceptance(rows: Int64Array) -> Int64Array:
+    return rows[:, np.argsort(rows[ORDER_ID] & SEQUENCE_MASK, kind="stable")]
+
+
 class OrderTable:
     """All open orders of the venue, and the sequence that names the next one."""
 
@@ -229,8 +233,23 @@ class OrderTable:
         rows = self.incoming_rows()
         arrived = rows[(rows[:, POOL] == pool) & (rows[:, OPEN_LOTS] > 0)].T
         mine = (self.resting[POOL] == pool) & (self.resting[OPEN_LOTS] > 0)
-        found = np.concatenate((self.resting[:, mine], arrived), axis=1)
-        return found[:, np.argsort(found[ORDER_ID] & SEQUENCE_MASK, kind="stable")]
+        return _by_acceptance(np.concatenate((self.resting[:, mine], arrived), axis=1))
+
+    def of_pools(self, pools: list[int]) -> Int64Array:
+        """All open orders of several pools, columns x n, in order of acceptance."""
+        return _by_acceptance(np.concatenate([self.of_pool(pool) for pool in pools], axis=1))
+
+    def move(self, giver: int, taker: int, instrument: int) -> int:
+        """Hand a pool's open orders in a contract to another pool; how many there were."""
+        table = self.resting
+        mine = (table[POOL] == giver) & (table[ORDER_ID] >> INSTRUMENT_SHIFT == instrument)
+        mine &= table[OPEN_LOTS] > 0
+        table[POOL, mine] = taker
+        rows = np.frombuffer(self.incoming, np.int64).reshape(-1, COLUMNS)
+        new = (rows[:, POOL] == giver) & (rows[:, ORDER_ID] >> INSTRUMENT_SHIFT == instrument)
+        new &= rows[:, OPEN_LOTS] > 0
+        rows[new, POOL] = taker
+        return int(mine.sum()) + int(new.sum())
 
     def seal(self, instruments: int) -> Int64Array:
         """Merge this batch's orders into the resting table and return it (columns x n)."""

@@ -103,6 +103,22 @@ def _sums(table: Int64Array, by_rank: Int64Array) -> Int64Array:
     return total
 
 
+def _joined(held: list[int], moved: list[int]) -> list[int]:
+    """Two positions of one owner in one contract as one.
+
+    Where they oppose, the smaller closes as much of the larger, at what both were entered for.
+    """
+    row = [held[KEY], *(a + b for a, b in zip(held[LOTS:], moved[LOTS:], strict=True))]
+    if (held[LOTS] > 0) != (moved[LOTS] > 0):
+        closed = min(abs(held[LOTS]), abs(moved[LOTS]))
+        for part in (held, moved):
+            if part[LOTS]:
+                entered = part[ENTRY_MINOR] * closed // abs(part[LOTS])
+                row[ENTRY_MINOR] -= entered
+                row[REALISED_MINOR] -= entered
+    return row
+
+
 class Positions:
     """All positions of all pools."""
 
@@ -166,6 +182,26 @@ class Positions:
             self.table = np.ascontiguousarray(np.insert(self.table, at, rows, axis=1))
         is_option = self.contracts.is_option
         _apply(self.table, pool, instrument, rank, lots, value_minor, is_option)
+
+    def move(self, giver: int, taker: int, instrument: int) -> int:
+        """Hand a pool's whole position to another pool, memo fields and all; its signed lots.
+
+        Nothing is paid: a future's value is settled in either pool. The table before stays as it
+        was, for whoever wants to take the move back.
+        """
+        row = self.row_of(giver, instrument)
+        if row < 0:
+            return 0
+        moved = self.table[:, row].copy()
+        moved[KEY] = self.key_of(taker, instrument)
+        table = np.delete(self.table, row, axis=1)
+        at = int(table[KEY].searchsorted(moved[KEY]))
+        if at < table.shape[1] and table[KEY, at] == moved[KEY]:
+            table[:, at] = _joined(table[:, at].tolist(), moved.tolist())
+        else:
+            table = np.insert(table, at, moved, axis=1)
+        self.table = _without_flat(np.ascontiguousarray(table))
+        return int(moved[LOTS])
 
     def drop_flat(self) -> None:
         """Remove positions of zero lots that owe nothing and carry nothing."""

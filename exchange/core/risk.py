@@ -15,7 +15,7 @@ from exchange.core.contracts import value_per_lot_e6
 from exchange.core.ledger import HOUSE_POOLS, House
 from exchange.core.marks import IndexState
 from exchange.core.positions import KEY, LOTS, RANK_MASK
-from exchange.core.risk_model import RiskModel
+from exchange.core.risk_model import Charged, RiskModel
 from exchange.core.state import State
 from margin.changed_pools import gather_pools
 from margin.fixed_point import PRICE_SCALE, mul_div_floor
@@ -220,12 +220,37 @@ class Risk:
         self.equity[pools] = equity(cash[pools], options[pools], self.index_e8, model.haircut_ppb)
 
     def revalue_pool(self, pool: int) -> None:
-        """The same for one pool, after its cash or positions moved."""
-        needed, added, relief = self.model(pool).charged(self.columns_of(pool), _ONE_OWNER)
-        self.initial[pool] = needed.initial_minor[0]
-        self.maintenance[pool] = needed.maintenance_minor[0]
-        self.add_on_minor[pool], self.relief_minor[pool] = added[0], relief[0]
+        """The same for one pool, after its cash or positions moved.
+
+        Where size is charged, the requirements of its owner's other pools move with it.
+        """
+        pools = self.judged_with(pool)
+        charge = self._charged_together(pools, [self.columns_of(each) for each in pools])
+        needed, added, relief = charge
+        for at, each in enumerate(pools):
+            self.initial[each] = needed.initial_minor[at]
+            self.maintenance[each] = needed.maintenance_minor[at]
+            self.add_on_minor[each], self.relief_minor[each] = added[at], relief[at]
         self.equity[pool] = self.equity_of(pool)
+
+    def judged_with(self, pool: int) -> list[int]:
+        """The pools whose requirements depend on this one's positions: itself, or its family."""
+        if self.model(pool).sees_size:
+            return self.state.accounts.family(pool)
+        return [pool]
+
+    def _charged_together(self, pools: list[int], columns: list[PositionColumns]) -> Charged:
+        """What one owner's pools are charged, which hold `columns`."""
+        if len(pools) == 1:
+            return self.model(pools[0]).charged(columns[0], _ONE_OWNER)
+        rows = [0, *(len(held.instrument) for held in columns)]
+        together = PositionColumns(
+            pool_start=np.cumsum(np.array(rows, np.int64)),
+            instrument=np.concatenate([held.instrument for held in columns]),
+            quantity_lots=np.concatenate([held.quantity_lots for held in columns]),
+            coin_minor=np.concatenate([held.coin_minor for held in columns]),
+        )
+        return self.model(pools[0]).charged(together, np.zeros(len(pools), np.int64))
 
     def equity_of(self, pool: int, haircut: bool = True) -> int:
         """Equity of one pool in minor USDC, with or without collateral haircuts."""
@@ -262,8 +287,11 @@ class Risk:
             quantity_lots=np.array(lots, np.int64),
             coin_minor=coins.reshape(1, -1),
         )
-        needed = self.model(pool).charged(held, _ONE_OWNER).requirements
-        return int(needed.initial_minor[0]), int(needed.maintenance_minor[0])
+        pools = self.judged_with(pool)
+        columns = [held if each == pool else self.columns_of(each) for each in pools]
+        needed = self._charged_together(pools, columns).requirements
+        at = pools.index(pool)
+        return int(needed.initial_minor[at]), int(needed.maintenance_minor[at])
 
     def requirement_of(self, pool: int, lots: Sequence[int]) -> tuple[int, int]:
         """Initial and maintenance margin of a pool if its positions were `lots` (row order)."""

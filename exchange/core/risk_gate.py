@@ -143,8 +143,22 @@ class RiskGate:
 
     def refresh_pool(self, pool: int) -> None:
         """A pool's equity or positions moved between revaluations."""
-        needed = self.risk.initial[pool] + self.risk.relief_minor[pool]
-        self.headroom[pool] = int(self.risk.equity[pool] - needed)
+        if not self.state.venue.risk_gate:
+            return
+        for each in self.risk.judged_with(pool):
+            needed = self.risk.initial[each] + self.risk.relief_minor[each]
+            self.headroom[each] = int(self.risk.equity[each] - needed)
+
+    def orders_moved(self, giver: int, taker: int, slot: int, rows: Int64Array) -> None:
+        """Orders (columns x n) and position of a pool in a contract are another pool's now."""
+        if self.entered_lots:
+            held = abs(self.state.positions.lots_of(taker, slot))
+            self.largest_lots[slot] = max(self.largest_lots[slot], held)
+        if self.state.venue.risk_gate and self.state.marks.is_open:
+            rows = rows[:, (rows[FLAGS] & RESERVES_NOTHING) == 0]
+            bound = int(self.loss_of(giver).bounds(rows).sum())
+            self.reserved[giver] -= bound
+            self.reserved[taker] += bound
 
     def add_pools(self, count: int) -> None:
         """Room for new pools, which have nothing."""
@@ -256,14 +270,23 @@ class RiskGate:
             last -= 1
         return drop
 
+    def room(self, pool: int, rows: Int64Array | None = None) -> int:
+        """Equity of a pool beyond its initial margin with all open orders and their fees.
+
+        `rows` (columns x n): the orders, where they are not those that the pool has.
+        """
+        if not self.state.venue.risk_gate:
+            return int(self.risk.equity[pool] - self.risk.initial[pool])
+        rows = self.state.orders.of_pool(pool) if rows is None else rows
+        needed, fees = self.requirement(pool, rows)
+        return int(self.risk.equity[pool]) - fees - needed
+
     def covers_withdrawal(self, pool: int, currency: int, amount_minor: int) -> bool:
         """Whether a pool, its open orders included, stays covered after paying this out."""
-        risk = self.risk
         ledger = self.state.ledger.cash
         ledger[pool, currency] -= amount_minor
-        risk.revalue_pool(pool)
-        needed, fees = self.requirement(pool, self.state.orders.of_pool(pool))
-        enough = int(risk.equity[pool]) - fees >= needed
+        self.risk.revalue_pool(pool)
+        enough = self.room(pool) >= 0
         ledger[pool, currency] += amount_minor
-        risk.revalue_pool(pool)
+        self.risk.revalue_pool(pool)
         return enough

@@ -159,6 +159,11 @@ class RiskModel:
             else:
                 self.matrix.delta_one_im_extra[slot] += extra
 
+    @property
+    def sees_size(self) -> bool:
+        """Whether it charges for size, which is judged over all pools of an owner together."""
+        return self.add_on_table is not None and self.add_on_table.charges_liquidity
+
     def needed(self, positions: Positions, owner: Int64Array) -> tuple[Requirements, Int64Array]:
         """Requirements of pools with the add-ons in them, and the add-ons, shape [P].
 

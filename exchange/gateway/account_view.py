@@ -1,13 +1,11 @@
 """An account's money, positions and margin calls as Deribit's clients read them.
 
-Every account is one cross margin pool. Equity and requirements are the pool's, in USDC; a
-summary in another currency shows them converted at its index, as Deribit does for accounts with
-cross collateral, while `balance` and `equity` are that currency's own.
+Equity and requirements are sums over the account's margin pools, in USDC, with each pool's own
+beside them. A summary in another currency shows the sums converted at its index, as Deribit does
+for accounts with cross collateral, while `balance` and `equity` are that currency's own.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,16 +14,27 @@ from exchange.core.events import (
     CallChanged,
     Deleveraged,
     Event,
+    GuaranteePaid,
     LayerPaid,
     LiquidationStep,
     MarginWarned,
 )
-from exchange.core.positions import ENTRY_MINOR, LOTS, REALISED_MINOR
+from exchange.core.layers import NO_POOL
 from exchange.core.reject_reason import RejectReason
 from exchange.core.state import State
 from exchange.core.venue import INVERSE_OPTION_KINDS, USDC, InstrumentSpec
 from exchange.gateway.errors import refused
 from exchange.gateway.instrument_view import greeks_of
+from exchange.gateway.pool_view import (
+    USDC_MINOR,
+    PoolFigures,
+    PositionRow,
+    describe_pool,
+    margin_mode,
+    pool_figures,
+    position_rows,
+    sum_of,
+)
 from exchange.gateway.units import (
     E8,
     amount_number,
@@ -38,9 +47,6 @@ from margin.fixed_point import mul_div_floor
 from margin.margin_call import CallOutcome
 from margin.portfolio import INVERSE
 from margin.portfolio import Positions as PositionColumns
-from margin.requirement import equity
-
-USDC_MINOR = 10**6
 
 
 def currency_of(state: State, name: str) -> int:
@@ -64,25 +70,12 @@ def entry_price(spec: InstrumentSpec, lots: int, entry_minor: int) -> float:
     return entry_minor * E8 / (lots * spec.lot_e8 * minor_per_unit)
 
 
-class PoolFigures(NamedTuple):
-    """A pool's money in minor USDC; `option_minor` by currency in its own minor units.
-
-    `whole_minor` is equity before collateral haircuts; `initial_minor` counts open orders.
-    """
-
-    whole_minor: int
-    equity_minor: int
-    initial_minor: int
-    maintenance_minor: int
-    option_minor: list[int]
-
-
 class AccountView:
     """Answers about accounts, from the engine's state and risk."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._known: dict[int, PoolFigures] = {}
+        self._known: dict[int, tuple[PoolFigures, list[PoolFigures]]] = {}
 
     def changed(self, account: int | None = None) -> None:
         """An account's money or orders changed; without a number, everybody's."""
@@ -103,22 +96,18 @@ class AccountView:
         needed, _ = model.needed(alone, np.zeros(1, np.int64))
         return int(needed.initial_minor[0]), int(needed.maintenance_minor[0])
 
-    def _rows(self, account: int) -> list[tuple[int, int, int, int]]:
-        """An account's positions as (slot, lots, entry_minor, realised_minor)."""
+    def _rows(self, account: int) -> list[PositionRow]:
+        """An account's positions, pool by pool."""
         state = self.engine.state
-        rows = state.positions.rows_of(state.accounts.pool_of[account])
-        table = state.positions.table[:, rows]
-        columns = (state.positions.instrument[rows], table[LOTS], table[ENTRY_MINOR],
-                   table[REALISED_MINOR])  # fmt: skip
-        return list(zip(*(column.tolist() for column in columns), strict=True))
+        return [row for pool in state.accounts.pools_of(account)
+                for row in position_rows(state, pool)]  # fmt: skip
 
     def _floating(self, slot: int, lots: int, entry_minor: int) -> int:
         value = mul_div_floor(int(self.engine.risk.value_e6[slot]), lots, 10**6)
         return int(value) - entry_minor
 
-    def _position(
-        self, account: int, slot: int, lots: int, entry_minor: int, realised_minor: int
-    ) -> dict[str, object]:
+    def _position(self, account: int, held: PositionRow) -> dict[str, object]:
+        pool, slot, lots, entry_minor, realised_minor = held
         state = self.engine.state
         spec, marks = state.contracts.specs[slot], state.marks
         currency = state.contracts.currency[slot]
@@ -149,6 +138,8 @@ class AccountView:
             "open_orders_margin": 0.0,
             "leverage": 50,
             "estimated_liquidation_price": None,
+            "margin_mode": margin_mode(state, pool),
+            "pool_id": pool,
         }
         if kind_name(spec) == "option":
             row |= {
@@ -164,56 +155,39 @@ class AccountView:
         """Positions that are not flat, those filed under a currency and of a kind."""
         state = self.engine.state
         found = []
-        for slot, lots, entry, realised in self._rows(account):
-            spec = state.contracts.specs[slot]
+        for row in self._rows(account):
+            spec = state.contracts.specs[row.slot]
             filed = currency in ("any", settlement_name(state.venue, spec))
-            if lots and filed and kind in ("any", kind_name(spec)):
-                found.append(self._position(account, slot, lots, entry, realised))
+            if row.lots and filed and kind in ("any", kind_name(spec)):
+                found.append(self._position(account, row))
         return found
 
     def position(self, account: int, slot: int) -> dict[str, object]:
-        """The position in one contract, of direction `zero` where there is none."""
-        for row in self._rows(account):
-            if row[0] == slot:
-                return self._position(account, *row)
-        return self._position(account, slot, 0, 0, 0)
+        """The position in one contract, in the pool that its orders fill into.
 
-    def _figures(self, account: int) -> PoolFigures:
-        """Equity and requirements of an account's pool at the last marks."""
+        Of direction `zero` where there is none.
+        """
+        pool, _ = self.engine.state.accounts.pool_for(account, slot, NO_POOL)
+        for row in position_rows(self.engine.state, pool):
+            if row.slot == slot:
+                return self._position(account, row)
+        return self._position(account, PositionRow(pool, slot, 0, 0, 0))
+
+    def _figures(self, account: int) -> tuple[PoolFigures, list[PoolFigures]]:
+        """Equity and requirements of an account at the last marks: all together, and by pool."""
         known = self._known.get(account)
         if known is None:
-            known = self._known[account] = self._count_figures(account)
+            pools = self.engine.state.accounts.pools_of(account)
+            figures = [pool_figures(self.engine, pool) for pool in pools]
+            known = self._known[account] = sum_of(figures), figures
         return known
-
-    def _count_figures(self, account: int) -> PoolFigures:
-        engine, state = self.engine, self.engine.state
-        pool = state.accounts.pool_of[account]
-        options = np.zeros((1, state.ledger.currencies), np.int64)
-        if not state.marks.is_open:
-            cash = state.ledger.balance(pool, USDC)
-            return PoolFigures(cash, cash, 0, 0, options[0].tolist())
-        risk = engine.risk
-        for slot, lots, _, _ in self._rows(account):
-            if state.contracts.is_option_slot(slot):
-                currency = state.contracts.currency[slot]
-                options[0, currency] += mul_div_floor(int(risk.value_e6[slot]), lots, 10**6)
-        initial = int(risk.initial[pool])
-        orders = state.orders.of_pool(pool)
-        if orders.shape[1] and state.venue.risk_gate:
-            initial = engine.gate.requirement(pool, orders)[0]
-        cash_row = np.ascontiguousarray(risk.cash()[pool : pool + 1])
-        whole = int(equity(cash_row, options, risk.index_e8, risk.no_haircut)[0])
-        return PoolFigures(
-            whole, int(risk.equity[pool]), initial, int(risk.maintenance[pool]),
-            options[0].tolist(),
-        )  # fmt: skip
 
     def _profits(self, account: int, currency: int) -> dict[str, float]:
         """Profit, loss and Greeks of the positions that settle in a currency."""
         state = self.engine.state
         futures = options = realised_futures = realised_options = 0
         delta = options_delta = gamma = vega = theta = 0.0
-        for slot, lots, entry, realised in self._rows(account):
+        for _, slot, lots, entry, realised in self._rows(account):
             if state.contracts.currency[slot] != currency:
                 continue
             spec, floating = state.contracts.specs[slot], self._floating(slot, lots, entry)
@@ -250,13 +224,17 @@ class AccountView:
         }
 
     def summary(self, account: int, currency: int, extended: bool = False) -> dict[str, object]:
-        """Money of one currency, and the pool's margins converted into it."""
+        """Money of one currency, and the margins of all pools converted into it.
+
+        What can be withdrawn is the cross pool's; what the others have moves there first.
+        """
         engine, state = self.engine, self.engine.state
-        cash = state.ledger.balance(state.accounts.pool_of[account], currency)
-        pool = self._figures(account)
+        pools = state.accounts.pools_of(account)
+        balances = [state.ledger.balance(each, currency) for each in pools]
+        cash = sum(balances)
+        pool, by_pool = self._figures(account)
         is_open = state.marks.is_open
         price_e8 = int(engine.risk.index_e8[currency]) if is_open else E8
-        available = max(0, pool.equity_minor - pool.initial_minor)
         value = pool.option_minor[currency]
 
         def converted(amount_minor: int) -> float:
@@ -268,9 +246,9 @@ class AccountView:
             "balance": money(currency, cash),
             "equity": money(currency, cash + value),
             "margin_balance": converted(pool.equity_minor),
-            "available_funds": converted(available),
+            "available_funds": converted(pool.available_minor),
             "available_withdrawal_funds": max(
-                0.0, min(money(currency, cash), converted(available))
+                0.0, min(money(currency, balances[0]), converted(by_pool[0].available_minor))
             ),
             "initial_margin": converted(pool.initial_minor),
             "maintenance_margin": converted(pool.maintenance_minor),
@@ -291,6 +269,10 @@ class AccountView:
             if pool.equity_minor > 0
             else 0.0,
         }
+        row["pools"] = [
+            describe_pool(state, number, figures)
+            for number, figures in zip(pools, by_pool, strict=True)
+        ]
         if is_open:
             row |= self._profits(account, currency)
         if extended:
@@ -319,23 +301,26 @@ class AccountView:
         }
 
     def margin_calls(self, account: int) -> list[dict[str, object]]:
-        """The call that stands, and the liquidation that is open (at most one in all)."""
+        """The call that stands or the liquidation that is open of each pool: at most one each."""
         state = self.engine.state
-        pool = state.accounts.pool_of[account]
-        time_ns = state.marks.time_ns
-        call, case = state.accounts.calls.get(pool), state.accounts.cases.get(pool)
-        if case is not None:
-            return [call_notice("liquidation", 0, None, time_ns)]
-        if call is not None:
-            return [call_notice("standing", call.amount_minor, call.deadline_cycle, time_ns)]
-        return []
+        accounts, time_ns = state.accounts, state.marks.time_ns
+        found = []
+        for pool in accounts.pools_of(account):
+            call = accounts.calls.get(pool)
+            if pool in accounts.cases:
+                found.append(call_notice(pool, "liquidation", 0, None, time_ns))
+            elif call is not None:
+                amount, deadline = call.amount_minor, call.deadline_cycle
+                found.append(call_notice(pool, "standing", amount, deadline, time_ns))
+        return found
 
 
 def call_notice(
-    outcome: str, amount_minor: int, deadline: int | None, time_ns: int
+    pool: int, outcome: str, amount_minor: int, deadline: int | None, time_ns: int
 ) -> dict[str, object]:
     """A margin call's news; `deadline` is the cycle in which it expires."""
     return {
+        "pool_id": pool,
         "outcome": outcome,
         "amount": amount_minor / USDC_MINOR,
         "currency": "USDC",
@@ -350,14 +335,18 @@ def default_notice(
     """The pool that an event of margin or default is about, and what its owner is told."""
     if isinstance(event, CallChanged):
         outcome = CallOutcome(event.outcome).name.lower()
-        return event.pool, call_notice(outcome, event.amount_minor, event.deadline_cycle, time_ns)
+        amount, deadline = event.amount_minor, event.deadline_cycle
+        return event.pool, call_notice(event.pool, outcome, amount, deadline, time_ns)
+    if isinstance(event, GuaranteePaid):
+        return event.pool, call_notice(event.pool, "guaranteed", event.amount_minor, None, time_ns)
     if isinstance(event, MarginWarned):
-        row = call_notice("warning", event.forecast_minor, None, time_ns)
+        row = call_notice(event.pool, "warning", event.forecast_minor, None, time_ns)
         row["probability"] = event.probability_ppb / 10**9
         return event.pool, row
     if isinstance(event, (LiquidationStep, Deleveraged)):
         step = event.step if isinstance(event, LiquidationStep) else "deleveraged"
-        row = call_notice("liquidation", getattr(event, "amount_minor", 0), None, time_ns)
+        amount = getattr(event, "amount_minor", 0)
+        row = call_notice(event.pool, "liquidation", amount, None, time_ns)
         row["step"] = step
         if event.instrument >= 0:
             spec = state.contracts.specs[event.instrument]
@@ -365,7 +354,7 @@ def default_notice(
             row["size"] = amount_number(spec, event.quantity_lots)
         return event.pool, row
     if isinstance(event, LayerPaid):
-        row = call_notice("liquidation", event.amount_minor, None, time_ns)
+        row = call_notice(event.pool, "liquidation", event.amount_minor, None, time_ns)
         row["step"] = event.layer
         return event.pool, row
     return None

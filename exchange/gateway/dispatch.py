@@ -22,6 +22,7 @@ from exchange.core.commands import (
     EditOrder,
     Genesis,
     ListInstruments,
+    MoveMargin,
     OrderColumns,
     PlaceOrder,
     Revalue,
@@ -29,7 +30,14 @@ from exchange.core.commands import (
     Uncross,
     Withdraw,
 )
-from exchange.core.events import Event, InstrumentsListed, OrderAccepted, OrderDone, Printed
+from exchange.core.events import (
+    Event,
+    InstrumentsListed,
+    MarginMoved,
+    OrderAccepted,
+    OrderDone,
+    Printed,
+)
 from exchange.core.limits import instrument_of
 from exchange.core.state import State
 from exchange.gateway.account_queries import AccountQueries
@@ -50,6 +58,7 @@ from exchange.gateway.market_data import MarketData
 from exchange.gateway.market_queries import MarketQueries
 from exchange.gateway.methods import METHODS, Method, Permission
 from exchange.gateway.order_history import OrderHistory
+from exchange.gateway.pool_methods import PoolMethods
 from exchange.gateway.publisher import Publisher
 from exchange.gateway.queries import Queries, Query
 from exchange.gateway.rate_limit import RateLimit
@@ -114,6 +123,7 @@ class Dispatcher:
         self.margins = MarginQueries(sequencer)
         queries |= self.margins.handlers()
         actions = Trading(sequencer, self.history, self.sessions.entered).handlers()
+        actions |= PoolMethods(sequencer).handlers()
         self.entries = {
             method.name: Entry(method, msgspec.json.Decoder(method.parameters),
                                queries.get(method.name), actions.get(method.name))
@@ -208,6 +218,12 @@ class Dispatcher:
             self.publisher.batch(state)
         elif isinstance(command, (Deposit, Withdraw)) and self.publisher.users:
             self.publisher.portfolio(state, command.account)
+        elif isinstance(command, MoveMargin) and self.publisher.users:
+            for event in events:
+                if isinstance(event, MarginMoved):
+                    owner_of = state.accounts.owner_of
+                    for account in sorted({owner_of[event.from_pool], owner_of[event.to_pool]}):
+                        self.publisher.portfolio(state, account)
         elif kind is ListInstruments:
             for event in events:
                 if isinstance(event, InstrumentsListed):

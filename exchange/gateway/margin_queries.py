@@ -19,6 +19,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from exchange.core import limits
 from exchange.core.admission import refusal_of_contract
 from exchange.core.engine import Engine
 from exchange.core.marks import IndexState
@@ -46,16 +47,25 @@ from exchange.gateway.units import (
     ticks_of,
 )
 from exchange.sequencer import Sequencer
-from margin.book import NO_COIN, Book, traded
+from margin.book import NO_COIN, Book, Conditions, positions_of, traded
 from margin.explain import STALE_INDEX, explain
 from margin.explanation import Explanation
+from margin.formula_models import (
+    INPUTS,
+    FormulaModel,
+    FormulaRefused,
+    explain_formula,
+    model_names,
+    prepared,
+)
 from margin.invariant import Int64Array, check
 from margin.portfolio import Instruments, Marks, Positions
 from margin.preset import Preset
-from margin.presets import PresetError, load_preset
+from margin.presets import load_preset
 from margin.requirement import pool_requirements
 
 USDC_MINOR = 10**6
+_ALONE: Int64Array = np.zeros(1, np.int64)
 _sizes = msgspec.json.Decoder(q.Sizes).decode
 
 
@@ -78,15 +88,16 @@ class _Held(NamedTuple):
 class Question(NamedTuple):
     """A copy of what is asked about: nothing here is the engine's own.
 
-    `exponent` None: the finest. `venue_initial_minor` and `open_orders_minor` as in `explain`.
+    `exponent` None: the finest. The amounts as in `explain`.
     """
 
-    preset: Preset
+    model: Preset | FormulaModel
     book: Book
-    exponent: int | None
-    venue_initial_minor: int | None
-    open_orders_minor: int
-    stale: bool
+    exponent: int | None = None
+    venue_initial_minor: int | None = None
+    open_orders_minor: int = 0
+    other_pools_minor: int = 0
+    stale: bool = False
 
 
 class MarginQueries:
@@ -198,15 +209,21 @@ class MarginQueries:
         rows = zip(columns.instrument.tolist(), columns.quantity_lots.tolist(), strict=True)
         return {slot: lots for slot, lots in rows if lots}
 
-    def _preset(self, name: str, own: Preset) -> Preset:
+    def _model(self, name: str, own: Preset, book: Book) -> Preset | FormulaModel:
+        """The model that is asked for, which must be able to margin the book."""
         if name in ("", own.name):
             return own
-        if name not in self._presets:
+        if name not in model_names():
+            raise _no_model(f"no model {name!r}; there are {', '.join(model_names())}")
+        if name in INPUTS:
+            formula = FormulaModel(name)
             try:
-                self._presets[name] = load_preset(name)
-            except PresetError as error:
-                data: dict[str, object] = {"reason": str(error), "param": "model"}
-                raise WireError(11029, "invalid_arguments", data) from None
+                prepared(formula, book)
+            except FormulaRefused as error:
+                raise _no_model(str(error)) from None
+            return formula
+        if name not in self._presets:
+            self._presets[name] = load_preset(name)
         return self._presets[name]
 
     def _question(self, pool: int, changes: dict[int, int], model: str) -> Question:
@@ -219,33 +236,42 @@ class MarginQueries:
         for slot, lots in changes.items():
             book = traded(book, slots.index(slot), lots)
         charged_by = risk.model(pool)
-        preset = self._preset(model, charged_by.preset)
-        if preset is not charged_by.preset:
-            return Question(preset, book, None, None, 0, False)
+        asked = self._model(model, charged_by.preset, book)
+        if asked is not charged_by.preset:
+            return Question(asked, book)
         after = [row for row, lots in enumerate(book.quantity_lots.tolist()) if lots]
+        before = risk.columns_of(pool)
         columns = Positions(
             pool_start=np.array([0, len(after)], np.int64),
             instrument=np.array([slots[row] for row in after], np.int64),
             quantity_lots=np.ascontiguousarray(book.quantity_lots[after]),
-            coin_minor=risk.columns_of(pool).coin_minor,
+            coin_minor=positions_of(book).coin_minor,
         )
-        initial = int(pool_requirements(charged_by.table, columns).initial_minor[0])
+        needed, _ = charged_by.needed(columns, _ALONE)
+        # of what stands, what the owner's other pools add to the size of this one
+        others = int(risk.add_on_minor[pool]) - int(charged_by.needed(before, _ALONE)[1][0])
         orders, of_orders = state.orders.of_pool(pool), 0
         if orders.shape[1] and state.venue.risk_gate:
+            initial = int(pool_requirements(charged_by.table, columns).initial_minor[0])
             gate = copy(engine.gate)
             none = np.zeros(state.accounts.pools, np.int64)
             gate.risk = _Held(charged_by, columns, none)  # type: ignore[assignment]
             of_orders = gate.requirement(pool, orders)[0] - initial
         stale = any(index != IndexState.FRESH for index in state.marks.index_state)
-        return Question(preset, book, charged_by.exponent, initial, of_orders, stale)
+        return Question(
+            asked, book, charged_by.exponent, int(needed.initial_minor[0]), of_orders, others, stale
+        )
 
 
 def answer(question: Question, distances: bool) -> Explanation:
     """The explanation of a copy; reads nothing else, so it may run on any thread."""
+    if isinstance(question.model, FormulaModel):
+        return explain_formula(question.model, question.book, distances=distances)
     found = explain(
-        question.preset, question.book, exponent=question.exponent, distances=distances,
+        question.model, question.book, exponent=question.exponent, distances=distances,
         venue_initial_minor=question.venue_initial_minor,
         open_orders_minor=question.open_orders_minor,
+        other_pools_minor=question.other_pools_minor,
     )  # fmt: skip
     widened = any(charge.name == STALE_INDEX for charge in found.charges)
     check(question.stale or not widened, "the venue asks what its model asks")
@@ -277,10 +303,31 @@ def _book(engine: Engine, pool: int, slots: list[int], lots: list[int]) -> Book:
         marks=Marks(
             marks.now_ns, marks.index_e8.copy(), taken(marks.mark_e8), taken(marks.forward_e8),
             taken(marks.volatility_e9), taken(marks.rate_e9),
+            index_confidence_ppb=state.marks.confidence_ppb.copy(),
         ),
         quantity_lots=np.array(lots, np.int64),
         cash_minor=engine.risk.cash()[pool].copy(),
+        conditions=_conditions(state, slots),
     )  # fmt: skip
+
+
+def _conditions(state: State, slots: list[int]) -> Conditions:
+    """The market as the venue's add-ons see it."""
+    volumes = [
+        unit.daily_volume_minor or limits.DAILY_VOLUME_MINOR_MAX for unit in state.venue.underlyings
+    ]
+    rates = [state.marks.funding_rate_e9.get(slot, 0) for slot in slots]
+    return Conditions(
+        volatility_e9=state.marks.unit_volatility_e9(),
+        daily_volume_minor=np.array(volumes, np.int64),
+        interval_ns=state.venue.interval_ns,
+        funding_rate_e9=np.array(rates, np.int64),
+    )
+
+
+def _no_model(reason: str) -> WireError:
+    data: dict[str, object] = {"reason": reason, "param": "model"}
+    return WireError(11029, "invalid_arguments", data)
 
 
 def _wanted_lots(state: State, params: q.SimulateParameters) -> dict[int, int]:

@@ -202,18 +202,22 @@ METHODS: tuple[Method, ...] = (
            "The same.", TRADES, '{"currency":"USDC","start_timestamp":0}'),
     Method("private/get_user_trades_by_order", READ, q.OrderTradesParameters,
            "Own trades of an order, newest first.", "list of user trades", '{"order_id":"1"}'),
-    Method("private/get_positions", READ, p.PositionsParameters, "Positions that are not flat.",
-           "list of positions", '{"currency":"any"}'),
-    Method("private/get_position", READ, p.OfInstrument, "The position in a contract.",
+    Method("private/get_positions", READ, p.PositionsParameters,
+           "Positions that are not flat, one a contract and margin pool.",
+           "list of positions; ours: `margin_mode`, `pool_id`", '{"currency":"any"}'),
+    Method("private/get_position", READ, p.OfInstrument,
+           "The position in a contract, in the margin pool that its orders fill into.",
            "position, of direction `zero` where there is none", PERPETUAL),
     Method("private/get_account_summary", READ, p.SummaryParameters,
-           "Money of a currency; margins are the whole pool's, converted into it.",
-           "account summary", '{"currency":"USDC"}'),
+           "Money of a currency; margins are those of all margin pools, converted into it.",
+           "account summary; ours: `pools`, each with `pool_id`, `kind` (cross, isolated, "
+           "portfolio, group), `name`, `instrument_name`, `parent_pool_id`, its margins in USDC, "
+           "`balances`", '{"currency":"USDC"}'),
     Method("private/get_account_summaries", READ, p.SummariesParameters, "Money of all currencies.",
            "object: `id`, `username`, `summaries`"),
     Method("private/get_margin_calls", READ, p.NoParameters,
-           "Ours: the margin call or liquidation that stands.",
-           "list: as in the channel `user.margin_calls`; at most one"),
+           "Ours: the margin calls and liquidations that stand.",
+           "list: as in the channel `user.margin_calls`; at most one a margin pool"),
     Method("private/get_margins", READ, q.MarginsParameters,
            "What an order would add to the account's initial margin, in the currency that the "
            "contract settles in, and the prices that an order can meet.",
@@ -232,6 +236,24 @@ METHODS: tuple[Method, ...] = (
            "scenarios, each position's part of the worst one, charges, haircuts, distances to a "
            "call and to liquidation. Whole minor units (10^-6 USDC).",
            "object: `margin.explanation.Explanation`"),
+    Method("private/open_margin_pool", TRADE, p.OpenPoolParameters,
+           "Ours: open a margin pool: `isolated` for one contract, `portfolio` with a name, or "
+           "`group`, behind the cross pools of this account and its sub-accounts. It starts empty.",
+           "object: a pool, as in `pools` of private/get_account_summary",
+           '{"kind":"isolated","instrument_name":"BTC_USDC-PERPETUAL"}'),
+    Method("private/close_margin_pool", TRADE, p.OfPool,
+           "Ours: close a pool that holds no position, order or money.", '"ok"',
+           '{"pool_id":12}'),
+    Method("private/move_margin", TRADE, p.MoveMarginParameters,
+           "Ours: move collateral between own pools (or those of own sub-accounts). The giving "
+           "pool must stay covered with its orders.",
+           "object: `currency`, `amount`, `pools` (both)",
+           '{"from_pool_id":10,"to_pool_id":12,"currency":"USDC","amount":1000}'),
+    Method("private/switch_margin_mode", TRADE, p.SwitchParameters,
+           "Ours: move a contract's position and open orders to another own pool, into which its "
+           "orders fill from then on. Both pools must be covered afterwards.",
+           "object: `instrument_name`, `margin_mode`, `size`, `orders` (how many), `pools` (both)",
+           '{"instrument_name":"BTC_USDC-PERPETUAL","pool_id":12}'),
     Method("private/deposit", TRADE, p.MoneyParameters, "Ours: bring money in from outside.",
            "object: `currency`, `amount`, `balance`", '{"currency":"USDC","amount":1000}'),
     Method("private/withdraw", TRADE, p.MoneyParameters, "Ours: take money out.",
@@ -291,10 +313,11 @@ CHANNELS: tuple[Channel, ...] = (
             "Own money at once, after each cycle and each transfer; `any` sends one message a "
             "currency.", "as private/get_account_summary", "user.portfolio.USDC"),
     Channel("user.margin_calls", READ, "Ours: margin calls and the steps of a liquidation.",
-            "`outcome` (issued, standing, cured, expired, breached, liquidation, warning), "
-            "`amount`, `currency`, `deadline` (cycle), `timestamp`; liquidation: `step`, "
-            "`instrument_name`, `size`; warning: `probability` of a call, `amount` is the forecast "
-            "margin", "user.margin_calls"),
+            "`pool_id`, `outcome` (issued, standing, cured, expired, breached, liquidation, "
+            "warning, guaranteed: paid by the group's collateral), `amount`, `currency`, "
+            "`deadline` (cycle), `timestamp`; liquidation: `step`, `instrument_name`, `size`; "
+            "warning: `probability` of a call, `amount` is the forecast margin",
+            "user.margin_calls"),
 )  # fmt: skip
 
 METHOD_OF: dict[str, Method] = {method.name: method for method in METHODS}

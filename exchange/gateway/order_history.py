@@ -191,8 +191,8 @@ class OrderHistory:
         """Forget everything and take the engine's open orders."""
         self.orders, self.accounts, self.touched = {}, {}, {}
         names = {order: name for (_, name), order in state.client_orders.order_of.items()}
-        for account, pool in enumerate(state.accounts.pool_of):
-            for row in state.orders.of_pool(pool).T.tolist():
+        for account in range(len(state.accounts.names)):
+            for row in state.orders.of_pools(state.accounts.pools_of(account)).T.tolist():
                 record = record_of_row(row, account, state.time_ns)
                 record.client_order_id = names.get(record.order_id, "")
                 self._add(record)

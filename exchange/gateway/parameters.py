@@ -20,6 +20,7 @@ Count = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 Kind = Literal["future", "option", "spot", "future_combo", "option_combo", "combo", "any"]
 Label = Annotated[str, msgspec.Meta(max_length=limits.LABEL_LENGTH_MAX)]
 ClientOrderId = Annotated[str, msgspec.Meta(max_length=limits.CLIENT_ORDER_ID_LENGTH_MAX)]
+PoolId = Annotated[int, msgspec.Meta(ge=-1, lt=limits.POOLS_MAX)]
 CHANNELS_MAX = 1000
 
 
@@ -148,6 +149,7 @@ class OrderParameters(Parameters, frozen=True):
     identifies nothing. A `post_only` order is refused where it would have traded at the last
     print; its price is never changed, so `reject_post_only` adds nothing. `max_show` and
     `display_amount` must be the whole amount: the curve that a venue discloses hides no part.
+    `pool_id` is the margin pool that it fills into; left out, that of the contract's margin mode.
     """
 
     instrument_name: Name
@@ -163,6 +165,7 @@ class OrderParameters(Parameters, frozen=True):
     reject_post_only: bool = False
     max_show: Decimal | None = None
     display_amount: Decimal | None = None
+    pool_id: PoolId = -1
 
 
 class EditParameters(Parameters, frozen=True):
@@ -271,6 +274,36 @@ class MoneyParameters(Parameters, frozen=True):
 
     currency: Name
     amount: Decimal
+
+
+class OpenPoolParameters(Parameters, frozen=True):
+    """`isolated` takes the contract's `instrument_name`, `portfolio` a `name`, `group` neither."""
+
+    kind: Literal["isolated", "portfolio", "group"]
+    instrument_name: Name | None = None
+    name: Annotated[str, msgspec.Meta(max_length=limits.POOL_NAME_LENGTH_MAX)] = ""
+
+
+class OfPool(Parameters, frozen=True):
+    """A margin pool of this account by its number."""
+
+    pool_id: PoolId
+
+
+class MoveMarginParameters(Parameters, frozen=True):
+    """An amount of one currency, from one pool to another."""
+
+    from_pool_id: PoolId
+    to_pool_id: PoolId
+    currency: Name
+    amount: Decimal
+
+
+class SwitchParameters(Parameters, frozen=True):
+    """A contract, and the pool that its position and its orders go to."""
+
+    instrument_name: Name
+    pool_id: PoolId
 
 
 class ChannelsParameters(Parameters, frozen=True):

@@ -17,6 +17,7 @@ from exchange.core.commands import (
     Withdraw,
 )
 from exchange.core.events import Event, OrderAccepted, OrderDone, Rejected
+from exchange.core.layers import NO_POOL
 from exchange.core.reject_reason import RejectReason
 from exchange.core.state import State
 from exchange.gateway import parameters as p
@@ -95,7 +96,7 @@ class Trading:
         lots, ticks = order_lots(spec, params), limit_ticks(spec, params.type, params.price)
         fields = (account_of(session), slot, side, ticks, lots,
                   params.time_in_force == "immediate_or_cancel", params.reduce_only,
-                  params.client_order_id, params.post_only)  # fmt: skip
+                  params.client_order_id, params.post_only, params.pool_id)  # fmt: skip
         label = params.label
 
         def labelled(time_ns: int, *rest: Any) -> PlaceOrder:
@@ -158,7 +159,7 @@ class Trading:
         made: list[PlaceOrder] = []
 
         def closing(time_ns: int) -> PlaceOrder:
-            pool = self.state.accounts.pool_of[account]
+            pool, _ = self.state.accounts.pool_for(account, slot, NO_POOL)
             held = self.state.positions.lots_of(pool, slot)
             side = -1 if held > 0 else 1
             made.append(PlaceOrder(time_ns, account, slot, side, ticks, abs(held), False, True))

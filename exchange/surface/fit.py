@@ -160,7 +160,7 @@ def _start(quotes: Quotes, base: Surface, cold: bool) -> Floats:
             mine = np.flatnonzero(quotes.table[EXPIRY] == number)
             nearest = mine[np.argsort(distance[mine], kind="stable")[:LIVE_LEAST]]
             if nearest.size:
-                p[number] = np.log(np.median(level[nearest]))
+                p[number] = np.log(max(np.median(level[nearest]), VOLATILITY_E9_LEAST / E9))
     return p
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
-from decimal import Decimal
-from fractions import Fraction
-from importlib import resources
-from typing import Any, Final, get_type_hints
+from typing import Final
 
 import msgspec
 
 from margin.preset import DEFAULT_NAME, ONE_E9, NamedRate, rate_of
 from margin.presets import PresetError
+from margin.strict_toml import shipped_text, structure_of, table_of
 
 _MOST_RATE: Final = 10 * ONE_E9
-_ENDINGS: Final = ("_e9", "_ppb")
 
 
 def _require(condition: bool, key: str, rule: str) -> None:
@@ -100,8 +96,7 @@ class Standard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 def load_standard() -> Standard:
     """The constants that ship with the package; `PresetError` if their file is not valid."""
-    text = resources.files("margin.models").joinpath("standard.toml").read_text(encoding="utf-8")
-    return parse_standard(text, source="standard.toml")
+    return parse_standard(shipped_text("margin.models", "standard"), source="standard.toml")
 
 
 def parse_standard(text: str, *, source: str) -> Standard:
@@ -111,57 +106,7 @@ def parse_standard(text: str, *, source: str) -> Standard:
     key must be there and no other: `PresetError` names the first that is not right.
     """
     try:
-        standard: Standard = _section(Standard, tomllib.loads(text, parse_float=Decimal), "")
+        standard: Standard = structure_of(Standard, table_of(text))
         return standard
     except ValueError as error:  # TOML syntax, a key of ours, or a range check of a section
         raise PresetError(f"{source}: {error}") from error
-
-
-def _section(kind: Any, table: Any, path: str) -> Any:
-    if not isinstance(table, dict):
-        raise PresetError(f"{path}: must be a table")
-    prefix = f"{path}." if path else ""
-    keys = {_key_of(field): (field, hint) for field, hint in get_type_hints(kind).items()}
-    for key in table:
-        if key not in keys:
-            raise PresetError(f"{prefix}{key}: unknown key")
-    values: dict[str, Any] = {}
-    for key, (field, hint) in keys.items():
-        if key not in table:
-            raise PresetError(f"{prefix}{key}: missing")
-        values[field] = _value(hint, table[key], f"{prefix}{key}")
-    return kind(**values)
-
-
-def _key_of(field: str) -> str:
-    for ending in _ENDINGS:
-        field = field.removesuffix(ending)
-    return field
-
-
-def _value(hint: Any, value: Any, path: str) -> Any:
-    if hint is str:
-        if not isinstance(value, str):
-            raise PresetError(f"{path}: must be text")
-        return value
-    if hint is int:
-        return _scaled(value, path)
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        return _section(hint, value, path)
-    if not isinstance(value, dict):
-        raise PresetError(f"{path}: must be a table")
-    return tuple(
-        NamedRate(name=name, rate_e9=_scaled(value[name], f"{path}.{name}"))
-        for name in sorted(value)
-    )
-
-
-def _scaled(value: Any, path: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
-        raise PresetError(f"{path}: must be a number")
-    if isinstance(value, Decimal) and not value.is_finite():
-        raise PresetError(f"{path}: must be finite")
-    exact = Fraction(value) * ONE_E9
-    if exact.denominator != 1:
-        raise PresetError(f"{path}: must be a whole number of 10^-9")
-    return exact.numerator

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +16,13 @@ from exchange.portfolio_file import example_text
 from exchange.venues import load_venue, venue_names
 from margin.presets import preset_names
 from tests.cli.conftest import uncross
-
-E6 = 10**6
-PERPETUAL, PUT = "BTC_USDC-PERPETUAL", "BTC_USDC-27MAR26-90000-P"
-EXAMPLE: dict[str, Any] = json.loads(example_text())
+from tests.cli.portfolio_files import E6, EXAMPLE, PERPETUAL, PUT, explained, written
 
 
 @pytest.fixture
 def example(tmp_path: Path) -> Path:
     path = tmp_path / "portfolio.json"
     path.write_text(uncross("margin", "--example").output, "utf-8")
-    return path
-
-
-def explained(path: Path, *options: object) -> dict[str, Any]:
-    result = uncross("margin", path, "--json", *options)
-    assert result.exit_code == 0, result.output
-    found: dict[str, Any] = json.loads(result.output)
-    return found
-
-
-def written(path: Path, *change: object) -> Path:
-    """The example with one value replaced: keys and indices of the way, then the value."""
-    *way, last, value = change
-    portfolio = deepcopy(EXAMPLE)
-    at: Any = portfolio
-    for step in way:
-        at = at[step]
-    at[last] = value
-    path.write_text(json.dumps(portfolio), "utf-8")
     return path
 
 
@@ -70,7 +47,10 @@ def test_the_example_says_what_the_documentation_says(example: Path) -> None:
         "BTC_USDC-27MAR26-90000-P        -1    1,827.69              -8,999.34",
         "BTC_USDC-PERPETUAL               1  100,000.00             -16,000.00",
         "-16 %           -21,643.53             -22,706.95      -24,999.34*",
-        "spot -66 %, volatility up   0.1818      -21,849.51",
+        "spot -66 %, volatility up        0.1818      -21,849.51",
+        "linear skew of volatility        1.0000          -89.57",
+        "absolute skew of volatility      1.0000          -90.63",
+        "the worse basis of every expiry  1.0000         -776.17",
     ):
         assert line in output, line
 
@@ -111,9 +91,9 @@ def test_every_model_that_ships_explains_the_example(example: Path, model: str) 
 
 def test_the_option_goes_before_the_file_and_a_model_is_one_that_ships(example: Path) -> None:
     written(example, "model", "none")
-    assert "no preset 'none'" in uncross("margin", example).output
+    assert "no model 'none'" in uncross("margin", example).output
     assert explained(example, "--model", "ps-1")["model"] == "ps-1"
-    assert "no preset 'other'" in uncross("margin", example, "--model", "other").output
+    assert "no model 'other'" in uncross("margin", example, "--model", "other").output
 
 
 def test_finer_quantities_are_margined_alike(tmp_path: Path) -> None:
@@ -187,7 +167,7 @@ def test_a_contract_that_is_not_held_may_be_traded(example: Path) -> None:
         ("cash:much", "what-if 'cash:much': 'much' is no number"),
         ("cash:nan", "what-if 'cash:nan': 'nan' is no number"),
         ("cash:0.0000001", "what-if 'cash:0.0000001': 1E-7 is finer than 10^-6"),
-        ("BTC-27MAR26-90000-P:1", "inverse options are not supported"),
+        ("BTC-27MAR26-91000-P:1", "has no volatility in market.volatilities"),
         ("BTC_USDC-27MAR26-95000-P:1", "has no volatility in market.volatilities"),
         (f"{PERPETUAL}:1e9", "is worth more than 4,503,599,627 USDC"),
         ("BTC:spot=+500%," * 20 + "cash:1", "a price leaves its bounds"),
@@ -209,7 +189,10 @@ def test_a_wrong_change_is_one_line_that_names_it(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("colour", 1), "colour: unknown key; allowed: positions, model, market, collateral"),
+        (
+            ("colour", 1),
+            "colour: unknown key; allowed: positions, model, market, collateral, model_inputs",
+        ),
         (("model", 1), "model: must be text, not 1"),
         (("positions", {}), "positions: must be a list, not {}"),
         (("positions", 1, 7), "positions[1]: must be an object, not 7"),
@@ -245,6 +228,13 @@ def test_a_wrong_change_is_one_line_that_names_it(
         (("market", "confidences", "BTC", 2), "market.confidences.BTC: 2 is out of bounds"),
         (("market", "stable_price", 0), "market.stable_price: 0 is out of bounds"),
         (("market", "spot", 1), "market.spot: unknown key; allowed: time, index"),
+        (("market", "confidences", "XRP", 1), "market.confidences.XRP: 'XRP' is no contract's na"),
+        (("market", "interval", 5), "market.daily_volume.BTC: is missing"),
+        (("market", "daily_volume", {"BTC": 1}), "market.daily_volume.ETH: is missing"),
+        (("market", "daily_volume", {"XRP": 1}), "market.daily_volume.XRP: unknown key"),
+        (("model_inputs", {"ps-1": {}}), "model_inputs.ps-1: unknown key; allowed: standard"),
+        (("model_inputs", {"paradex-cross": {"base": 1}}), "model_inputs.paradex-cross.base: unk"),
+        (("model_inputs", {"paradex-cross": {"imf_base": 2}}), "imf_base.BTC: 2 is out of bounds"),
     ],
 )
 def test_a_wrong_portfolio_is_one_line_that_names_the_place(

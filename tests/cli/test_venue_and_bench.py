@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
+from click import ClickException
 
 from exchange.cli import bench
 from exchange.core.venue import VenueError
@@ -96,7 +98,30 @@ def test_bench_runs_what_the_checkout_has(tmp_path: Path, monkeypatch: pytest.Mo
     wrong = uncross("bench", "trains")
     assert wrong.exit_code == 2
     assert "known: toys" in wrong.output
+    monkeypatch.setitem(bench.TOGETHER, "toys", ("games", "trains"))
+    (folder / "bench_games.py").write_text(f"def run(quick=False):\n    return [{row!r}]\n")
+    rows = json.loads(uncross("bench", "toys", "games", "--json").stdout)
+    assert [row["benchmark"] for row in rows] == ["toys", "games"]
     shutil.rmtree(folder)
     nowhere = uncross("bench")
     assert nowhere.exit_code == 1
     assert "from a checkout" in nowhere.output
+
+
+def test_a_benchmark_is_a_module_that_can_be_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its classes pickle, and one that cannot be imported leaves nothing behind."""
+    folder = tmp_path / "tests" / "benchmarks"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(bench, "BENCHMARKS", folder)
+    (folder / "bench_shelf.py").write_text(
+        "import pickle\nclass Book: pass\n"
+        "def run(quick=False):\n    return [{'size': len(pickle.dumps(Book()))}]\n"
+    )
+    assert bench.run_benchmark("shelf", quick=True)[0]["size"] > 0
+    del sys.modules["tests.benchmarks.bench_shelf"]
+    (folder / "bench_broken.py").write_text("import nothing_of_that_name\n")
+    with pytest.raises(ClickException, match="nothing_of_that_name"):
+        bench.run_benchmark("broken", quick=True)
+    assert "tests.benchmarks.bench_broken" not in sys.modules

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import numpy as np
 
 from exchange.core.commands import (
     CancelAll,
     CancelOrder,
+    ClosePool,
     Command,
     Deposit,
     EditOrder,
     Halt,
     ListInstruments,
+    MoveMargin,
     OpenAccount,
+    OpenPool,
     OrderColumns,
     PlaceOrder,
+    SwitchMode,
     Withdraw,
 )
 from exchange.core.contracts import Life
+from exchange.core.layers import PoolKind
 from exchange.core.limits import ORDER_SEQUENCE_BITS
 from exchange.core.orders import ORDER_ID
 from exchange.core.venue import Venue
@@ -40,10 +46,16 @@ HALF_HOUR = 1800 * SECOND
 
 
 def story_venue(**parts: object) -> Venue:
-    """The `small` venue with a thin fund, so that every layer of the waterfall has work."""
+    """The `small` venue with a thin fund, so that every layer of the waterfall has work.
+
+    Little ETH trades in a day, so that size costs margin in it, over all pools of an owner.
+    """
     default = {"fund_minor": 3_000 * 10**6, "venue_capital_minor": 1_000 * 10**6,
                "public_cycles": 2}  # fmt: skip
-    return small(HALF_HOUR // SECOND, **{"default": default, **parts})
+    venue = small(HALF_HOUR // SECOND, **{"default": default, **parts})
+    btc, eth = venue.underlyings
+    eth = msgspec.structs.replace(eth, daily_volume_minor=200_000 * 10**6)
+    return msgspec.structs.replace(venue, underlyings=(btc, eth))
 
 
 class Story:
@@ -61,10 +73,12 @@ class Story:
         accounts = len(self.market.state.accounts.names)
         roll = self.chance.random()
         if accounts < FIRST_ACCOUNTS or (roll < 0.003 and accounts < ACCOUNTS_MAX):
-            return OpenAccount(self.market.now, f"account {accounts}")
+            return self._open(accounts)
         account = self.chance.randrange(accounts)
-        if roll < 0.64:
+        if roll < 0.60:
             return self._place(account)
+        if roll < 0.64:
+            return self._layers(account)
         if roll < 0.90 and self.known:
             return self._change()
         if roll < 0.955:
@@ -109,15 +123,56 @@ class Story:
         part = self.chance.random()
         return 1 + int(most * part * part * part)
 
-    def _place(self, account: int) -> PlaceOrder:
-        slot = self._live_slot()
+    def _place(self, account: int, slot: int = -1, pool: int = -1) -> PlaceOrder:
+        slot = self._live_slot() if slot < 0 else slot
         side = self._leaning(account, slot)
         price = 0 if self.chance.random() < 0.08 else self._price(slot, side)
         return PlaceOrder(
             self.market.now, account, slot, side, price, self._lots(slot),
             self.chance.random() < 0.1, self.chance.random() < 0.1,
-            f"id {self.chance.randrange(40)}" if self.chance.random() < 0.05 else "",
+            f"id {self.chance.randrange(40)}" if self.chance.random() < 0.05 else "", False, pool,
         )  # fmt: skip
+
+    def _open(self, accounts: int) -> OpenAccount:
+        """Every third account is a sub-account of an earlier one, if that may have any."""
+        parent = self.chance.randrange(accounts) if accounts % 3 == 2 else -1
+        return OpenAccount(self.market.now, f"account {accounts}", "", parent)
+
+    def _layers(self, account: int) -> Command:
+        """Pools open, fill up, take over positions, empty and close; some requests are refused."""
+        now, accounts, roll = self.market.now, self.market.state.accounts, self.chance.random()
+        slot, mine = self._live_slot(), accounts.pools_of(account)
+        if len(mine) == 1 or roll < 0.1:
+            kind = self.chance.choice([PoolKind.ISOLATED, PoolKind.GROUP, *PoolKind])
+            name = self.chance.choice(["carry", "gamma"]) if kind == PoolKind.PORTFOLIO else ""
+            return OpenPool(now, account, kind, slot if kind == PoolKind.ISOLATED else -1, name)
+        if roll < 0.16:
+            return ClosePool(now, account, self.chance.choice(mine))
+        if roll < 0.55:
+            return self._margin(account)
+        filled = accounts.layers.modes.get((account, slot), mine[0])
+        pool = self.chance.choice([pool for pool in mine if pool != filled] or mine)
+        layer = accounts.layers.of_pool.get(pool)
+        if layer is not None and layer.instrument >= 0 and self.chance.random() < 0.9:
+            slot = layer.instrument
+        if roll < 0.9:
+            return SwitchMode(now, account, slot, pool)
+        return self._place(account, slot, pool)
+
+    def _margin(self, account: int) -> MoveMargin:
+        state = self.market.state
+        cross = state.accounts.pool_of[account]
+        owned = state.accounts.family(cross)
+        if self.chance.random() < 0.8:
+            account = state.accounts.layers.owner(account)
+        giver, taker = self.chance.choice([cross, *owned]), self.chance.choice(owned)
+        if taker == giver:
+            taker = owned[-1]
+        currency = self.chance.randrange(state.ledger.currencies)
+        amount = int(max(1, state.ledger.balance(giver, currency)) * self.chance.random() * 1.1)
+        if self.chance.random() < 0.3:
+            amount = max(1, state.ledger.balance(giver, currency))
+        return MoveMargin(self.market.now, account, giver, taker, currency, amount)
 
     def _change(self) -> Command:
         at = self.chance.randrange(len(self.known))
@@ -189,6 +244,16 @@ class Story:
             Deposit(now, account, 0, -5),
             Withdraw(now, account, 0, 2**60),
             OpenAccount(now, "account 0"),
+            OpenAccount(now, "nobody's", "", 10**6),
+            OpenPool(now, account, 9),
+            OpenPool(now, account, PoolKind.ISOLATED, 999),
+            OpenPool(now, account, PoolKind.PORTFOLIO, -1, ""),
+            ClosePool(now, account, 0),
+            MoveMargin(now, account, 0, 1, 0, 5),
+            MoveMargin(now, account, 10, 2**40, 0, 5),
+            SwitchMode(now, account, 0, -1),
+            SwitchMode(now, account, 0, 5),
+            PlaceOrder(now, account, 0, 1, 100, 1, pool=5),
             ListInstruments(now, (specs[0],)),
             ListInstruments(now, (contract("bad", 9, 1, 1, expiry_ns=NEVER_NS),)),
             Halt(now, -1, True),

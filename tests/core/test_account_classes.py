@@ -20,9 +20,7 @@ from tests.core.market import BUY, SELL, Market, tiny
 def dearer() -> Preset:
     """PS-1 with twice the spot range, and no haircut changed."""
     preset = load_preset("ps-1")
-    wide = tuple(
-        msgspec.structs.replace(row, rate_e9=2 * row.rate_e9) for row in preset.spot_range
-    )
+    wide = tuple(msgspec.structs.replace(row, rate_e9=2 * row.rate_e9) for row in preset.spot_range)
     return msgspec.structs.replace(preset, name="dearer", spot_range=wide)
 
 

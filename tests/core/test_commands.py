@@ -10,6 +10,7 @@ from exchange.core.commands import (
     KINDS,
     CancelAll,
     CancelOrder,
+    ClosePool,
     Command,
     CommandError,
     Deposit,
@@ -17,10 +18,13 @@ from exchange.core.commands import (
     Genesis,
     Halt,
     ListInstruments,
+    MoveMargin,
     OpenAccount,
+    OpenPool,
     OrderColumns,
     PlaceOrder,
     Seal,
+    SwitchMode,
     Uncross,
     Withdraw,
     decode_command,
@@ -36,6 +40,10 @@ def one_of_each() -> list[Command]:
     return [
         Genesis(1, market.venue, 7, VERSION),
         OpenAccount(2, "añn"),
+        OpenPool(2, 0, 3, -1, "basis trade"),
+        ClosePool(2, 0, 11),
+        MoveMargin(2, 0, 10, 11, 1, 2**52),
+        SwitchMode(2, 0, 3, 11),
         Deposit(3, 0, 1, 2**52),
         Withdraw(4, 0, 1, 5),
         PlaceOrder(5, 0, 1, -1, 0, 9, True, True, "mine"),
@@ -51,7 +59,7 @@ def one_of_each() -> list[Command]:
     ]
 
 
-@pytest.mark.parametrize("number", range(14))
+@pytest.mark.parametrize("number", range(18))
 def test_a_command_survives_encoding_and_its_bytes_are_canonical(number: int) -> None:
     command = one_of_each()[number]
     kind, payload = encode_command(command)
@@ -81,7 +89,7 @@ def test_bytes_that_are_no_command_are_refused(kind: str, payload: bytes) -> Non
         decode_command(kind, payload)
 
 
-@pytest.mark.parametrize("number", range(14))
+@pytest.mark.parametrize("number", range(18))
 def test_cut_or_lengthened_bytes_are_refused(number: int) -> None:
     kind, payload = encode_command(one_of_each()[number])
     for damaged in (payload[:-1], payload + b"\x00", payload[: len(payload) // 2]):

@@ -87,6 +87,7 @@ def test_the_gate_asks_for_what_is_needed_after_the_fill_and_what_the_fill_loses
     """Whatever the order: requirement with it >= requirement after it fills, plus what that lost.
 
     The premium is coin that the buyer no longer has and the seller has got: its moves count.
+    Add-ons are left out on both sides: an order reserves none.
     """
     market, chance = moved(seed), random.Random(seed)
     gate, risk, state = market.engine.gate, market.engine.risk, market.state
@@ -97,6 +98,7 @@ def test_the_gate_asks_for_what_is_needed_after_the_fill_and_what_the_fill_loses
             price = max(1, int(state.marks.reference_ticks(slot) * chance.uniform(0.5, 1.6)))
             lots = chance.randrange(1, 400)
             asked, _ = gate.requirement(pool, order_row(slot, pool, side, price, lots))
+            asked -= int(risk.add_on_minor[pool])
             before = risk.equity_of(pool, haircut=False)
             cash, table = state.ledger.cash[pool].copy(), state.positions.table.copy()
             value = value_per_lot_e6(spec, price * spec.tick_e8) * side * lots // 10**6
@@ -106,7 +108,7 @@ def test_the_gate_asks_for_what_is_needed_after_the_fill_and_what_the_fill_loses
             state.ledger.cash[pool, BTC] -= value
             risk.revalue_pool(pool)
             lost = before - risk.equity_of(pool, haircut=False)
-            needed = int(risk.initial[pool])
+            needed = int(risk.initial[pool] - risk.add_on_minor[pool])
             state.ledger.cash[pool], state.positions.table = cash, table
             risk.revalue_pool(pool)
             coin_unit = market.index_e8[0] // 10**10 + 1

@@ -7,6 +7,7 @@ import pytest
 from exchange.core import limits
 from exchange.core.venue import lot_notional_minor, position_lots_max, price_ticks_max
 from exchange.venues import load_venue, venue_names
+from margin.concentration import MOST_SIZE_MINOR
 from margin.scenarios import loss_multiple, scenarios_of
 
 
@@ -20,6 +21,13 @@ def test_products_and_sums_at_the_bounds_stay_below_2_to_62() -> None:
         < limits.SAFE
     )
     assert limits.TRANSFER_MINOR_MAX * 2 <= limits.BALANCE_MINOR_MAX
+
+
+def test_an_owner_s_pools_together_fit_what_a_concentration_measures() -> None:
+    assert limits.OWNER_SIZE_MINOR_MAX == MOST_SIZE_MINOR
+    rows = limits.WIDE_POOLS_PER_OWNER_MAX * limits.INSTRUMENTS_PER_UNIT_MAX
+    rows += limits.ISOLATED_POOLS_PER_OWNER_MAX
+    assert rows * limits.POSITION_NOTIONAL_MINOR_MAX <= MOST_SIZE_MINOR
 
 
 def test_an_order_identifier_gives_back_its_contract() -> None:

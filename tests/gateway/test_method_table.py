@@ -13,6 +13,20 @@ from exchange.gateway.methods import CHANNELS, METHOD_OF, METHODS, Method, Permi
 from exchange.gateway.reference import BEGIN, END, reference_markdown
 from tests.gateway.small_market import PERPETUAL, SmallMarket, heard
 
+NEEDS_A_POOL = (
+    "private/close_margin_pool", "private/move_margin", "private/switch_margin_mode",
+)  # fmt: skip
+
+
+async def open_pool(market: SmallMarket, funded: bool) -> None:
+    """Ann's first further pool, isolated, with money to move or to margin her order."""
+    await market.ask(
+        market.ann, "private/open_margin_pool", kind="isolated", instrument_name=PERPETUAL
+    )
+    if funded:
+        await market.ask(market.ann, "private/move_margin", from_pool_id=10, to_pool_id=12,
+                         currency="USDC", amount=1_000)  # fmt: skip
+
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 async def test_the_example_of_every_method_works(method: Method) -> None:
@@ -21,6 +35,8 @@ async def test_the_example_of_every_method_works(method: Method) -> None:
     assert order["order_id"] == "1"
     if method.name == "batch/ready":
         await market.ask(market.ann, "batch/register")
+    if method.name in NEEDS_A_POOL:
+        await open_pool(market, funded=method.name != "private/close_margin_pool")
     if method.name == "private/close_position":
         await market.buy(market.ann, 0.01, 100_000)
         await market.sell(market.bob, 0.01, 100_000)

@@ -1,8 +1,9 @@
-"""The worked examples of stresses, reverse stress and add-ons, computed."""
+"""The worked examples of stresses, reverse stress and add-ons in margin/README.md, computed."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from margin.add_ons import (
     AddOns,
@@ -21,6 +22,7 @@ from margin.reverse_stress import along_unit, breaking_moves
 from margin.scenarios import scenarios_of
 from margin.stress import stress_losses
 from margin.stresses import load_stress, stress_names
+from tests.margin.readme_page import Examples, Page, compute
 from tests.reference.reference_add_ons import column
 from tests.reference.stress_book import (
     BTC,
@@ -50,50 +52,52 @@ def usdc(amount_minor: int) -> str:
     return f"{-(-int(amount_minor) // 10_000) / 100:,.2f}"
 
 
-def test_a_stress_prices_everything_again() -> None:
-    stresses = [load_stress(name) for name in stress_names()]
+def stresses(page: Page) -> None:
+    page.given("100,000", "90,000", "0.50")
+    shipped = [load_stress(name) for name in stress_names()]
 
     def lost(lots: dict[int, int]) -> list[str]:
         held = book((lots, 0, 0)).positions
-        losses = stress_losses(INSTRUMENTS, MARKS, held, stresses, ("BTC", "ETH"))
+        losses = stress_losses(INSTRUMENTS, MARKS, held, shipped, ("BTC", "ETH"))
         return [usdc(loss) for loss in losses[0]]
 
-    assert lost({BTC: 1000}) == ["55,780.00", "31,600.00", "24,640.00", "17,130.00"]
-    assert lost({PUT_90: -1000}) == ["38,726.90", "20,988.18", "16,377.55", "8,160.79"]
-    assert lost({INVERSE_BTC: 10_000})[0] == "63,386.37"
+    for lots in ({BTC: 1000}, {PUT_90: -1000}):
+        first, second, third, fourth = lost(lots)
+        page.says(f"{first}, {second}, {third} and {fourth}")
+    page.says(lost({INVERSE_BTC: 10_000})[0])
 
 
-def test_a_reverse_stress_finds_the_nearest_break() -> None:
+def reverse_stress(page: Page) -> None:
+    page.given("100,000", "30,000", "14,300", "15,000")
     pools = book(({BTC: 1000}, 30_000, 0), ({PUT_90: -1000}, 15_000, 0))
 
     def falls(*found: object) -> list[str]:
-        return [str(one.describe()).split(";")[0] for one in found]  # type: ignore[attr-defined]
+        told = [str(one.describe()).split(";")[0] for one in found]  # type: ignore[attr-defined]
+        return [words.removeprefix("fall: ") for words in told]
 
-    assert falls(*breaking_moves(pools, FALL_OF_BTC))[0] == "fall: -30.0000001 %"
-    assert falls(*breaking_moves(pools, FALL_OF_BTC, maintenance_at)) == [
-        "fall: -18.3197200 %",
-        "fall: -10.8447839 %",
-    ]
+    page.says(falls(*breaking_moves(pools, FALL_OF_BTC))[0])
+    page.says(*falls(*breaking_moves(pools, FALL_OF_BTC, maintenance_at)))
     wild = breaking_moves(pools, along_unit(0, 2, fall_e9=4 * E9), maintenance_at)
-    assert falls(*wild)[1] == "fall: -7.8027252 %"
+    page.says(falls(*wild)[1])
 
 
-def test_a_large_position_pays_for_its_market() -> None:
+def concentration(page: Page) -> None:
+    page.given("1,000", "0.5")
     slope = deviation_e9(VOLATILITY, DAY_NS)
-    assert slope == 31_405_436
+    page.says(f"sigma = {slope / 1e7:.7f} %")
     free = VOLUME // 20
     paid = [
         usdc(impact_minor(SQUARE_ROOT, size * MILLION, VOLUME, free, slope))
         for size in (50, 60, 200)
     ]
-    assert paid == ["0.00", "110,440.56", "2,457,867.10"]
+    page.says(*paid, f"{float(paid[2].replace(',', '')) / 2_000_000:.1f} %")
     pools = column([150, 50]).reshape(2, 1) * MILLION
     shares = owner_charges(
         SQUARE_ROOT, pools, column([0, 0]), column([VOLUME]), column([free]), column([slope])
     )
-    assert [usdc(share) for share in shares] == ["1,843,400.33", "614,466.78"]
+    page.says(*(usdc(share) for share in shares))
     linear = impact_minor(LINEAR_SHARE, 200 * MILLION, VOLUME, 0, 80_000_000)
-    assert usdc(linear) == "3,200,000.20"
+    page.says(usdc(linear))
 
 
 # A call and a perpetual, 0.001 BTC a lot, at 100,000.
@@ -127,20 +131,38 @@ def charged(slot: int, lots: int, worst: int = -1) -> tuple[str, str, str]:
     )  # fmt: skip
 
 
-def test_short_gamma_pays_for_the_gap_once() -> None:
+def gamma(page: Page) -> None:
+    page.given("100,000", "0.05")
     moves = scenarios_of(load_preset("ps-1"), "BTC").spot_move_e9.tolist()
-    assert price_gap(VOLATILITY, 5 * E9, 4 * E9, 80_000_000) == (80_000_000, 15_957_692)
-    assert price_gap(VOLATILITY, DAY_NS, 4 * E9, 80_000_000)[0] == 125_621_744
+    gap, mean = price_gap(VOLATILITY, 5 * E9, 4 * E9, 80_000_000)
+    page.says(f"h = {gap / 1e7:g} %", f"E|m| = {mean / 1e7:.7f} %")
+    page.says(f"h = {price_gap(VOLATILITY, DAY_NS, 4 * E9, 80_000_000)[0] / 1e7:.7f} %")
     _, _, _, gap_loss, hedge, _, _, _ = (1000 * TABLE.terms[0]).tolist()
-    assert usdc(gap_loss // 4) == "1,816.79"
-    assert usdc(hedge // 4) == "9,059.89"
+    page.says(f"GM {usdc(gap_loss // 4)}", f"T = {usdc(hedge // 4)}")
     wide = moves.index(-160_000_000)
-    assert usdc(1000 * int(TABLE.convexity[0, wide]) // 4) == "5,436.70"
-    assert charged(0, -1000, moves.index(0)) == ("0.00", "1,821.32", "0.00")
-    assert charged(0, -1000, wide) == ("0.00", "4.53", "0.00")
+    page.says(usdc(1000 * int(TABLE.convexity[0, wide]) // 4))
+    unmoved, moved = charged(0, -1000, moves.index(0)), charged(0, -1000, wide)
+    assert (unmoved[0], unmoved[2], moved[0], moved[2]) == ("0.00",) * 4
+    page.says(unmoved[1], moved[1])
     assert charged(0, 1000) == ("0.00", "0.00", "0.00")
 
 
-def test_the_side_that_pays_funding_provides_for_it() -> None:
-    assert charged(1, 1000) == ("0.00", "0.00", "10.00")
-    assert charged(1, -1000) == ("0.00", "0.00", "0.00")
+def funding(page: Page) -> None:
+    page.given("0.01", "100,000")
+    long, short = charged(1, 1000), charged(1, -1000)
+    assert long[:2] == short[:2] == ("0.00", "0.00")
+    page.says(long[2], short[2])
+
+
+EXAMPLES: Examples = {
+    "Liquidity and concentration": concentration,
+    "Gamma margin": gamma,
+    "Funding provision": funding,
+    "Stresses": stresses,
+    "Reverse stress": reverse_stress,
+}
+
+
+@pytest.mark.parametrize("section", EXAMPLES)
+def test_the_example_is_what_the_code_computes(section: str) -> None:
+    compute(section, EXAMPLES[section])

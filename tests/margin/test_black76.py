@@ -1,26 +1,21 @@
-"""Black-76 against QuantLib and vollib, its own identities, and one set of bits in every mode."""
+"""Black-76: its own identities, and one set of bits in every mode."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import pytest
-import QuantLib as ql
-from vollib.black import black
-from vollib.black.implied_volatility import implied_volatility as vollib_implied_volatility
 
 from margin import black76
+from tests.reference.random_options import Floats, Options, random_options
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = 10_000
-Floats = npt.NDArray[np.float64]
 
 # Prints a digest of the prices, Greeks and implied volatilities of 1,500 options. Only uniform
 # numbers are drawn: other distributions would bring the C library's last bits in.
@@ -54,122 +49,10 @@ print(digest.hexdigest())
 """
 
 
-@dataclass(frozen=True)
-class Options:
-    """Columns of a random option table."""
-
-    forward: Floats
-    strike: Floats
-    volatility: Floats
-    years: Floats
-    discount: Floats
-    is_call: npt.NDArray[np.bool_]
-
-    def prices(self) -> Floats:
-        out = np.empty(len(self.forward))
-        black76.price_into(*self.columns(), out)
-        return out
-
-    def greeks(self) -> Floats:
-        out = np.empty((black76.GREEK_ROWS, len(self.forward)))
-        black76.price_and_greeks_into(*self.columns(), out)
-        return out
-
-    def columns(self) -> tuple[npt.NDArray, ...]:
-        return (
-            self.forward,
-            self.strike,
-            self.volatility,
-            self.years,
-            self.discount,
-            self.is_call,
-        )
-
-
-def _options(seed: int, count: int = CASES) -> Options:
-    """Half an hour to two years, 5 % to 250 % volatility, strikes over four deviations."""
-    draw = np.random.default_rng(seed)
-    forward = np.exp(draw.uniform(np.log(0.01), np.log(2e5), count))
-    volatility = draw.uniform(0.05, 2.5, count)
-    years = np.exp(draw.uniform(np.log(0.5 / 8760.0), np.log(2.0), count))
-    strike = forward * np.exp(draw.uniform(-4.0, 4.0, count) * volatility * np.sqrt(years))
-    discount = np.exp(-draw.uniform(-0.02, 0.15, count) * years)
-    return Options(forward, strike, volatility, years, discount, draw.random(count) < 0.5)
-
-
-@pytest.mark.parametrize("seed", [1])
-def test_prices_equal_quantlibs_to_rounding(seed: int) -> None:
-    """Worst difference measured: 3.8e-16 of discount * max(forward, strike)."""
-    options = _options(seed)
-    prices = options.prices()
-    scale = options.discount * np.maximum(options.forward, options.strike)
-    deviation = options.volatility * np.sqrt(options.years)
-    for i in range(CASES):
-        kind = ql.Option.Call if options.is_call[i] else ql.Option.Put
-        theirs = ql.blackFormula(
-            kind, options.strike[i], options.forward[i], deviation[i], options.discount[i]
-        )
-        assert abs(prices[i] - theirs) <= 1e-15 * scale[i]
-
-
-@pytest.mark.parametrize("seed", [2])
-def test_prices_equal_vollibs(seed: int) -> None:
-    """Worst difference measured: 4.9e-16 of discount * max(forward, strike)."""
-    options = _options(seed)
-    prices = options.prices()
-    rate = -np.log(options.discount) / options.years
-    for i in range(CASES):
-        theirs = black(
-            "c" if options.is_call[i] else "p",
-            *(float(c[i]) for c in (options.forward, options.strike, options.years, rate)),
-            float(options.volatility[i]),
-        )
-        scale = options.discount[i] * max(options.forward[i], options.strike[i])
-        assert abs(prices[i] - theirs) <= 1.5e-15 * scale
-
-
-@pytest.mark.parametrize("seed", [3])
-def test_greeks_equal_quantlibs(seed: int) -> None:
-    """In natural units to 2e-13 (measured 8.6e-14); gamma, vega also to 5e-11 of their own size.
-
-    One rounding of F/K moves d1 by 1e-16 / deviation, and the smallest deviation here is 4e-4.
-    In the far tails it is QuantLib that loses digits (5e-12 in vega, 2e-9 in delta); against
-    40 digits the Greeks here stay within 6e-13 of their size.
-    """
-    options = _options(seed)
-    greeks = options.greeks()
-    deviation = options.volatility * np.sqrt(options.years)
-    worst = np.zeros(4)
-    for i in range(CASES):
-        forward, years = float(options.forward[i]), float(options.years[i])
-        kind = ql.Option.Call if options.is_call[i] else ql.Option.Put
-        payoff = ql.PlainVanillaPayoff(kind, float(options.strike[i]))
-        theirs = ql.BlackCalculator(
-            payoff, forward, float(deviation[i]), float(options.discount[i])
-        )
-        reference = np.array(
-            [
-                theirs.deltaForward(),
-                theirs.gammaForward(),
-                theirs.vega(years),
-                theirs.theta(forward, years),
-            ]
-        )
-        vega_unit = forward * np.sqrt(years)
-        units = np.array([1.0, 1.0 / (forward * deviation[i]), vega_unit, 1.0])
-        units[3] = vega_unit * options.volatility[i] / years + abs(
-            np.log(options.discount[i]) / years * greeks[0, i]
-        )
-        error = np.abs(greeks[1:, i] - reference)
-        worst = np.maximum(worst, error / units)
-        assert np.all(error[1:3] <= 5e-11 * reference[1:3])
-    assert np.all(worst <= 2e-13), worst
-
-
 @pytest.mark.parametrize("seed", [4])
 def test_a_call_less_a_put_is_the_discounted_forward_less_the_strike(seed: int) -> None:
     """Worst difference measured: 4.1e-16 of discount * max(forward, strike)."""
-    options = _options(seed)
+    options = random_options(seed, CASES)
     everything = np.ones(CASES, dtype=np.bool_)
     calls = Options(*options.columns()[:5], everything).prices()
     puts = Options(*options.columns()[:5], ~everything).prices()
@@ -180,7 +63,7 @@ def test_a_call_less_a_put_is_the_discounted_forward_less_the_strike(seed: int) 
 
 @pytest.mark.parametrize("seed", [5])
 def test_greeks_are_the_slopes_of_the_price(seed: int) -> None:
-    options = _options(seed, 2_000)
+    options = random_options(seed, 2_000)
     forward, strike, volatility, years, discount, is_call = options.columns()
     _, delta, gamma, vega, theta = options.greeks()
     deviation = volatility * np.sqrt(years)
@@ -248,7 +131,7 @@ def test_a_missing_number_is_not_hidden() -> None:
 @pytest.mark.parametrize("seed", [6])
 def test_implied_volatility_returns_the_volatility_of_the_price(seed: int) -> None:
     """The error is what one rounding of the price is worth in volatility, a few times."""
-    options = _options(seed)
+    options = random_options(seed, CASES)
     prices = options.prices()
     implied = np.empty(CASES)
     forward, strike, volatility, years, discount, is_call = options.columns()
@@ -262,31 +145,10 @@ def test_implied_volatility_returns_the_volatility_of_the_price(seed: int) -> No
     assert np.all(found | (prices / discount - intrinsic <= 1e-14 * intrinsic))
 
 
-def test_implied_volatility_equals_vollibs() -> None:
-    options = _options(8, 1_000)
-    prices = options.prices()
-    forward, strike, _, years, discount, is_call = options.columns()
-    time_value = prices / discount - np.maximum(
-        np.where(is_call, 1.0, -1.0) * (forward - strike), 0.0
-    )
-    liquid = np.flatnonzero(time_value > 1e-4 * np.maximum(forward, strike))
-    assert len(liquid) > 500
-    for i in liquid:
-        arguments = (float(c[i]) for c in (prices, forward, strike))
-        rate = float(-np.log(discount[i]) / years[i])
-        theirs = vollib_implied_volatility(
-            *arguments, rate, float(years[i]), "c" if is_call[i] else "p"
-        )
-        ours = black76.implied_volatility(
-            prices[i], forward[i], strike[i], years[i], discount[i], is_call[i]
-        )
-        assert ours == pytest.approx(theirs, abs=1e-9)
-
-
 @pytest.mark.parametrize("seed", [9])
 def test_three_steps_from_a_guess_three_per_cent_off_reach_the_full_solution(seed: int) -> None:
     """Worst difference measured: 1.3e-13 of the result, where vega says something (> 1e-3)."""
-    options = _options(seed)
+    options = random_options(seed, CASES)
     prices = options.prices()
     forward, strike, volatility, years, discount, is_call = options.columns()
     full, near = np.empty(CASES), np.empty(CASES)
@@ -345,12 +207,12 @@ def test_columns_of_different_lengths_are_refused() -> None:
 
 
 def test_the_price_kernel_gives_the_bits_of_the_price_among_the_greeks() -> None:
-    options = _options(11)
+    options = random_options(11, CASES)
     assert options.prices().tobytes() == options.greeks()[0].tobytes()
 
 
 def test_one_thread_gives_the_bits_of_all_threads() -> None:
-    options = _options(10)
+    options = random_options(10, CASES)
     threads = numba.get_num_threads()
     together = options.greeks()
     numba.set_num_threads(1)
@@ -378,6 +240,18 @@ def native_bits() -> str:
 
 def test_interpreted_code_gives_the_same_bits_without_a_warning(native_bits: str) -> None:
     assert _bits(NUMBA_DISABLE_JIT="1") == native_bits
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"NUMBA_NUM_THREADS": "1"},
+        {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX,-AVX2,-FMA,-FMA4,-AVX512F,-SSE4_2,-ERMS"},
+    ],
+    ids=["one thread", "plain libm"],
+)
+def test_threads_and_libm_change_no_bit(native_bits: str, settings: dict[str, str]) -> None:
+    assert _bits(**settings) == native_bits
 
 
 def test_a_generic_processor_gives_the_same_bits(native_bits: str, tmp_path: Path) -> None:

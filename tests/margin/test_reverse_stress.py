@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from margin.invariant import InvariantBroken
+from margin.invariant import Int64Array, InvariantBroken
+from margin.portfolio import Marks, Positions
 from margin.reverse_stress import (
     Book,
     Break,
@@ -115,6 +116,33 @@ def test_an_inverse_future_pays_in_coin_and_breaks_with_it() -> None:
     (found,) = breaking_moves(book(({INVERSE_BTC: 10_000}, 0, COIN // 2)), FALL_OF_BTC)
     assert found.fall_e9 is not None
     assert found.fall_e9 / 1e9 == pytest.approx(-1 / 3, abs=5e-8)
+    assert found.rise_e9 is None
+
+
+def test_the_model_sees_the_coin_that_futures_have_paid() -> None:
+    """A coin sold for dollars by an inverse short stays hedged, so only 1.2 % of it is needed.
+
+    Doubled, the short has cost half a coin: against the other half stands what is left of it.
+    """
+    hedged = book(({INVERSE_BTC: -10_000}, 0, COIN))
+    seen = []
+
+    def looked_at(marks: Marks, held: Positions) -> Int64Array:
+        seen.append((int(marks.index_e8[0]), int(held.coin_minor[0, 0])))
+        return maintenance_at(marks, held)
+
+    excess = excess_after(hedged, FALL_OF_BTC, [0, E9, -(E9 // 2)], looked_at)[0]
+    assert seen == [
+        (100_000 * COIN, COIN), (200_000 * COIN, COIN // 2), (50_000 * COIN, 2 * COIN),
+    ]  # fmt: skip
+    assert (np.abs(excess - excess[0]) < 2 * 10**6).all(), "worth the same everywhere"
+
+
+def test_the_fund_s_own_holdings_move_with_the_market() -> None:
+    # accounts owe 100,000 x - 20,000; the fund, long a tenth, has 20,000 - 10,000 x
+    pools, fund = book(({BTC: 1000}, 20_000, 0)), book(({BTC: 100}, 20_000, 0))
+    found = fund_breaking_move(pools, FALL_OF_BTC, 20_000 * USDC, own=fund)
+    assert found.fall_e9 == -(4 * 10**9) // 11 - (1 if 4 * 10**9 % 11 == 0 else 0)
     assert found.rise_e9 is None
 
 

@@ -1,4 +1,4 @@
-"""The worked examples of simulation, tails, liquidity horizons, screen and backtests, computed."""
+"""The worked examples of simulation, tails and backtests in margin/README.md, computed."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from margin.portfolio import LINEAR, NEVER_NS, Instruments, Marks, Positions
 from margin.returns import moves_e9, rescale
 from margin.simulated_pools import liquidity_horizons, pool_tails
 from margin.tail_measures import tail_measures
+from tests.margin.readme_page import Examples, Page, compute
 
 ONE = np.ones(1, np.int64)
 PERPETUAL = Instruments(
@@ -36,56 +37,76 @@ def rescaled_move(floor: float) -> int:
     return int(moves_e9(scaled)[0, 0])
 
 
-@pytest.mark.parametrize(("floor", "loss"), [(0.0, "9,516.26"), (0.05, "11,750.31")])
-def test_a_fall_of_five_per_cent_in_calmer_days_is_twice_as_large_today(
-    floor: float, loss: str
-) -> None:
-    move = np.full((1, 1, 1), rescaled_move(floor))
-    moves = SimulatedMoves(move, np.zeros((1, 1, 1, 0), np.int64), ONE[:0], ONE)
-    terms = SimulationTerms(horizons=(1,))
-    profits = lot_profits(moves, PERPETUAL, MARKS, 4, terms)
-    found = pool_tails(profits, ONE, terms.level_ppb, PERPETUAL, ONE_BTC)
-    minor = int(found.expected_shortfall_minor[0])
-    assert f"{minor / USDC_SCALE:,.2f}" == loss
+def simulation(page: Page) -> None:
+    page.given("0.05", "0.10", "100,000")
+    for floor in (0.0, 0.05):
+        move = np.full((1, 1, 1), rescaled_move(floor))
+        moves = SimulatedMoves(move, np.zeros((1, 1, 1, 0), np.int64), ONE[:0], ONE)
+        terms = SimulationTerms(horizons=(1,))
+        profits = lot_profits(moves, PERPETUAL, MARKS, 4, terms)
+        found = pool_tails(profits, ONE, terms.level_ppb, PERPETUAL, ONE_BTC)
+        page.says(f"{int(found.expected_shortfall_minor[0]) / USDC_SCALE:,.2f}")
+    weights_of_a_stressed_period(page)
 
 
-def test_a_quarter_of_the_weight_makes_a_stressed_scenario_count_two_thirds_of_a_latest() -> None:
+def weights_of_a_stressed_period(page: Page) -> None:
     price = 10**13 + np.arange(900, dtype=np.int64).reshape(-1, 1) % 7 * 10**11
     history = FactorHistory(price, np.zeros((900, 1, 0), np.int64), ONE[:0])
     terms = SimulationTerms(horizons=(1,), stress_weight_ppb=250_000_000)
     weight = simulated_moves(history, terms, stressed=(0, 250)).weight.tolist()
-    assert weight == [3] * 500 + [2] * 250
+    latest, stressed = weight[0], weight[-1]
+    assert weight == [latest] * 500 + [stressed] * 250
+    page.says(f"weigh {latest} and {stressed} each")
 
 
-def test_the_tail_of_a_hundred_losses() -> None:
+def tails(page: Page) -> None:
+    page.given("97.5", "99.2")
     profit = -np.arange(1, 101).reshape(1, -1)
     found = [
         tail_measures(profit, np.ones(100, np.int64), level) for level in (99 * 10**7, 975 * 10**6)
     ]
-    assert [(int(value[0]), int(mean[0])) for value, mean in found] == [(100, 100), (98, 100)]
+    (value, mean), (lower, rounded) = ((int(v[0]), int(m[0])) for v, m in found)
+    assert value == mean
+    page.says(f"VaR and ES are {value}.", f"VaR is {lower}", f"rounded up to {rounded}")
 
 
-def test_a_quarter_of_a_days_volume_at_a_tenth_a_day_takes_three_days() -> None:
+def horizon(page: Page) -> None:
+    page.given("2.5")
     notional = np.array([[25_000_000 * USDC_SCALE]])
     place = liquidity_horizons(notional, ONE * 100_000_000 * USDC_SCALE, SimulationTerms())
-    assert SimulationTerms().horizons[int(place[0, 0])] == 3
+    page.says(f"the horizon is {SimulationTerms().horizons[int(place[0, 0])]} days")
 
 
-def test_the_screen_adds_to_the_linear_quantile() -> None:
+def screen(page: Page) -> None:
+    page.given("10,000", "0.0005")
     linear, bent, straddle = (
         delta_gamma_screen(delta, gamma, 10_000.0, 0.03, 2.3263478740408408)
         for delta, gamma in ((1.0, 0.0), (1.0, -5e-4), (0.0, -5e-4))
     )
-    assert f"{linear.value_at_risk:.2f}" == "697.90"
-    assert f"{bent.value_at_risk:.2f}" == "819.38"
+    page.says(f"{linear.value_at_risk:.2f}", f"{bent.value_at_risk:.2f}")
     assert (bent.is_valid, straddle.is_valid) == (True, False)
 
 
-def test_seven_breaches_in_250_days() -> None:
+def backtests(page: Page) -> None:
+    page.given("3.841")
     test = kupiec(7, 250, 0.01)
-    assert (f"{test.statistic:.3f}", f"{test.p_value:.4f}") == ("5.497", "0.0190")
+    page.says(f"LR {test.statistic:.3f}", f"p {test.p_value:.4f}")
     spread = [day % 36 == 20 for day in range(250)]
     together = [100 <= day < 107 for day in range(250)]
     assert sum(spread) == sum(together) == 7
     figures = [christoffersen(days, 0.01).independence for days in (spread, together)]
-    assert [f"{f.statistic:.2f}" for f in figures] == ["0.41", "45.09"]
+    page.says(*(f"LR_ind {f.statistic:.2f}" for f in figures))
+
+
+EXAMPLES: Examples = {
+    "Filtered historical simulation": simulation,
+    "Value at risk and expected shortfall": tails,
+    "Liquidity horizon": horizon,
+    "Delta-gamma screen": screen,
+    "Backtests": backtests,
+}
+
+
+@pytest.mark.parametrize("section", EXAMPLES)
+def test_the_example_is_what_the_code_computes(section: str) -> None:
+    compute(section, EXAMPLES[section])

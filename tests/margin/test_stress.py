@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from margin.portfolio import Positions
+from margin.portfolio import INVERSE_CALL, INVERSE_PUT, Instruments, Marks, Positions
 from margin.preset import NamedRate
 from margin.stress import (
     Basis,
@@ -32,7 +32,14 @@ from margin.stress import (
 )
 from margin.stresses import StressError, load_stress, parse_stress, stress_names
 from tests.reference import reference_stress as twin
-from tests.reference.reference_add_ons import COINS, DAY_NS, column, random_market, random_pools
+from tests.reference.reference_add_ons import (
+    COINS,
+    DAY_NS,
+    column,
+    random_market,
+    random_pools,
+    textbook_option,
+)
 from tests.reference.reference_replay import data_file
 
 SHIPPED = [load_stress(name) for name in stress_names()]
@@ -180,6 +187,34 @@ def test_coin_hedged_by_an_inverse_short_is_worth_the_same_in_every_stress() -> 
     )  # fmt: skip
     loss = stress_losses(market.instruments, market.marks, held, [flat], COINS)
     assert abs(int(loss[0, 0])) <= 10  # of tens of thousands of dollars
+
+
+def test_an_option_settled_in_coin_changes_by_what_its_premium_is_worth() -> None:
+    """Calls and puts at 100,000 of 30 days; spot -20 %, volatility +50 %, basis -5 %."""
+    days_30 = 30 * DAY_NS
+    both = Instruments(
+        column([INVERSE_CALL, INVERSE_PUT]), column([0, 0]), column([days_30] * 2),
+        column([10**13] * 2), column([10**8] * 2), column([0, 0]),
+    )  # fmt: skip
+    some = column([100_500 * 10**8] * 2)
+    marks = Marks(
+        0, column([10**13]), column([0, 0]), some, column([5 * 10**8] * 2), column([4 * 10**7] * 2)
+    )
+    stress = Stress(
+        name="a", spot=(NamedRate(name="default", rate_e9=-200_000_000),),
+        volatility=(TenorMove(days=0, move_e9=500_000_000),),
+        basis=Basis(perpetual_e9=0, dated_e9=-50_000_000),
+    )  # fmt: skip
+    moved = moved_marks(both, marks, stress_moves([stress], ["BTC"], both, 0))
+    in_coin, in_usdc = (
+        lot_profits(both, marks, moved, settles_in_coin=paid)[:, 0] for paid in (True, False)
+    )
+    for row, call in enumerate((True, False)):
+        forward, then_forward, tau = 100_500.0, 100_500 * 0.8 * 0.95, 30 / 365
+        now = textbook_option(forward, 1e5, 0.5, tau, 1.0, call)[0] / forward
+        then = textbook_option(then_forward, 1e5, 0.75, tau, 1.0, call)[0] / then_forward
+        assert in_coin[row] / 2**10 / 1e8 == pytest.approx(then - now, rel=1e-6)
+        assert in_usdc[row] / 2**10 / 1e6 == pytest.approx(then * 8e4 - now * 1e5, rel=1e-6)
 
 
 def test_compiled_and_interpreted_give_the_same_bits() -> None:

@@ -53,14 +53,10 @@ def _net(found: Figures) -> dict[str, float]:
     }
 
 
-def _pmrm2_preset(scenarios: tuple[ListedScenario, ...], given: Case) -> Preset:
-    base = load_preset("derive-pmrm2")
-    skew, shock, margin = given["SkewShock"], given["VolShock"], given["Margin"]
-    basis, other = given["BasisContingency"], given["OtherContingency"]
+def _pmrm2_volatility(base: Preset, skew: Case, shock: Case) -> Preset:
     replace = msgspec.structs.replace
     return replace(
         base,
-        scenario=scenarios,
         skew=replace(
             base.skew,
             linear_cap_e9=e9(skew["LINEAR_SCALE_CAP"]),
@@ -79,8 +75,19 @@ def _pmrm2_preset(scenarios: tuple[ListedScenario, ...], given: Case) -> Preset:
             least_up_e9=e9(shock["MIN_VOL_EVAL_SHOCKED"]),
             short_power_e9=e9(shock["SHORTTERMPOWER"]),
             long_power_e9=e9(shock["LONGTERMPOWER"]),
-            floor_days=round(shock["DTE_FLOOR"]),
+            floor_days_e9=e9(shock["DTE_FLOOR"]),
         ),
+    )
+
+
+def _pmrm2_preset(scenarios: tuple[ListedScenario, ...], given: Case) -> Preset:
+    base = load_preset("derive-pmrm2")
+    margin, basis, other = given["Margin"], given["BasisContingency"], given["OtherContingency"]
+    base = _pmrm2_volatility(base, given["SkewShock"], given["VolShock"])
+    replace = msgspec.structs.replace
+    return replace(
+        base,
+        scenario=scenarios,
         discount=replace(
             base.discount,
             long_base_e9=e9(margin["BASE_STATIC_DISCOUNT"]),
@@ -168,7 +175,7 @@ def _pmrm1_preset(given: Case) -> Preset:
             down_e9=e9(given["vd"]),
             short_power_e9=e9(given["sp"]),
             long_power_e9=e9(given["lp"]),
-            floor_days=round(given["floor"] / 86_400),
+            floor_days_e9=e9(given["floor"] / 86_400),
         ),
         discount=replace(
             base.discount,
@@ -246,7 +253,7 @@ def _paradex_preset(given: Case) -> Preset:
             down_e9=e9(-min(shock for _, shock, _ in rows)),
             short_power_e9=e9(given["vega_power_short"]),
             long_power_e9=e9(given["vega_power_long"]),
-            floor_days=given["dte_floor_days"],
+            floor_days_e9=e9(given["dte_floor_days"]),
             least_up_e9=e9(given["min_vol_shock_up"]),
         ),
         delta_floor=replace(

@@ -7,7 +7,16 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from exchange.core.commands import Command, PlaceOrder, decode_command, encode_command
+from exchange.core.commands import (
+    ClosePool,
+    Command,
+    MoveMargin,
+    OpenPool,
+    PlaceOrder,
+    SwitchMode,
+    decode_command,
+    encode_command,
+)
 from exchange.core.engine import Engine
 from exchange.core.events import (
     CallChanged,
@@ -15,10 +24,12 @@ from exchange.core.events import (
     Deleveraged,
     Event,
     FundingApplied,
+    GuaranteePaid,
     InstrumentSettled,
     LayerPaid,
     LiquidationStep,
     OrderAccepted,
+    Posted,
     Rejected,
     ShortfallOpen,
 )
@@ -34,7 +45,7 @@ from exchange.core.orders import (
     PRICE_TICKS,
     SIDE,
 )
-from exchange.core.reject_reason import RejectReason
+from exchange.core.reject_reason import PostingCause, RejectReason
 from exchange.core.risk_gate import RESERVES_NOTHING
 from exchange.core.venue import USDC
 from tests.core.market import Market, every
@@ -70,8 +81,43 @@ def laws(market: Market, events: list[Event]) -> None:
         assert state.ledger.balance(House.VENUE_CAPITAL, USDC) == 0, "layers in order"
         assert state.ledger.balance(House.DEFAULT_FUND, USDC) == 0, "layers in order"
     assert set(state.accounts.calls).isdisjoint(state.accounts.cases)
+    walls_hold(events)
     vm_left = state.ledger.cash[[House.VM_PENDING, House.CLEARING]]
     assert not vm_left.any(), "gains are released, fills have two sides"
+
+
+def walls_hold(events: list[Event]) -> None:
+    """In a cycle, nothing passes from one user's pool to another's but by the mutual layers."""
+    for posting in every(events, Posted):
+        if posting.cause not in (PostingCause.DELEVERAGING, PostingCause.GUARANTEE):
+            assert (np.minimum(posting.pool, posting.counter) < HOUSE_POOLS).all(), posting.cause
+
+
+MOVES = (OpenPool, ClosePool, MoveMargin, SwitchMode)
+
+
+def move(market: Market, command: Command) -> list[Event]:
+    """Apply a request about pools: refused it changes nothing, granted it moves and makes nothing.
+
+    Only margin moves touch money, and only of the pools that they name.
+    """
+    before, hashed = market.state.ledger.cash.copy(), market.engine.state_hash()
+    lots = market.state.positions.open_interest()
+    events = market.apply(command)
+    if type(events[0]) is Rejected:
+        assert market.engine.state_hash() == hashed, "a refused request changes nothing"
+        return events
+    moved = market.state.ledger.cash[: len(before)] - before
+    if type(command) is MoveMargin:
+        giver, taker = command.from_pool, command.to_pool
+        assert moved[taker, command.currency] == command.amount_minor
+        moved[taker] += moved[giver]
+        moved[giver] = 0
+        if market.state.marks.is_open:
+            assert market.engine.gate.room(giver) >= 0, "the giver stays covered"
+    assert not moved.any(), "to the unit"
+    assert (market.state.positions.open_interest() <= lots).all()
+    return events
 
 
 def gate_is_the_rule(market: Market) -> None:
@@ -109,7 +155,9 @@ def admitted(market: Market, command: Command) -> list[RejectReason] | None:
         return None
     if command.side not in (1, -1) or not 0 < command.quantity_lots <= 10**6:
         return None
-    pool = state.accounts.pool_of[command.account]
+    pool, unknown = state.accounts.pool_for(command.account, slot, command.pool)
+    if unknown:
+        return [unknown]
     rows = state.orders.of_pool(pool)
     flags = MARKET if command.price_ticks == 0 else 0
     new = [slot << INSTRUMENT_SHIFT, pool, command.side, command.price_ticks,
@@ -146,8 +194,10 @@ def run_story(seed: int, commands: int) -> tuple[Market, Counter[str], list[byte
         for _ in range(story.chance.randrange(30, 110)):
             command = story.pick()
             wanted = admitted(market, command) if story.chance.random() < 0.05 else None
-            events = market.apply(command)
+            events = move(market, command) if type(command) in MOVES else market.apply(command)
             balanced(market)
+            if type(command) in MOVES and type(events[0]) is not Rejected:
+                seen[type(events[0]).__name__] += 1
             if wanted is not None and type(events[0]) in (OrderAccepted, Rejected):
                 said = getattr(events[0], "reason", RejectReason.NONE)
                 assert said in (*wanted, *BEFORE_THE_GATE), command
@@ -196,7 +246,7 @@ def count(market: Market, seen: Counter[str], events: list[Event]) -> None:
             seen[event.step] += 1
         elif isinstance(event, LayerPaid):
             seen[event.layer] += 1
-        elif isinstance(event, (Deleveraged, ShortfallOpen, InstrumentSettled)):
+        elif isinstance(event, (Deleveraged, ShortfallOpen, InstrumentSettled, GuaranteePaid)):
             seen[type(event).__name__] += 1
         elif isinstance(event, FundingApplied):
             seen["payments"] += event.payments
@@ -226,7 +276,8 @@ def test_a_hundred_thousand_random_commands_break_no_law(seed: int) -> None:
                      "filled", "taken over", "insurance", "Deleveraged", "InstrumentSettled",
                      "refused MARGIN_INSUFFICIENT", "refused ACCOUNT_IN_LIQUIDATION",
                      "inverse option InstrumentSettled", "inverse option taken over",
-                     "inverse option Deleveraged"):  # fmt: skip
+                     "inverse option Deleveraged", "PoolOpened", "PoolClosed", "MarginMoved",
+                     "ModeSwitched", "GuaranteePaid", "refused POOL_NOT_EMPTY"):  # fmt: skip
         assert seen[happened], f"the story is worth something: {happened}"
 
 

@@ -40,7 +40,7 @@ def shocked_volatility(preset: Preset, volatility: float, tau: float, side: int)
     shock = preset.volatility
     days = tau * 365
     power = shock.short_power_e9 if days <= shock.reference_days else shock.long_power_e9
-    size = math.pow(shock.reference_days / max(days, shock.floor_days), power / 1e9)
+    size = math.pow(shock.reference_days / max(days, shock.floor_days_e9 / 1e9), power / 1e9)
     if side < 0:
         return volatility * max(0.0, 1 - shock.down_e9 / 1e9 * size)
     if side > 0:
@@ -61,8 +61,10 @@ def skewed_volatility(preset: Preset, volatility: float, k: float, tau: float, w
     return volatility * max(0.0, 1 + max(-cap, min(cap, turn)))
 
 
-def static_factors(preset: Preset, tau: float, rate: float) -> tuple[float, float]:
-    """What a positive and a negative shocked value count."""
+def static_factors(
+    preset: Preset, tau: float, rate: float, discounted: bool = True
+) -> tuple[float, float]:
+    """What a positive and a negative shocked value count; the cap undoes a discount, if any."""
     d = preset.discount
     if d is None:
         return 1.0, 1.0
@@ -70,7 +72,6 @@ def static_factors(preset: Preset, tau: float, rate: float) -> tuple[float, floa
     positive *= math.exp(-tau * (rate * d.long_rate_share_e9 + d.long_add_e9) / 1e9)
     negative = d.short_base_e9 / 1e9
     negative *= math.exp(tau * (rate * d.short_rate_share_e9 + d.short_add_e9) / 1e9)
-    discounted = preset.option is None or preset.option.discounted
     return positive, min(math.exp(rate * tau) if discounted else 1.0, negative)
 
 
@@ -87,10 +88,10 @@ def _option_profit_usdc(
     move, side, weight = shock
     kind = int(instruments.kind[i])
     tau = max(0, int(instruments.expiry_ns[i]) - marks.now_ns) / YEAR_NS
-    rate = 0.0 if kind >= INVERSE_CALL else max(0, int(marks.rate_e9[i])) / 1e9
-    discount = math.exp(-rate * tau)
-    if preset.option is not None and not preset.option.discounted:
-        discount = 1.0
+    rate = max(0, int(marks.rate_e9[i])) / 1e9
+    inverse = kind >= INVERSE_CALL
+    discounted = (preset.option is None or preset.option.discounted) and not inverse
+    discount = math.exp(-rate * tau) if discounted else 1.0
     forward = int(marks.forward_e8[i]) / 1e8
     strike = int(instruments.strike_e8[i]) / 1e8
     iv = int(marks.volatility_e9[i]) / 1e9
@@ -104,9 +105,9 @@ def _option_profit_usdc(
     then = black_76(moved, strike, shocked, tau, discount, call)
     now = black_76(forward, strike, iv, tau, discount, call)
     lot = int(instruments.lot_e8[i]) / 1e8
-    if kind >= INVERSE_CALL:
+    if inverse:
         lot *= int(marks.index_e8[instruments.unit[i]]) / 1e8 / forward
-    positive, negative = static_factors(preset, tau, rate)
+    positive, negative = static_factors(preset, tau, rate, discounted)
     return (then * positive - now) * lot * weight, (then * negative - now) * lot * weight
 
 
@@ -244,11 +245,11 @@ def profits_of_unit(
             low, high = expiry.net(expiry.low, s), expiry.net(expiry.high, s)
             total += low if s < rows.regular else -max(-low, high)
         outcomes.append(total)
-    if rows.basis_moves:
-        down, up = rows.regular + rows.skews, rows.regular + rows.skews + 1
+    if rows.basis:
+        at = rows.regular + rows.skews
         outcomes.append(
             sum(
-                min(expiry.at_once, expiry.low["asset", down], expiry.low["asset", up])
+                min(expiry.at_once, expiry.low["asset", at], expiry.low["liability", at])
                 for expiry in expiries.values()
             )
         )

@@ -1,0 +1,196 @@
+"""`uncross stress`: what a portfolio or a market loses in stresses, and which move breaks it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from exchange.market_stress import MarketStress
+    from exchange.portfolio_file import Portfolio
+    from exchange.portfolio_stress import Needs, PortfolioStress
+    from margin.book import Book
+    from margin.invariant import Int64Array
+    from margin.preset import Preset
+    from margin.stress import Stress
+
+DEFAULT_MODEL = "ps-1"
+
+
+@click.command("stress")
+@click.argument("portfolio", required=False, type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--journal", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Stress the market of this journal in place of a portfolio.")  # fmt: skip
+@click.option("--cycle", type=click.IntRange(min=0),
+              help="The market at the end of this cycle (the journal's end).")  # fmt: skip
+@click.option("--stress", "wanted", multiple=True, metavar="NAME|FILE.toml",
+              help="A stress that ships, or a file of your own; may be given again (all that "
+              "ship).")  # fmt: skip
+@click.option("--model", help="Margin model in place of the file's or the venue's.")
+@click.option("--venue", help="Take contracts, lots and opening marks of this venue or venue file "
+              "in place of the portfolio's market.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False),
+              help="Draw it in this HTML file.")  # fmt: skip
+def command(
+    portfolio: Path | None, journal: Path | None, cycle: int | None, wanted: tuple[str, ...],
+    model: str | None, venue: str | None, as_json: bool, plot: Path | None,
+) -> None:  # fmt: skip
+    """Price PORTFOLIO, a JSON file (- reads standard input), again in days of the past.
+
+    Prints loss, equity and standing in every stress, and the smallest fall and rise of each
+    underlying, and of all together, that end in a margin call, in liquidation and below zero.
+
+    With --journal the same of a market: what accounts would owe beyond their equity, who, what the
+    insurance fund would have left, and the smallest move that exhausts it.
+
+    Begin with `uncross margin --example > portfolio.json`.
+    """
+    if (portfolio is None) == (journal is None):
+        raise click.UsageError("name a portfolio file, or a journal with --journal")
+    if journal is None and cycle is not None:
+        raise click.UsageError("--cycle is about a --journal")
+    if journal is not None and venue is not None:
+        raise click.UsageError("--venue is about a portfolio: a journal has a venue of its own")
+    stresses = read_stresses(wanted)
+    found: PortfolioStress | MarketStress
+    if journal is not None:
+        found = market_stress(journal, cycle, model, stresses)
+    else:
+        assert portfolio is not None
+        found = portfolio_stress(portfolio, model, venue, stresses)
+    if plot is not None:
+        from exchange.cli.stress_plot import write_plot
+
+        write_plot(plot, found)
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        return
+    from exchange.cli.stress_view import stress_lines
+
+    click.echo("\n".join(stress_lines(found)))
+    if plot is not None:
+        click.echo(f"\ndrawn in {plot}")
+
+
+def read_stresses(wanted: tuple[str, ...]) -> list[Stress]:
+    """Stresses by name or from files, in the order given; all that ship if none is.
+
+    What ends in .toml is a file. Raises `StressError`, which names the file and the key, and
+    `OSError`.
+    """
+    from margin.stresses import StressError, load_stress, parse_stress, stress_names
+
+    found: dict[str, Stress] = {}
+    for text in wanted or stress_names():
+        if text.endswith(".toml"):
+            try:
+                stress = parse_stress(Path(text).read_text("utf-8"), source=text)
+            except UnicodeDecodeError:
+                raise StressError(f"{text}: is no UTF-8 text") from None
+        else:
+            stress = load_stress(text)
+        if found.setdefault(stress.name, stress) is not stress:
+            raise StressError(f"{text}: name: there are two stresses {stress.name!r}")
+    return list(found.values())
+
+
+def market_stress(
+    journal: Path, cycle: int | None, model: str | None, stresses: list[Stress]
+) -> MarketStress:
+    """The market of a journal under stress. Raises `JournalDiffers` and `PresetError`."""
+    from exchange.cli.progress import record_progress
+    from exchange.cli.warm_up import warm_up_with_line
+    from exchange.market_stress import stressed_market
+    from margin.presets import load_preset
+    from replays.journal_state import engine_after
+
+    preset = None if model is None else load_preset(model)
+    warm_up_with_line()
+    with record_progress("reading the journal") as advance:
+        engine = engine_after(journal, cycle, advance)
+    return stressed_market(engine, stresses, preset)
+
+
+def portfolio_stress(
+    path: Path, model: str | None, venue_name: str | None, stresses: list[Stress]
+) -> PortfolioStress:
+    """A file's portfolio under stress. Raises `PortfolioError`, `VenueError` and `PresetError`."""
+    from exchange.portfolio_book import build_book
+    from exchange.portfolio_file import PortfolioError, read_portfolio
+    from exchange.portfolio_stress import stressed_portfolio
+    from exchange.venues import load_venue
+    from margin.invariant import InvariantBroken
+
+    venue = None if venue_name is None else load_venue(venue_name)
+    source = "standard input" if str(path) == "-" else str(path)
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise PortfolioError(f"{source}: is no UTF-8 text") from None
+    portfolio = read_portfolio(text, source, venue)
+    try:
+        book = build_book(portfolio)
+        return stressed_portfolio(book, *model_of(portfolio, book, model), stresses)
+    except (PortfolioError, InvariantBroken, OverflowError) as error:
+        if isinstance(error, PortfolioError):
+            raise PortfolioError(f"{source}: {error}") from None
+        raise PortfolioError(f"{source}: positions: too large to be added exactly") from None
+
+
+def model_of(portfolio: Portfolio, book: Book, model: str | None) -> tuple[str, Needs, Int64Array]:
+    """The model that is asked for (the option's, the file's, the venue's): its name, what it needs
+    of a book, and its haircuts by currency. Raises `PresetError` where there is no such model.
+    """
+    import numpy as np
+
+    from exchange.portfolio_file import PortfolioError
+    from margin.book import haircuts_ppb
+    from margin.formula_models import INPUTS, FormulaModel, FormulaRefused, explain_formula
+    from margin.models.standard_constants import load_standard
+    from margin.presets import load_preset
+
+    venue = portfolio.market.venue
+    own = None if venue is None else venue.preset
+    name = model or portfolio.model or (DEFAULT_MODEL if own is None else own.name)
+    if name not in INPUTS:
+        preset = own if own is not None and name == own.name else load_preset(name)
+        return name, preset_needs(preset, book), haircuts_ppb(preset, book)
+    formula, constants = FormulaModel(name, portfolio.model_inputs.get(name, {})), load_standard()
+
+    def by_formula(there: Book) -> tuple[int, int]:
+        try:
+            found = explain_formula(formula, there, distances=False)
+        except FormulaRefused as error:
+            raise PortfolioError(str(error)) from None
+        return found.initial_minor, found.maintenance_minor
+
+    rates = [constants.haircut_ppb(currency) for currency in book.currency_names]
+    return name, by_formula, np.array(rates, np.int64)
+
+
+def preset_needs(preset: Preset, book: Book) -> Needs:
+    """What a preset needs of books of the same instruments, with its add-ons where they apply."""
+    from margin.explain import explain
+    from margin.pool_model import PoolModel, finest_exponent
+
+    models: dict[int, PoolModel] = {}
+
+    def by_model(there: Book) -> tuple[int, int]:
+        exponent = finest_exponent(preset, there)
+        if exponent not in models:
+            models[exponent] = PoolModel(preset, book, exponent)
+        found = models[exponent].requirements(there)
+        return int(found.initial_minor[0]), int(found.maintenance_minor[0])
+
+    def by_explanation(there: Book) -> tuple[int, int]:
+        found = explain(preset, there, distances=False)
+        return found.call_initial_minor, found.maintenance_minor
+
+    has_add_ons = any((preset.liquidity, preset.gamma, preset.funding))
+    return by_explanation if has_add_ons and book.conditions is not None else by_model

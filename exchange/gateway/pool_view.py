@@ -1,0 +1,115 @@
+"""Margin pools as clients read them: money, requirements, and how pools are named on the wire."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from exchange.core.engine import Engine
+from exchange.core.layers import PoolKind
+from exchange.core.positions import ENTRY_MINOR, LOTS, REALISED_MINOR
+from exchange.core.state import State
+from exchange.core.venue import USDC
+from exchange.gateway.units import money
+from margin.fixed_point import mul_div_floor
+from margin.requirement import equity
+
+USDC_MINOR = 10**6
+
+
+class PositionRow(NamedTuple):
+    """One position of a pool, with what is remembered of it."""
+
+    pool: int
+    slot: int
+    lots: int
+    entry_minor: int
+    realised_minor: int
+
+
+class PoolFigures(NamedTuple):
+    """A pool's money in minor USDC; `option_minor` by currency in its own minor units.
+
+    `whole_minor` is equity before collateral haircuts; `initial_minor` counts open orders.
+    `available_minor`: what new orders may reserve, at least 0.
+    """
+
+    whole_minor: int
+    equity_minor: int
+    initial_minor: int
+    maintenance_minor: int
+    available_minor: int
+    option_minor: list[int]
+
+
+def position_rows(state: State, pool: int) -> list[PositionRow]:
+    """A pool's positions in margin order, flat ones that are remembered included."""
+    rows = state.positions.rows_of(pool)
+    table = state.positions.table[:, rows]
+    columns = (state.positions.instrument[rows], table[LOTS], table[ENTRY_MINOR],
+               table[REALISED_MINOR])  # fmt: skip
+    found = zip(*(column.tolist() for column in columns), strict=True)
+    return [PositionRow(pool, *row) for row in found]
+
+
+def pool_figures(engine: Engine, pool: int) -> PoolFigures:
+    """Equity and requirements of a pool at the last marks."""
+    state = engine.state
+    options = np.zeros((1, state.ledger.currencies), np.int64)
+    if not state.marks.is_open:
+        cash = state.ledger.balance(pool, USDC)
+        return PoolFigures(cash, cash, 0, 0, max(0, cash), options[0].tolist())
+    risk = engine.risk
+    for row in position_rows(state, pool):
+        if state.contracts.is_option_slot(row.slot):
+            currency = state.contracts.currency[row.slot]
+            options[0, currency] += mul_div_floor(int(risk.value_e6[row.slot]), row.lots, 10**6)
+    initial = int(risk.initial[pool])
+    orders = state.orders.of_pool(pool)
+    if orders.shape[1] and state.venue.risk_gate:
+        initial = engine.gate.requirement(pool, orders)[0]
+    cash_row = np.ascontiguousarray(risk.cash()[pool : pool + 1])
+    whole = int(equity(cash_row, options, risk.index_e8, risk.no_haircut)[0])
+    held = int(risk.equity[pool])
+    return PoolFigures(
+        whole, held, initial, int(risk.maintenance[pool]), max(0, held - initial),
+        options[0].tolist(),
+    )  # fmt: skip
+
+
+def sum_of(figures: list[PoolFigures]) -> PoolFigures:
+    """Several pools' figures together; what one has spare does not cover another."""
+    *amounts, options = zip(*figures, strict=True)
+    sums = [sum(amount) for amount in amounts]
+    return PoolFigures(*sums, [sum(values) for values in zip(*options, strict=True)])
+
+
+def margin_mode(state: State, pool: int) -> str:
+    """The kind of a pool in small letters."""
+    return PoolKind(state.accounts.kind_of(pool)).name.lower()
+
+
+def describe_pool(state: State, pool: int, figures: PoolFigures) -> dict[str, object]:
+    """One pool: its number, its place among the layers, its money in USDC and by currency."""
+    accounts = state.accounts
+    layer, parent = accounts.layers.of_pool.get(pool), accounts.parent_of(pool)
+    slot = -1 if layer is None else layer.instrument
+    names = state.venue.currencies()
+    return {
+        "pool_id": pool,
+        "kind": margin_mode(state, pool),
+        "name": "" if layer is None else layer.name,
+        "instrument_name": None if slot < 0 else state.contracts.specs[slot].name,
+        "parent_pool_id": None if parent < 0 else parent,
+        "equity": figures.equity_minor / USDC_MINOR,
+        "initial_margin": figures.initial_minor / USDC_MINOR,
+        "maintenance_margin": figures.maintenance_minor / USDC_MINOR,
+        "available_funds": figures.available_minor / USDC_MINOR,
+        "margin_call": pool in accounts.calls,
+        "in_liquidation": pool in accounts.cases,
+        "balances": {
+            name: money(number, state.ledger.balance(pool, number))
+            for number, name in enumerate(names)
+        },
+    }

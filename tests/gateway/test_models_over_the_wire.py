@@ -1,0 +1,119 @@
+"""Margin models over the wire: formulas, account classes, add-ons, doubtful prices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from exchange.core.commands import Deposit, OpenAccount, UnderlyingMark
+from exchange.core.venue import AccountClass
+from exchange.venues import load_venue
+from margin.explain import DOUBTFUL_PRICES, OTHER_POOLS
+from margin.formula_models import INPUTS, STANDARD
+from margin.presets import load_preset
+from tests.gateway import small_market
+from tests.gateway.margin_market import INVERSE, demo_market, explained, option_of, summary
+from tests.gateway.small_market import PERPETUAL, SmallMarket
+
+
+@pytest.fixture
+async def demo() -> SmallMarket:
+    return await demo_market()
+
+
+@pytest.mark.parametrize("model", INPUTS)
+async def test_a_formula_model_may_be_asked_where_it_can_margin_the_account(
+    demo: SmallMarket, model: str
+) -> None:
+    held = {option_of(demo): 2}  # bought back
+    simulated = await demo.ask(
+        demo.ann, "private/simulate_portfolio", currency="USDC", model=model,
+        simulated_positions=held,
+    )  # fmt: skip
+    assert simulated["model"] == model
+    assert simulated["initial_margin"] >= simulated["maintenance_margin"] > 0
+    assert (simulated["worst_scenarios"], simulated["open_orders_margin"]) == ([], 0)
+    if model != STANDARD:
+        error = await demo.refusal(demo.ann, "private/explain_margin", model=model)
+        assert error["code"] == 11029
+        assert "futures and perpetuals only" in error["data"]["reason"]
+        return
+    found = await explained(demo, model=model)
+    assert {charge.name for charge in found.charges} == {PERPETUAL, INVERSE, option_of(demo)}
+
+
+async def test_add_ons_are_told_and_are_those_of_the_summary(demo: SmallMarket) -> None:
+    """The demo venue knows its volumes, and the account is short of gamma."""
+    found, account = await explained(demo), await summary(demo)
+    pool, risk = demo.state.accounts.pool_of[0], demo.engine.risk
+    added = sum(charge.maintenance_minor for charge in found.add_ons)
+    assert added == risk.add_on_minor[pool] > 0
+    assert "gamma" in {charge.name for charge in found.add_ons}
+    assert found.maintenance_minor == risk.maintenance[pool]
+    assert found.initial_minor / 10**6 == account["initial_margin"]
+
+
+async def test_what_the_owner_s_other_pools_add_is_a_line_of_its_own(demo: SmallMarket) -> None:
+    pool, risk = demo.state.accounts.pool_of[0], demo.engine.risk
+    risk.add_on_minor[pool] += 11
+    risk.initial[pool] += 11
+    found = await explained(demo)
+    assert found.add_ons[-1].name == OTHER_POOLS
+    assert found.add_ons[-1].maintenance_minor == 11
+    assert found.call_initial_minor == risk.initial[pool]
+
+
+async def test_an_account_is_explained_by_the_model_of_its_class(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kind = AccountClass("desk", load_preset("derive-pmrm2"))
+    venue = msgspec.structs.replace(load_venue("tiny"), account_classes=(kind,))
+    monkeypatch.setattr(small_market, "load_venue", lambda name: venue)
+    market = SmallMarket()
+    now = market.sequencer.now_ns()
+    market.sequencer.commit([OpenAccount(now, "carl", "desk"), Deposit(now, 2, 0, 10**12)])
+    carl = market.hub.connect("carl")
+    await market.buy(carl, 0.5, 100_000)
+    await market.sell(market.bob, 0.5, 100_000)
+    market.close_batch()
+    for who, name in ((carl, "derive-pmrm2"), (market.bob, "ps-1")):
+        found = await market.ask(who, "private/explain_margin")
+        account = await market.ask(who, "private/get_account_summary", currency="USDC")
+        assert found["model"] == name
+        assert found["initial_minor"] / 10**6 == account["initial_margin"]
+
+
+async def test_a_doubtful_index_is_a_charge_of_its_own() -> None:
+    market = SmallMarket()
+    await market.buy(market.ann, 0.1, 100_000)
+    await market.sell(market.bob, 0.1, 100_000)
+    market.close_batch()
+    plain = market.marks
+
+    def doubtful() -> Any:
+        marks = plain()
+        low = tuple(UnderlyingMark(m.index_e8, 0, 4 * 10**8, ()) for m in marks.underlyings)
+        return msgspec.structs.replace(marks, underlyings=low)
+
+    market.marks = doubtful  # type: ignore[method-assign]
+    market.close_batch()
+    found = await explained(market)
+    charges = {charge.name: charge.initial_minor for charge in found.charges}
+    assert charges[DOUBTFUL_PRICES] == 6_000 * 10**6, "(1 - 0.4) of 10,000"
+    assert found.initial_minor / 10**6 == (await summary(market))["initial_margin"]
+
+
+async def test_coin_that_options_cost_is_collateral_no_longer(demo: SmallMarket) -> None:
+    """Simulated where the premium is paid in coin: exact against what the venue then asks."""
+    name = next(
+        spec.name for spec in demo.state.contracts.specs
+        if spec.strike_e8 and spec.name.startswith("BTC-") and spec.name.endswith("-C")
+    )  # fmt: skip
+    found = await demo.ask(
+        demo.ann, "private/simulate_portfolio", currency="USDC", simulated_positions={name: 1}
+    )
+    plain = await demo.ask(demo.ann, "private/simulate_portfolio", currency="USDC")
+    assert found["margin_balance"] == pytest.approx(plain["margin_balance"], abs=1e-2)
+    assert found["initial_margin"] != plain["initial_margin"]

@@ -1,0 +1,148 @@
+"""Margin pools over the wire: opened, funded, traded in, summed up, closed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.gateway.small_market import PERPETUAL, SmallMarket, heard
+
+
+async def walled() -> tuple[SmallMarket, int, int]:
+    """Ann's market, her cross pool, and an isolated pool with 2,000 USDC."""
+    market = SmallMarket()
+    opened = await market.ask(
+        market.ann, "private/open_margin_pool", kind="isolated", instrument_name=PERPETUAL
+    )
+    (cross, alone) = (await summary(market))["pools"]
+    assert alone == opened
+    await move(market, cross["pool_id"], alone["pool_id"], 2_000)
+    return market, cross["pool_id"], alone["pool_id"]
+
+
+async def summary(market: SmallMarket) -> Any:
+    return await market.ask(market.ann, "private/get_account_summary", currency="USDC")
+
+
+async def move(market: SmallMarket, giver: int, taker: int, amount: float) -> Any:
+    return await market.ask(
+        market.ann, "private/move_margin", from_pool_id=giver, to_pool_id=taker, currency="USDC",
+        amount=amount,
+    )  # fmt: skip
+
+
+async def test_a_summary_adds_up_its_pools() -> None:
+    market, _, _ = await walled()
+    found = await summary(market)
+    assert [pool["kind"] for pool in found["pools"]] == ["cross", "isolated"]
+    assert [pool["balances"]["USDC"] for pool in found["pools"]] == [998_000, 2_000]
+    assert found["balance"] == 1_000_000
+    for field, part in (("margin_balance", "equity"), ("available_funds", "available_funds"),
+                        ("initial_margin", "initial_margin")):  # fmt: skip
+        assert found[field] == sum(pool[part] for pool in found["pools"])
+    assert found["available_withdrawal_funds"] == 998_000, "the cross pool's"
+
+
+async def test_a_pool_says_what_and_whose_it_is() -> None:
+    market, cross, alone = await walled()
+    pool = (await summary(market))["pools"][1]
+    assert (pool["pool_id"], pool["parent_pool_id"]) == (alone, cross)
+    assert (pool["instrument_name"], pool["name"]) == (PERPETUAL, "")
+    assert not pool["margin_call"]
+    assert not pool["in_liquidation"]
+
+
+async def test_a_switched_contract_shows_its_margin_mode() -> None:
+    market, cross, alone = await walled()
+    await market.buy(market.ann, 0.05, 100_000)
+    await market.sell(market.bob, 0.05, 100_000)
+    market.close_batch()
+    waiting = await market.buy(market.ann, 0.01, 90_000)
+    (before,) = await market.ask(market.ann, "private/get_positions")
+    assert (before["margin_mode"], before["pool_id"]) == ("cross", cross)
+    switched = await market.ask(
+        market.ann, "private/switch_margin_mode", instrument_name=PERPETUAL, pool_id=alone
+    )
+    assert (switched["margin_mode"], switched["size"], switched["orders"]) == ("isolated", 0.05, 1)
+    (after,) = await market.ask(market.ann, "private/get_positions")
+    assert after == {**before, "margin_mode": "isolated", "pool_id": alone}
+    assert await market.ask(market.ann, "private/get_position", instrument_name=PERPETUAL) == after
+    (order,) = await market.ask(market.ann, "private/get_open_orders")
+    assert order["order_id"] == waiting["order_id"]
+
+
+async def test_an_order_may_name_its_pool_and_closing_closes_where_orders_fill() -> None:
+    market, cross, alone = await walled()
+    await market.buy(market.ann, 0.02, 100_000, pool_id=alone)
+    await market.buy(market.ann, 0.01, 100_000)
+    await market.sell(market.bob, 0.03, 100_000)
+    market.close_batch()
+    rows = await market.ask(market.ann, "private/get_positions")
+    assert {row["pool_id"]: row["size"] for row in rows} == {cross: 0.01, alone: 0.02}
+    closing = await market.ask(
+        market.ann, "private/close_position", instrument_name=PERPETUAL, type="market"
+    )
+    assert closing["order"]["amount"] == 0.01
+
+
+async def test_moves_are_told_to_those_who_watch_their_money() -> None:
+    market, cross, alone = await walled()
+    await market.listen(market.ann, "user.portfolio.USDC")
+    heard(market.ann)
+    moved = await move(market, alone, cross, 500.5)
+    assert [pool["balances"]["USDC"] for pool in moved["pools"]] == [1_499.5, 998_500.5]
+    ((_, told),) = heard(market.ann)
+    assert told["pools"] == moved["pools"][::-1]
+
+
+async def test_a_pool_closes_when_it_is_empty() -> None:
+    market, cross, alone = await walled()
+    error = await market.refusal(market.ann, "private/close_margin_pool", pool_id=alone)
+    assert (error["code"], error["data"]["reject_reason"]) == (11050, 225)
+    await move(market, alone, cross, 2_000)
+    assert await market.ask(market.ann, "private/close_margin_pool", pool_id=alone) == "ok"
+    assert len((await summary(market))["pools"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("params", "code"),
+    [
+        ({"kind": "isolated"}, 13020),
+        ({"kind": "isolated", "instrument_name": "BTC-NOWHERE"}, 13020),
+        ({"kind": "portfolio"}, 11029),
+        ({"kind": "cross"}, -32602),
+        ({"kind": "portfolio", "name": "x" * 33}, -32602),
+    ],
+)
+async def test_what_is_no_pool_is_refused(params: dict[str, str], code: int) -> None:
+    market = SmallMarket()
+    refused = await market.refusal(market.ann, "private/open_margin_pool", **params)
+    assert refused["code"] == code
+
+
+async def test_nobody_moves_what_is_another_s() -> None:
+    market, cross, alone = await walled()
+    refused = await market.refusal(
+        market.bob, "private/move_margin", from_pool_id=alone, to_pool_id=11, currency="USDC",
+        amount=1,
+    )  # fmt: skip
+    assert refused["code"] == 11042
+    refused = await market.refusal(market.bob, "private/buy", instrument_name=PERPETUAL,
+                                   amount=0.01, price=90_000, pool_id=cross)  # fmt: skip
+    assert refused["code"] == 11042
+
+
+async def test_a_call_names_its_pool_and_leaves_the_others_alone() -> None:
+    market, _, alone = await walled()
+    await market.buy(market.ann, 0.1, 100_000, pool_id=alone)
+    await market.sell(market.bob, 0.1, 100_000)
+    market.close_batch()
+    price = 100_000
+    calls: list[Any] = []
+    while not calls:
+        price -= 250
+        market.close_batch(price)
+        calls = await market.ask(market.ann, "private/get_margin_calls")
+    assert [(call["pool_id"], call["outcome"]) for call in calls] == [(alone, "standing")]
+    assert [pool["margin_call"] for pool in (await summary(market))["pools"]] == [False, True]
