@@ -279,9 +279,9 @@ def test_an_account_class_is_charged_as_typed(tmp_path: Path, unused_tcp_port: i
 
 
 def test_as_many_models_as_the_page_says() -> None:
-    assert len(model_names()) == 11
-    assert len(preset_names()) == 6
-    assert "Eleven models ship, six of them as presets" in TEXT
+    assert len(model_names()) == 12
+    assert len(preset_names()) == 7
+    assert "Twelve models ship, seven of them as presets" in TEXT
     for name in model_names():
         assert f"`{name}`" in MARGIN_TEXT, name
 

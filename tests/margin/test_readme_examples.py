@@ -6,6 +6,7 @@ import re
 from fractions import Fraction
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import margin
@@ -37,7 +38,11 @@ def test_every_example_is_computed_once() -> None:
 
 
 def test_the_table_of_constants_is_what_the_presets_hold() -> None:
-    assert sorted(PRESETS) == sorted(preset_names())
+    assert sorted([*PRESETS, "ps-1-dynamic"]) == sorted(preset_names())
+    plain = msgspec.structs.replace(
+        load_preset("ps-1-dynamic"), name="ps-1", dynamic=None, cross_unit=None, predictive=None
+    )
+    assert plain == load_preset("ps-1")
     assert constants_table() in TEXT
 
 
