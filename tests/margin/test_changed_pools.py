@@ -81,12 +81,14 @@ GRID_ONLY = msgspec.structs.replace(PS_1, skew=None, discount=None, basis=None)
 
 
 @pytest.mark.parametrize(
-    ("preset", "kernel"), [(PS_1, "_expiries_parallel"), (GRID_ONLY, "_margins_parallel")]
+    ("preset", "kernel", "row_bytes"),
+    [(PS_1, "_expiries_parallel", 8), (GRID_ONLY, "_margins_parallel", 4)],
 )
-def test_the_parallel_pass_over_narrow_rows_gives_the_serial_integers(
-    monkeypatch: pytest.MonkeyPatch, preset: Preset, kernel: str
+def test_the_parallel_pass_gives_the_serial_integers(
+    monkeypatch: pytest.MonkeyPatch, preset: Preset, kernel: str, row_bytes: int
 ) -> None:
-    """Large passes go to threads and to rows of 32 bits; made to do so here with few pools."""
+    """Large passes go to threads, and those without expiries to rows of 32 bits; made to do so
+    here with few pools."""
     venue = random_venue(preset, 42)
     wide = risk_table(preset, venue.instruments, venue.matrix)
     entries = np.arange(wide.rows.size).reshape(wide.rows.shape) * 7_919 % 2**32 - 2**31
@@ -104,7 +106,7 @@ def test_the_parallel_pass_over_narrow_rows_gives_the_serial_integers(
     monkeypatch.setattr(requirement, "PARALLEL_POOLS", 0)
     monkeypatch.setattr("margin.risk_table._READS_PER_ROW", 0)
     parallel = pool_requirements(table, positions)
-    assert widths == [4]
+    assert widths == [row_bytes]
     for one, other in zip(serial, parallel, strict=True):
         assert (one == other).all()
     assert (serial.worst_minor > 0).mean() > 0.8
