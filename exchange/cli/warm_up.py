@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import click
 
 PACKAGES = ("margin", "exchange.core")
 MARKET = ("exchange.core.engine", "exchange.marker", "exchange.gateway.server")
+# About half of all compilation; `uncross` compiles the auction too.
+SLOWEST = ["margin.requirement", "exchange.core.auction", "exchange.core.uncross"]
+COLD_S = 1.0  # no module takes as long to load from the cache
 
 Progress = Callable[[int, int, str], None]  # done, of how many, what comes next
 
@@ -18,31 +23,59 @@ Progress = Callable[[int, int, str], None]  # done, of how many, what comes next
 def kernel_modules() -> list[str]:
     """Names of the modules of `margin` and the core whose kernels an open market calls.
 
-    Those that it imports and that have a `warm_up`; models that only a command asks for compile
-    when it does.
+    Those that it imports and that have a `warm_up`, the slowest last; models that only a command
+    asks for compile when it does.
     """
     for name in MARKET:
         importlib.import_module(name)
     paths = [(package, importlib.import_module(package).__path__) for package in PACKAGES]
-    return [
+    names = [
         info.name
         for package, path in paths
         for info in pkgutil.iter_modules(path, f"{package}.")
         if "warm_up" in vars(sys.modules.get(info.name, sys))
     ]
+    return [name for name in names if name not in SLOWEST] + SLOWEST
 
 
 def warm_up(progress: Progress | None = None) -> None:
-    """Call `warm_up()` of every module with kernels, then what is called value by value."""
+    """Call `warm_up()` of every module with kernels, then what is called value by value.
+
+    Where the cache turns out to be empty, a second process compiles the slowest modules into it
+    meanwhile: compiling holds one core, and a market needs two anyhow.
+    """
     names = kernel_modules()
+    beside: subprocess.Popen[bytes] | None = None
     for number, name in enumerate(names):
         if progress is not None:
             progress(number, len(names), name)
+        if name == SLOWEST[0] and beside is not None:
+            beside.wait()
+        began = time.perf_counter()
         importlib.import_module(name).warm_up()
+        if beside is None and time.perf_counter() - began > COLD_S and name not in SLOWEST:
+            beside = _compile_beside()
     _warm_up_scalars()
     importlib.import_module("exchange.surface.fit").warm_up()
     if progress is not None:
         progress(len(names), len(names), "")
+
+
+def _compile_beside() -> subprocess.Popen[bytes]:
+    """A process that compiles the slowest modules; if it fails, they compile here after all."""
+    work = (
+        f"import sys; sys.path[:] = {sys.path!r}; "
+        "from exchange.cli.warm_up import compile_slowest; compile_slowest()"
+    )
+    return subprocess.Popen(  # noqa: S603  # our own interpreter, our own code
+        [sys.executable, "-c", work], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def compile_slowest() -> None:
+    """Compile the slowest modules into the cache."""
+    for name in SLOWEST:
+        importlib.import_module(name).warm_up()
 
 
 def _warm_up_scalars() -> None:

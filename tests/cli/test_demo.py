@@ -82,8 +82,8 @@ def test_an_existing_file_is_never_overwritten(demo: Demo) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--story", "nope", "no story 'nope': neither a file nor one of 2025-10-10"),
-        ("--venue", "nope", "no venue 'nope': neither a file nor one of demo, tiny"),
+        ("--story", "nope", "no story 'nope': neither a file nor one of 2020-03-12, 2025-10-10"),
+        ("--venue", "nope", "no venue 'nope': neither a file nor one of demo, march-2020, tiny"),
         ("--venue", "tiny", "needs the indices BTC in this order"),
         ("--journal", "/nowhere/at/all", "there is no directory"),
     ],

@@ -4,6 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from exchange.cli import warm_up as compiled
 from exchange.cli.warm_up import kernel_modules, warm_up
 from tests.cli.conftest import SHORT_CYCLES, Demo
 
@@ -35,6 +38,24 @@ asyncio.run(market.play(int(sys.argv[3])))
 market.close()
 print({name for name, count in specialised().items() if count != before.get(name)})
 """
+
+
+def test_on_an_empty_cache_a_second_process_compiles_the_slowest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every load counts as a compilation here; the process beside ends well."""
+    monkeypatch.setattr(compiled, "COLD_S", -1.0)
+    begun = []
+
+    def noted() -> subprocess.Popen[bytes]:
+        begun.append(beside())
+        return begun[-1]
+
+    beside = compiled._compile_beside
+    monkeypatch.setattr(compiled, "_compile_beside", noted)
+    warm_up()
+    assert [process.returncode for process in begun] == [0]
+    assert kernel_modules()[-len(compiled.SLOWEST) :] == compiled.SLOWEST
 
 
 def test_the_warm_up_tells_how_far_it_is() -> None:
