@@ -10,6 +10,7 @@ from math import sqrt
 from typing import NamedTuple
 
 from exchange.core.venue import Venue, VenueError
+from margin.preset import Preset
 
 PPB = 10**9
 YEAR_NS = 365 * 86_400 * 10**9
@@ -34,19 +35,28 @@ def horizon_ns(venue: Venue) -> int:
 def coverage(venue: Venue) -> list[Coverage]:
     """Per underlying: spot range / (opening volatility x square root of the horizon in years).
 
-    Where ranges move, the least one counts.
+    Where ranges move, the least one counts. Where dates of the past charge, so does what they ask
+    of one coin long, in place of the range.
     """
     dynamic = venue.preset.dynamic
     least = dynamic.least_e9 / PPB if dynamic is not None else 1.0
     years = horizon_ns(venue) / YEAR_NS
     rows = []
     for spec in venue.underlyings:
-        spot_range = venue.preset.spot_range_e9(spec.risk_class) / PPB * least
+        spot_range = _covered_e9(venue.preset, spec.risk_class) / PPB * least
         volatility = spec.opening_volatility_e9 / PPB
         rows.append(
             Coverage(spec.name, spot_range, volatility, spot_range / (volatility * sqrt(years)))
         )
     return rows
+
+
+def _covered_e9(preset: Preset, risk_class: str) -> int:
+    if preset.history is None:
+        return preset.spot_range_e9(risk_class)
+    from margin.history import covered_move_e9  # compiles what other venues do not need
+
+    return covered_move_e9(preset, risk_class)
 
 
 def coverage_lines(venue: Venue) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from exchange.core.engine import Engine
 from exchange.core.ledger import HOUSE_POOLS, House
-from exchange.core.risk_model import RiskModel
+from exchange.core.margin_models import risk_model
 from exchange.core.state import State
 from exchange.portfolio_stress import (
     AS_IT_STANDS,
@@ -142,7 +142,7 @@ class _Market:
         self.fund = pools_book(engine, np.array([House.INSURANCE], np.int64))
         venue = self.state.venue
         presets = venue.presets() if preset is None else (preset,)
-        self.models = [RiskModel(venue, one) for one in presets]
+        self.models = [risk_model(venue, one) for one in presets]
         of = np.array(accounts.model_of, np.int64)[self.pools]
         self.model_of = of if preset is None else np.zeros_like(of)
         self.owner = accounts.owner_column()[self.pools]

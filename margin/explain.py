@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from margin.add_ons import AddOns, MarketConditions, add_on_table, add_ons
@@ -157,6 +158,31 @@ def _add_ons(model: PoolModel, book: Book, worst_scenario: Int64Array) -> list[C
     return [Charge(name, "", int(minor[0]), 0) for name, minor in amounts if int(minor[0])]
 
 
+def _explain_other(
+    preset: Preset, book: Book, exponent: int | None, distances: bool,
+    venue_initial_minor: int | None, open_orders_minor: int, other_pools_minor: int,
+) -> Explanation:  # fmt: skip
+    """`explain` of a preset that charges by rules or by dates of the past."""
+    if preset.standard is not None:
+        from margin.formula_models import FormulaModel, explain_formula
+
+        return explain_formula(
+            FormulaModel("standard"), book, distances=distances, constants=preset.standard,
+            exponent=exponent, venue_initial_minor=venue_initial_minor,
+            open_orders_minor=open_orders_minor,
+        )  # fmt: skip
+    from margin.explain_history import explain_history
+
+    plain = msgspec.structs.replace(preset, history=None, dynamic=None)
+    still = explain(
+        plain, book, exponent=exponent, distances=False, other_pools_minor=other_pools_minor
+    )
+    return explain_history(
+        preset, book, still, exponent=exponent, distances=distances,
+        venue_initial_minor=venue_initial_minor, open_orders_minor=open_orders_minor,
+    )  # fmt: skip
+
+
 def explain(
     preset: Preset,
     book: Book,
@@ -178,6 +204,11 @@ def explain(
     `InvariantBroken` if the book does not fit together or is too large, if the venue asks less, or
     if the parts should not add up to what `pool_requirements` says.
     """
+    if preset.standard is not None or preset.history is not None:
+        return _explain_other(
+            preset, book, exponent, distances, venue_initial_minor, open_orders_minor,
+            other_pools_minor,
+        )  # fmt: skip
     book.validate()
     exponent = finest_exponent(preset, book) if exponent is None else exponent
     model, units = PoolModel(preset, book, exponent), units_in_play(book)

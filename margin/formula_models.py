@@ -32,11 +32,12 @@ from margin.explanation_parts import (
     position_part,
 )
 from margin.fixed_point import PRICE_SCALE, USDC_SCALE
-from margin.invariant import Int64Array
+from margin.invariant import Int64Array, check
 from margin.models import linear, lognormal, open_interest, paradex_cross, standard, vega
 from margin.models.standard_constants import Standard, load_standard
+from margin.models.standard_orders import in_dollars
 from margin.pool_model import finest_exponent_at
-from margin.portfolio import INVERSE, LINEAR_PUT
+from margin.portfolio import INVERSE
 from margin.presets import preset_names
 from margin.scenarios import MOST_RISK_EXPONENT
 
@@ -103,13 +104,11 @@ def model_names() -> tuple[str, ...]:
 
 
 def _refuse_what_cannot_be(model: FormulaModel, book: Book) -> None:
-    option, kind = book.instruments.is_option(), book.instruments.kind
+    option = book.instruments.is_option()
     for row in np.flatnonzero(book.quantity_lots).tolist():
         name = book.instrument_names[row]
         if option[row] and model.name != STANDARD:
             raise FormulaRefused(f"{model.name} margins futures and perpetuals only, not {name}")
-        if int(kind[row]) > LINEAR_PUT:
-            raise FormulaRefused(f"{model.name} does not margin options settled in coin: {name}")
 
 
 def prepared(model: FormulaModel, book: Book) -> Book:
@@ -207,9 +206,8 @@ def _standard_table(
     constants: Standard, book: Book, exponent: Int64Array
 ) -> standard.StandardTable:
     haircuts = np.array([constants.haircut_ppb(name) for name in book.unit_names], np.int64)
-    return standard.standard_table(
-        constants, book.instruments, book.marks, _feeds(book), haircuts, exponent
-    )
+    instruments, marks = in_dollars(book.instruments, book.marks)
+    return standard.standard_table(constants, instruments, marks, _feeds(book), haircuts, exponent)
 
 
 class _Part(NamedTuple):
@@ -296,15 +294,26 @@ def _multiple(model: FormulaModel, constants: Standard, book: Book) -> int:
     return 1 + max((-(-max(row[1:]) // max(1, row[0])) for row in rows), default=0)
 
 
-def explain_formula(model: FormulaModel, book: Book, *, distances: bool = True) -> Explanation:
+def explain_formula(
+    model: FormulaModel,
+    book: Book,
+    *,
+    distances: bool = True,
+    constants: Standard | None = None,
+    exponent: int | None = None,
+    venue_initial_minor: int | None = None,
+    open_orders_minor: int = 0,
+) -> Explanation:
     """Take the requirement of a pool under a formula model apart; the book is only read.
 
-    Every charge is what an instrument, or the options of an expiry, need. Raises `FormulaRefused`
+    Every charge is what an instrument, or the options of an expiry, need. `constants` of standard
+    margin, where a venue has its own; the rest as in `margin.explain.explain`. `FormulaRefused`
     where the model cannot margin the book, `InvariantBroken` where that is too large.
     """
     book.validate()
-    book, constants = prepared(model, book), load_standard()
-    exponent = finest_exponent_at(book, _multiple(model, constants, book))
+    book, constants = prepared(model, book), constants or load_standard()
+    finest = finest_exponent_at(book, _multiple(model, constants, book))
+    exponent = finest if exponent is None else min(exponent, finest)
     exponents = np.full(len(book.unit_names), exponent, np.int64)
     haircut_ppb = np.array([constants.haircut_ppb(name) for name in book.currency_names], np.int64)
 
@@ -328,6 +337,8 @@ def explain_formula(model: FormulaModel, book: Book, *, distances: bool = True) 
     extra = initial - maintenance - sum(charge.initial_minor for charge in charges)
     if both or extra:
         charges.append(Charge(CREDIT, "", both, extra))
+    stale_minor = 0 if venue_initial_minor is None else venue_initial_minor - initial
+    check(stale_minor >= 0, "explain: the venue asks less than its model")
     held = positions_of(book).instrument.tolist()
     told = [
         UnitPart(
@@ -338,13 +349,15 @@ def explain_formula(model: FormulaModel, book: Book, *, distances: bool = True) 
                   if int(book.instruments.unit[row]) == unit),
                 *coin_parts(book, unit, 0),
             ),
-            distance=distance_of(book, unit, haircut_ppb, margins, 0) if distances else None,
+            distance=distance_of(book, unit, haircut_ppb, margins, stale_minor)
+            if distances
+            else None,
         )
         for unit in units_in_play(book)
     ]  # fmt: skip
     return assembled(
         model.name, book, haircut_ppb, Requirement(initial, maintenance), units=told,
-        charges=charges,
+        charges=charges, stale_minor=stale_minor, open_orders_minor=open_orders_minor,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from margin.add_on_sections import Funding, Gamma, Liquidity
 from margin.dynamic_sections import CrossUnit, Dynamic, Predictive
+from margin.history_sections import History
 from margin.preset_sections import (
     COIN,
     DEFAULT_NAME,
@@ -42,6 +43,7 @@ from margin.preset_sections import (
     rate_of,
     require,
 )
+from margin.standard_sections import Standard
 
 __all__ = [
     "DEFAULT_NAME",
@@ -79,6 +81,8 @@ class Preset(
     Scenarios are a `grid` (with `tails`, `extremes`, and both skews where there is a `skew`), or
     written out in `scenario`; not both. A section left out leaves that part of the model out.
     `numeraire` "coin": profit and loss counts in coin at the scenario's spot, within the range.
+    `standard` charges by rules and `history` by dates of the past; scenarios then only carry
+    contingencies, and `spot_range` is what coverage is judged by and what dates are scaled to.
     """
 
     name: str
@@ -110,8 +114,11 @@ class Preset(
     dynamic: Dynamic | None = None
     cross_unit: CrossUnit | None = None
     predictive: Predictive | None = None
+    standard: Standard | None = None
+    history: History | None = None
 
     def __post_init__(self) -> None:
+        self._check_other_rule()
         check_table("spot_range", self.spot_range)
         check_table("haircut", self.haircut)
         one = (self.grid is None) != (self.scenario == ())
@@ -125,7 +132,8 @@ class Preset(
         skewed = any(row.volatility in SKEWS for row in self.scenario)
         require(self.skew is not None or not skewed, "skew", "is needed by a listed scenario")
         if self.dynamic is not None:
-            require(self.grid is not None, "dynamic", "moves the range of a grid: list no scenario")
+            ranged = self.grid is not None or self.history is not None
+            require(ranged, "dynamic", "moves the range of a grid: list no scenario")
             widest = max(row.rate_e9 for row in self.spot_range) * self.dynamic.most_e9
             far = [abs(m) for m in self.extremes.multiple_e9] if self.extremes is not None else []
             whole = ONE_E9 * ONE_E9 * ONE_E9
@@ -138,6 +146,23 @@ class Preset(
         volatilities = self.grid.volatility if self.grid is not None else ()
         shown = self.predictive is None or UNCHANGED in volatilities
         require(shown, "predictive", "reads the grid at unchanged volatility")
+
+    def _check_other_rule(self) -> None:
+        """What charges by rules or by a history has one scenario, in which nothing moves."""
+        rules = [key for key in ("standard", "history") if getattr(self, key) is not None]
+        if not rules:
+            return
+        require(len(rules) == 1, "standard", "stands without history")
+        still = [(row.move_e9, row.volatility) for row in self.scenario] == [(0, UNCHANGED)]
+        require(still, rules[0], "needs one listed scenario, of no move at all")
+        barred = ["skew", "discount", "basis", "roll", "dampener", "delta_floor", "pair", "peg",
+                  "oracle", "gamma", "cross_unit", "predictive"]  # fmt: skip
+        barred += ["dynamic"] if self.standard is not None else []
+        for key in barred:
+            require(getattr(self, key) is None, rules[0], f"stands without {key}")
+        require(self.numeraire == USD, rules[0], "counts in USD")
+        plain = not self.factor.scales_contingency
+        require(plain, rules[0], "stands without factor.scales_contingency")
 
     def spot_range_e9(self, unit_class: str) -> int:
         """Largest regular spot move of a risk class, named by its coin."""

@@ -48,6 +48,7 @@ SETUP = re.compile(r"^(python3 -m venv|\.venv/bin/pip |\.venv/bin/pytest$)")
 SHORTER = {
     "uncross demo": "--fast --cycles 5",
     "uncross bench": "black76 --quick",
+    "uncross compare-margin": "--models ps-1 --seeds 1 --cycles 2",
 }
 
 

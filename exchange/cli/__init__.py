@@ -25,6 +25,7 @@ COMMANDS = {
     "stress": "Price a portfolio or a market again in days of the past, and find what breaks it.",
     "backtest": "Test margin models against what prices did next.",
     "venue": "Print a venue as the engine gets it, and what its margin covers.",
+    "compare-margin": "Play one story under several margin models, side by side.",
     "study": "Experiments on margin models: procyclicality.",
     "bench": "Measure the engine on this machine (from a checkout).",
 }
@@ -60,10 +61,10 @@ class CommandTable(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of a name: `command` in its module."""
+        """The command of a name: `command` in its module, whose name has `_` for `-`."""
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"exchange.cli.{cmd_name}").command
+        command = importlib.import_module(f"exchange.cli.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 

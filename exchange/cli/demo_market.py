@@ -32,13 +32,19 @@ SNAPSHOT_CYCLES = 100
 AfterCycle = Callable[[], Awaitable[None]]
 
 
-def story_venue(story: Story, name_or_path: str | None = None) -> Venue:
+def story_venue(
+    story: Story, name_or_path: str | None = None, preset: str | None = None
+) -> Venue:  # fmt: skip
     """The venue of a story: its opening, interval, opening prices and the house's money.
 
+    `preset` names a margin model in place of the venue's own.
     Raises `VenueError` where the story has no path for one of the venue's underlyings, or the
     coverage over the horizon is too thin.
     """
-    base = load_venue(name_or_path or story.venue, interval_s=story.interval_s)
+    changes: dict[str, int | str] = {"interval_s": story.interval_s}
+    if preset is not None:
+        changes["preset"] = preset
+    base = load_venue(name_or_path or story.venue, **changes)
     prices = {path.name: path.knots[0][1] for path in story.paths}
     names = [spec.name for spec in base.underlyings]
     if names != list(prices):

@@ -123,7 +123,8 @@ def explainer(
     if venue is not None and name is None:
         name = venue.preset.name
     name = name or DEFAULT_MODEL
-    if name not in model_names():
+    own = venue is not None and name == venue.preset.name
+    if name not in model_names() and not own:
         raise PresetError(f"no model {name!r}; there are {', '.join(model_names())}")
 
     def by_formula(book: Book) -> Explanation:
@@ -137,7 +138,6 @@ def explainer(
 
     if name in INPUTS:
         return by_formula
-    own = venue is not None and name == venue.preset.name
     preset = venue.preset if venue is not None and own else load_preset(name)
     return lambda book: explain(preset, book, exponent=exponent_of(preset, book, venue))
 

@@ -193,4 +193,5 @@ def preset_needs(preset: Preset, book: Book) -> Needs:
         return found.call_initial_minor, found.maintenance_minor
 
     has_add_ons = any((preset.liquidity, preset.gamma, preset.funding))
-    return by_explanation if has_add_ons and book.conditions is not None else by_model
+    explained = has_add_ons and book.conditions is not None
+    return by_explanation if explained or preset.history is not None else by_model

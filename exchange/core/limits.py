@@ -42,6 +42,9 @@ POSITION_COIN_MINOR_MAX = 2**47
 # A pool's balance in one currency, and one transfer.
 BALANCE_MINOR_MAX = 2**55
 TRANSFER_MINOR_MAX = 2**52
+# The most that one lot may be worth where rules charge by the lot (`margin.models.standard`), at
+# the highest price its underlying may have.
+RULED_LOT_MINOR_MAX = 2**37
 # One owner's size in one underlying, over all its pools: the most that a concentration can measure
 # (`margin.concentration`).
 OWNER_SIZE_MINOR_MAX = 2**59

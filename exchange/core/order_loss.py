@@ -26,7 +26,6 @@ E6 = 10**6
 COIN_STEP_E6 = 10**4 * E6
 # The exact rule may round up this many times for an order, by less than a minor unit each.
 ROUNDING_MINOR = 4
-INITIAL_FACTOR = 1
 
 
 class Terms(NamedTuple):
@@ -87,7 +86,7 @@ class TermColumns(NamedTuple):
 
 
 def _columns(state: State, model: RiskModel, value_e6: Int64Array) -> TermColumns:
-    contracts, matrix, exponent = state.contracts, model.matrix, model.exponent
+    contracts, bounds, exponent = state.contracts, model.lot_bounds(), model.exponent
     inverse = contracts.is_coin_settled
     option = contracts.is_option == 1
     unit = contracts.columns.unit
@@ -98,35 +97,29 @@ def _columns(state: State, model: RiskModel, value_e6: Int64Array) -> TermColumn
     low, high = np.array(widest, np.int64).reshape(-1, 2).T
     mark_whole, mark_rest = np.divmod(value_e6, E6)
     mark = (mark_whole << exponent) + ((mark_rest << exponent) // E6)
-    base = matrix.delta_one_mm + matrix.delta_one_im_extra
-    for charge in (matrix.option_mm, matrix.option_im_extra):
-        if charge is not None:
-            base = base + charge
-    naked = matrix.naked_mm + matrix.naked_im_extra
     index_value = contracts.columns.lot_e8 // 10**2 * (state.marks.index_e8[unit] // 10**2) // 10**6
     fees = state.venue.fees
     option_cap = (
         (index_value << exponent) // PPB * fees.option_ppb
         + (index_value << exponent) % PPB * fees.option_ppb // PPB
     ) + 2
-    coin = matrix.coin_value[:, None] + matrix.coin
-    coin_minor = coin.max(axis=1) // 10**4 + 1
+    coin_minor = bounds.coin_high // 10**4 + 1
     return TermColumns(
         inverse.astype(np.int64),
         np.where(inverse, value_e6, mark),
         np.where(inverse, value_e6, mark + 1),
         contracts.tick_value << exponent,
-        np.maximum(0, -matrix.long.min(axis=1)),
-        np.maximum(0, -matrix.short.min(axis=1)),
-        base,
-        base + naked,
+        bounds.worst_buy,
+        bounds.worst_sell,
+        bounds.charge_buy,
+        bounds.charge_sell,
         low,
         np.minimum(high, contracts.price_max_column),
         np.where(option, fees.option_cap_ppb, fees.future_ppb),
         np.where(option, option_cap, 2**60),
-        coin.max(axis=1)[unit],
-        np.maximum(0, coin.min(axis=1))[unit],
-        matrix.coin_value[unit],
+        bounds.coin_high[unit],
+        bounds.coin_low[unit],
+        bounds.coin_now[unit],
         # The rule rounds an inverse order's coin, and its pool's, down to whole minor units.
         ROUNDING_MINOR + np.where(inverse, (2 * coin_minor[unit] >> exponent) + 1, 0),
     )
@@ -141,7 +134,7 @@ class OrderLoss:
     def __init__(self, state: State, model: RiskModel, value_e6: Int64Array) -> None:
         self.state = state
         self.exponent = model.exponent
-        self.factor_ppb = int(model.table.factors_ppb[INITIAL_FACTOR])
+        self.factor_ppb = model.initial_factor_ppb
         self.columns = _columns(state, model, value_e6)
         fields = (column.tolist() for column in self.columns)
         self.rows = [Terms(*row) for row in zip(*fields, strict=True)]

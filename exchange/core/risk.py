@@ -13,6 +13,7 @@ from numba import njit
 
 from exchange.core.contracts import value_per_lot_e6
 from exchange.core.ledger import HOUSE_POOLS, House
+from exchange.core.margin_models import risk_model
 from exchange.core.marks import IndexState
 from exchange.core.positions import KEY, LOTS, RANK_MASK
 from exchange.core.risk_model import Charged, RiskModel
@@ -49,15 +50,15 @@ class Risk:
     """Requirements and equity of all pools, each under the margin model of its account's class.
 
     `initial` and `maintenance` hold the add-ons too, which `add_on_minor` says again: they are
-    charged on positions; an open order reserves none. `relief_minor` is what offsets between coins
-    take off `initial`: no order is admitted on the strength of it, since a fill may end the offset.
+    charged on positions; an open order reserves none. `relief_minor` is what something that a fill
+    may end takes off `initial`, as the offset between coins: no bound on an order counts on it.
     """
 
     def __init__(self, state: State) -> None:
         self.state = state
         venue = state.venue
         self.models = [
-            RiskModel(venue, preset, number) for number, preset in enumerate(venue.presets())
+            risk_model(venue, preset, number) for number, preset in enumerate(venue.presets())
         ]
         self.layout: RiskLayout
         self._listed = -1

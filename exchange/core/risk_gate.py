@@ -35,7 +35,7 @@ from exchange.core.reject_reason import RejectReason
 from exchange.core.risk import Risk
 from exchange.core.state import State
 from margin.invariant import Int64Array
-from margin.requirement import OpenOrders, requirement_with_orders
+from margin.requirement import OpenOrders
 
 RESERVES_NOTHING = REDUCE_ONLY | LIQUIDATION  # trimmed to the position at the seal
 
@@ -236,13 +236,7 @@ class RiskGate:
             loss_coin_minor_e6_per_lot=coin,
         )
         columns = self.risk.columns_of(pool)
-        initial, _ = requirement_with_orders(
-            self.risk.model(pool).table,
-            columns.instrument,
-            columns.quantity_lots,
-            columns.coin_minor[0],
-            orders,
-        )
+        initial, _ = self.risk.model(pool).with_orders(columns, orders)
         return initial + int(self.risk.add_on_minor[pool]), loss.fees_minor(rows)
 
     def orders_to_drop(self, rows: Int64Array) -> list[int]:

@@ -1,4 +1,9 @@
-"""One of the venue's margin models at the last marks: what the pools it charges are read by."""
+"""One of the venue's margin models at the last marks: what the pools it charges are read by.
+
+`RiskModel` charges the worst of a preset's scenarios. What a venue asks of a model is its public
+part, and other models are subclasses that replace some of it: `requirements`, `with_orders` and
+`lot_bounds`, which belong together (`exchange.core.margin_models`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from exchange.core import limits
+from exchange.core.lot_bounds import LotBounds, bounds_of_matrix
 from exchange.core.marks import IndexState
 from exchange.core.state import State
 from exchange.core.venue import Venue, lot_notional_minor
@@ -17,7 +23,14 @@ from margin.invariant import Int64Array, check
 from margin.portfolio import Collateral, Positions
 from margin.predictive import growth_minor
 from margin.preset import Preset
-from margin.requirement import Requirements, RiskTable, pool_requirements, risk_table
+from margin.requirement import (
+    OpenOrders,
+    Requirements,
+    RiskTable,
+    pool_requirements,
+    requirement_with_orders,
+    risk_table,
+)
 from margin.risk_table import RiskLayout
 from margin.scenarios import (
     ScenarioMatrix,
@@ -35,7 +48,7 @@ class Charged(NamedTuple):
     """What pools need: `requirements` with add-ons in and offsets off, and both on their own, [P].
 
     `add_on_minor`: in the initial margin, the floor of a forecast with it. `relief_minor`: by how
-    much the offset between coins lowers the initial margin.
+    much something that a fill may end, as the offset between coins, lowers the initial margin.
     """
 
     requirements: Requirements
@@ -58,11 +71,7 @@ class RiskModel:
         self.venue, self.preset, self._given = venue, preset, preset
         units = venue.underlyings
         self._classes = [unit.risk_class for unit in units]
-        widest = _widest(preset, self._classes)
-        multiple = max(loss_multiple(scenarios_of(widest, name), widest) for name in self._classes)
-        self.exponent = risk_exponent(
-            limits.POSITION_NOTIONAL_MINOR_MAX, limits.INSTRUMENTS_PER_UNIT_MAX, multiple
-        )
+        self.exponent = self._finest_exponent(widest_preset(preset, self._classes))
         self._ranges: tuple[int, ...] = ()
         self.growth_ppb = PPB  # of the ranges on the path that is forecast
         self._correlations_ppb: Int64Array = np.zeros((0, 0), np.int64)
@@ -80,6 +89,13 @@ class RiskModel:
         volumes = [unit.daily_volume_minor or limits.DAILY_VOLUME_MINOR_MAX for unit in units]
         self._daily_volume_minor = np.array(volumes, np.int64)
 
+    def _finest_exponent(self, widest: Preset) -> int:
+        """The risk exponent at which nothing that a pool may hold overflows."""
+        multiple = max(loss_multiple(scenarios_of(widest, name), widest) for name in self._classes)
+        return risk_exponent(
+            limits.POSITION_NOTIONAL_MINOR_MAX, limits.INSTRUMENTS_PER_UNIT_MAX, multiple
+        )
+
     def _build_grid(self) -> None:
         """Scenarios of the preset in force: once, and again whenever its ranges have moved."""
         preset, units = self.preset, len(self._classes)
@@ -92,8 +108,10 @@ class RiskModel:
         self._direction: Int64Array = np.sign(moves)
 
     def _follow(self, state: State) -> None:
-        """Take the ranges and correlations of the cycle over."""
+        """Take the ranges and correlations of the cycle over, if the venue is charged by this."""
         memory = state.forecasts.memories[self.number]
+        if memory.preset is not self._given:  # asked about only: its own ranges hold
+            return
         ranges = memory.ranges_now()
         if ranges != self._ranges:
             self._ranges = ranges
@@ -164,13 +182,37 @@ class RiskModel:
         """Whether it charges for size, which is judged over all pools of an owner together."""
         return self.add_on_table is not None and self.add_on_table.charges_liquidity
 
+    @property
+    def initial_factor_ppb(self) -> int:
+        """Part of the worst loss that is initial margin."""
+        return int(self.table.factors_ppb[1])
+
+    def lot_bounds(self) -> LotBounds:
+        """What one lot of every contract can add to a requirement at most."""
+        return bounds_of_matrix(self.matrix)
+
+    def requirements(self, positions: Positions) -> Requirements:
+        """Requirements of pools from their positions and coin cash, without add-ons."""
+        return pool_requirements(self.table, positions)
+
+    def with_orders(self, positions: Positions, orders: OpenOrders) -> tuple[int, int]:
+        """(initial, maintenance) of one pool, without add-ons, if any of its orders may fill.
+
+        At least `requirements` after any subset of fills and what these lose at once; at most
+        `requirements` with what `Charged.relief_minor` took off, and `lot_bounds` of every order.
+        """
+        return requirement_with_orders(
+            self.table, positions.instrument, positions.quantity_lots, positions.coin_minor[0],
+            orders,
+        )  # fmt: skip
+
     def needed(self, positions: Positions, owner: Int64Array) -> tuple[Requirements, Int64Array]:
         """Requirements of pools with the add-ons in them, and the add-ons, shape [P].
 
         As the gate counts them: without offsets between coins and without the floor of a forecast.
         `owner[P]`: owner of each pool, numbered from 0; size is judged over one owner's pools.
         """
-        found = pool_requirements(self.table, positions)
+        found = self.requirements(positions)
         if self.add_on_table is None:
             return found, np.zeros(len(found.initial_minor), np.int64)
         added = add_ons(self.add_on_table, positions, owner, found.worst_scenario).total_minor
@@ -207,7 +249,7 @@ class RiskModel:
         ), relief[1]
 
 
-def _widest(preset: Preset, classes: list[str]) -> Preset:
+def widest_preset(preset: Preset, classes: list[str]) -> Preset:
     """The preset at the widest ranges it can move to: they bound every loss."""
     if preset.dynamic is None:
         return preset

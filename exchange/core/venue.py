@@ -292,6 +292,9 @@ def validate_instrument(venue: Venue, spec: InstrumentSpec) -> None:
         require(highest_payoff_minor(spec) <= largest, f"{at}: one lot can pay too many coins")
     require(exact, f"{at}: one tick of one lot must be a whole number of minor units ({unit})")
     require(position_lots_max(venue, spec) > 0, f"{at}: one lot exceeds the largest position")
+    if any(preset.standard is not None for preset in venue.presets()):
+        small = lot_notional_minor(spec, price_max) < limits.RULED_LOT_MINOR_MAX
+        require(small, f"{at}: one lot is too large for standard margin")
     if spec.kind in OPTION_KINDS:
         require(0 < spec.strike_e8 <= price_max, f"{at}: its strike is out of bounds")
         require(spec.expiry_ns < NEVER_NS, f"{at}: an option needs an expiry")

@@ -62,7 +62,6 @@ from margin.invariant import Int64Array, check
 from margin.portfolio import Instruments, Marks, Positions
 from margin.preset import Preset
 from margin.presets import load_preset
-from margin.requirement import pool_requirements
 
 USDC_MINOR = 10**6
 _ALONE: Int64Array = np.zeros(1, np.int64)
@@ -252,7 +251,7 @@ class MarginQueries:
         others = int(risk.add_on_minor[pool]) - int(charged_by.needed(before, _ALONE)[1][0])
         orders, of_orders = state.orders.of_pool(pool), 0
         if orders.shape[1] and state.venue.risk_gate:
-            initial = int(pool_requirements(charged_by.table, columns).initial_minor[0])
+            initial = int(charged_by.requirements(columns).initial_minor[0])
             gate = copy(engine.gate)
             none = np.zeros(state.accounts.pools, np.int64)
             gate.risk = _Held(charged_by, columns, none)  # type: ignore[assignment]

@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from exchange.core.margin_models import require_models
 from exchange.core.venue import (
     AccountClass,
     CallSpec,
@@ -33,7 +34,8 @@ from exchange.core.venue import (
 )
 from exchange.coverage import require_coverage
 from exchange.listing import contracts_due
-from margin.presets import PresetError, load_preset
+from margin.presets import PresetError
+from margin.venue_models import venue_model
 
 SCALES = (("_ppb", 10**9), ("_e9", 10**9), ("_e8", 10**8), ("_ns", 10**9), ("_minor", 10**6))
 TOP_KEYS = (
@@ -224,7 +226,7 @@ def _account_classes(tables: Any) -> tuple[AccountClass, ...]:
         raise VenueError("venue.account_class must be a list of tables")
     for number, table in enumerate(tables):
         _keys(table, f"account_class[{number}]", ("name", "preset"))
-    return tuple(AccountClass(str(t["name"]), load_preset(str(t["preset"]))) for t in tables)
+    return tuple(AccountClass(str(t["name"]), venue_model(str(t["preset"]))) for t in tables)
 
 
 def _venue(table: dict[str, Any]) -> Venue:
@@ -253,7 +255,7 @@ def _venue(table: dict[str, Any]) -> Venue:
         calls=_section(CallSpec, table["calls"], "calls"),
         default=_section(DefaultSpec, table["default"], "default"),
         limits=_section(LimitSpec, table["limits"], "limits") if "limits" in table else LimitSpec(),
-        preset=load_preset(str(table["preset"])),
+        preset=venue_model(str(table["preset"])),
         account_classes=_account_classes(table.get("account_class", [])),
         client_order_id_cycles=scaled(
             table["client_order_id_cycles"], 1, "venue.client_order_id_cycles"
@@ -263,10 +265,14 @@ def _venue(table: dict[str, Any]) -> Venue:
 
 
 def resolved(venue: Venue) -> Venue:
-    """The venue with the contracts that its rules list at the opening, validated and covered."""
+    """The venue with the contracts that its rules list at the opening, validated and covered.
+
+    `VenueError` where a margin model cannot charge it.
+    """
     opening = [u.opening_index_e8 for u in venue.underlyings]
     listed = contracts_due(venue, opening, venue.opening_time_ns)
     venue = msgspec.structs.replace(venue, instruments=tuple(listed))
     validate(venue)
+    require_models(venue)
     require_coverage(venue)
     return venue

@@ -268,7 +268,7 @@ def _expiry_margins(
 
 
 @njit(cache=True)
-def _coin_charge(amount_minor: int, index_e8: int, rate_ppb: int) -> int:
+def coin_charge(amount_minor: int, index_e8: int, rate_ppb: int) -> int:
     """ceil(ceil(amount x index) x rate) in USDC minor units for coin cash above zero."""
     if amount_minor <= 0 or rate_ppb == 0:
         return 0
@@ -313,7 +313,7 @@ def _margins(
             up = (1 << risk_exponent[u]) - 1
             total += (maintenance + up) >> risk_exponent[u]
             total_initial += (initial + up) >> risk_exponent[u]
-            total_initial += _coin_charge(coin_minor[p, u], index_e8[u], coin_ppb[u])
+            total_initial += coin_charge(coin_minor[p, u], index_e8[u], coin_ppb[u])
         margin_minor[0, p] = max(0, total_initial)
         margin_minor[1, p] = max(0, total)
 

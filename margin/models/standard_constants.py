@@ -1,97 +1,20 @@
-"""Constants of the standard model, and the strict reader of their data file."""
+"""Constants of the standard model: the strict reader of their data file."""
 
 from __future__ import annotations
 
-from typing import Final
-
-import msgspec
-
-from margin.preset import DEFAULT_NAME, ONE_E9, NamedRate, rate_of
 from margin.presets import PresetError
+from margin.standard_sections import CoinCollateral, Levels, ShortOption, Standard, Threshold
 from margin.strict_toml import shipped_text, structure_of, table_of
 
-_MOST_RATE: Final = 10 * ONE_E9
-
-
-def _require(condition: bool, key: str, rule: str) -> None:
-    if not condition:
-        raise ValueError(f"{key}: {rule}")
-
-
-class Levels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A rate for maintenance margin and one, not lower, for initial margin."""
-
-    maintenance_ppb: int
-    initial_ppb: int
-
-    def __post_init__(self) -> None:
-        ordered = 0 <= self.maintenance_ppb <= self.initial_ppb <= _MOST_RATE
-        _require(ordered, "maintenance, initial", "needs 0 <= maintenance <= initial <= 10")
-
-
-class ShortOption(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Rates of a short option alone: of the index, of the mark, and of maintenance itself."""
-
-    call_maintenance_ppb: int
-    put_maintenance_ppb: int
-    put_maintenance_of_mark_ppb: int
-    initial_most_ppb: int
-    initial_least_ppb: int
-    put_initial_over_maintenance_ppb: int
-
-    def __post_init__(self) -> None:
-        for key in self.__struct_fields__:
-            _require(0 <= getattr(self, key) <= _MOST_RATE, f"short_option.{key}", "not in 0 .. 10")
-        falls = self.initial_least_ppb <= self.initial_most_ppb
-        _require(falls, "short_option.initial_least", "is above initial_most")
-        covers = self.call_maintenance_ppb <= self.initial_least_ppb
-        _require(covers, "short_option.call_maintenance", "is above initial_least")
-        least = self.put_initial_over_maintenance_ppb >= ONE_E9
-        _require(least, "short_option.put_initial_over_maintenance", "is below 1")
-
-
-class Threshold(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A charge that starts below `threshold_e9` of a confidence or a price."""
-
-    threshold_e9: int
-    factor_ppb: int
-
-    def __post_init__(self) -> None:
-        _require(0 <= self.threshold_e9 <= ONE_E9, "threshold", "must lie in 0 .. 1")
-        _require(0 <= self.factor_ppb <= _MOST_RATE, "factor", "must lie in 0 .. 10")
-
-
-class CoinCollateral(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`initial_scale_ppb`: part of a coin's value after its haircut that counts initially."""
-
-    initial_scale_ppb: int
-
-    def __post_init__(self) -> None:
-        _require(0 <= self.initial_scale_ppb <= ONE_E9, "coin.initial_scale", "must lie in 0 .. 1")
-
-
-class Standard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All constants of the standard model; `haircut` is sorted by name."""
-
-    name: str
-    perpetual: Levels
-    short_option: ShortOption
-    unpaired_call: Levels
-    oracle: Threshold
-    depeg: Threshold
-    coin: CoinCollateral
-    haircut: tuple[NamedRate, ...]
-
-    def __post_init__(self) -> None:
-        names = [row.name for row in self.haircut]
-        _require(names == sorted(set(names)), "haircut", "names must be sorted and distinct")
-        _require(DEFAULT_NAME in names, "haircut", "needs a default")
-        inside = all(0 <= row.rate_e9 < ONE_E9 for row in self.haircut)
-        _require(inside, "haircut", "must lie in 0 .. 1")
-
-    def haircut_ppb(self, currency: str) -> int:
-        """Collateral haircut of a currency."""
-        return rate_of(self.haircut, currency)
+__all__ = [
+    "CoinCollateral",
+    "Levels",
+    "ShortOption",
+    "Standard",
+    "Threshold",
+    "load_standard",
+    "parse_standard",
+]
 
 
 def load_standard() -> Standard:

@@ -145,15 +145,21 @@ def test_options_are_refused_by_models_of_futures(name: str) -> None:
     assert explain_formula(FormulaModel(name), small_book(1, 0), distances=False).initial_minor > 0
 
 
-def test_options_settled_in_coin_are_refused() -> None:
-    book = small_book(0, 1)
-    kind = book.instruments.kind.copy()
+def test_options_settled_in_coin_need_what_those_worth_the_same_dollars_need() -> None:
+    """The put's mark in coin is its mark in dollars over the index."""
+    book = small_book(0, -1)
+    kind, mark_e8 = book.instruments.kind.copy(), book.marks.mark_e8.copy()
     kind[1] = INVERSE_PUT
+    mark_e8[1] = int(mark_e8[1]) * 10**8 // int(book.marks.index_e8[0])
     coin = msgspec.structs.replace(
-        book, instruments=msgspec.structs.replace(book.instruments, kind=kind)
+        book, instruments=msgspec.structs.replace(book.instruments, kind=kind),
+        marks=msgspec.structs.replace(book.marks, mark_e8=mark_e8),
+    )  # fmt: skip
+    dollars, coins = (
+        explain_formula(FormulaModel(STANDARD), each, distances=False) for each in (book, coin)
     )
-    with pytest.raises(FormulaRefused, match="settled in coin"):
-        explain_formula(FormulaModel(STANDARD), coin)
+    assert coins.initial_minor == dollars.initial_minor > 0
+    assert coins.maintenance_minor == dollars.maintenance_minor
 
 
 def test_large_lots_are_divided_and_change_nothing() -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from margin.coverage import christoffersen, kupiec
 from margin.delta_gamma import delta_gamma_screen
+from margin.dynamic import preset_at
+from margin.explain import explain
 from margin.fixed_point import PRICE_SCALE, USDC_SCALE
 from margin.historical_simulation import (
     FactorHistory,
@@ -19,7 +21,9 @@ from margin.portfolio import LINEAR, NEVER_NS, Instruments, Marks, Positions
 from margin.returns import moves_e9, rescale
 from margin.simulated_pools import liquidity_horizons, pool_tails
 from margin.tail_measures import tail_measures
-from tests.margin.readme_page import Examples, Page, compute
+from margin.venue_models import venue_model
+from tests.margin.readme_page import Examples, Page, compute, usdc
+from tests.margin.small_books import small_book
 
 ONE = np.ones(1, np.int64)
 PERPETUAL = Instruments(
@@ -87,6 +91,20 @@ def screen(page: Page) -> None:
     assert (bent.is_valid, straddle.is_valid) == (True, False)
 
 
+def dates(page: Page) -> None:
+    page.given("100,000", "90,000")
+    preset = venue_model("fhs-es")
+    long = explain(preset, small_book(1), distances=False)
+    page.says(*map(usdc, (long.worst_minor, long.initial_minor, long.maintenance_minor)))
+    doubled = preset_at(preset, ["BTC"], [2 * preset.spot_range_e9("BTC")])
+    wide = explain(doubled, small_book(1), distances=False)
+    page.says(usdc(wide.worst_minor), usdc(wide.initial_minor))
+    both = explain(preset, small_book(1, -1), distances=False)
+    put = next(part for part in both.units[0].positions if part.name == "put")
+    alone = explain(preset, small_book(0, -1), distances=False)
+    page.says(*map(usdc, (both.worst_minor, -put.profit_minor, alone.worst_minor)))
+
+
 def backtests(page: Page) -> None:
     page.given("3.841")
     test = kupiec(7, 250, 0.01)
@@ -103,6 +121,7 @@ EXAMPLES: Examples = {
     "Value at risk and expected shortfall": tails,
     "Liquidity horizon": horizon,
     "Delta-gamma screen": screen,
+    "Dates that charge a venue": dates,
     "Backtests": backtests,
 }
 

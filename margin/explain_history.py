@@ -1,0 +1,177 @@
+"""Explanations under a model whose worst loss is the expected shortfall over dates of the past.
+
+The shortfall is taken apart by what each position makes on the dates of the tail, on average: these
+parts add up to it (D. Tasche, Risk contributions and performance measurement, 1999). A hedge has a
+gain for its part, so a unit may have a loss below 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from margin.add_ons import AddOns
+from margin.book import Book, haircuts_ppb, positions_of, units_in_play
+from margin.explanation import Charge, Explanation, PositionPart, UnitPart
+from margin.explanation_parts import Requirement, assembled, coin_parts, distance_of, position_part
+from margin.fixed_point import RATE_SCALE, mul_div_ceil
+from margin.historical_simulation import LotProfits, SimulatedMoves, lot_profits
+from margin.history import dated_moves, history_of, loss_multiple, simulation_terms
+from margin.invariant import Int64Array, check
+from margin.pool_model import PoolModel, finest_exponent_at
+from margin.preset import Preset
+from margin.scenarios import COIN_STEP_MINOR
+from margin.simulated_pools import pool_tails
+from margin.tail_measures import tail_weights
+
+
+class _Dates:
+    """The dates of a preset at work on one book's instruments."""
+
+    def __init__(self, preset: Preset, book: Book, exponent: int | None) -> None:
+        self.preset, self.history = preset, history_of(preset)
+        self.moves: SimulatedMoves = dated_moves(preset, book.risk_classes)
+        # profits of all units are added, so each may take its share of the bits only
+        multiple = loss_multiple(self.moves) * len(book.unit_names)
+        finest = finest_exponent_at(book, multiple)
+        self.exponent = finest if exponent is None else min(exponent, finest)
+
+    def profits(self, book: Book) -> LotProfits:
+        """Every lot on every date, at the book's marks."""
+        terms = simulation_terms(self.history)
+        return lot_profits(self.moves, book.instruments, book.marks, self.exponent, terms)
+
+    def shortfall_minor(self, book: Book) -> int:
+        """Expected shortfall of the book, rounded up, at least 0."""
+        tails = pool_tails(
+            self.profits(book), self.moves.weight, self.history.level_ppb, book.instruments,
+            positions_of(book),
+        )  # fmt: skip
+        return int(tails.expected_shortfall_minor[0])
+
+    def parts(self, book: Book) -> tuple[dict[int, Fraction], dict[int, Fraction]]:
+        """Mean profit on the tail's dates in minor units: of rows held, and of coin by unit."""
+        profits, held = self.profits(book), positions_of(book)
+        of_rows = {
+            row: profits.lot[0, row] * int(book.quantity_lots[row])
+            for row in held.instrument.tolist()
+        }
+        of_coins = {
+            unit: _coin_profit(int(held.coin_minor[0, unit]), profits.coin[0, unit])
+            for unit in range(held.coin_minor.shape[1])
+            if held.coin_minor[0, unit]
+        }
+        total = sum((*of_rows.values(), *of_coins.values()), np.zeros(self.history.dates, np.int64))
+        weight, tail = tail_weights(self.moves.weight, self.history.level_ppb)
+        counted = np.zeros(len(total), np.int64)
+        left = tail
+        for date in np.argsort(total, kind="stable").tolist():
+            counted[date] = min(int(weight[date]), left)
+            left -= int(counted[date])
+        scale = tail << self.exponent
+
+        def mean(profit: Int64Array) -> Fraction:
+            pairs = zip(profit.tolist(), counted.tolist(), strict=True)
+            return Fraction(sum(value * part for value, part in pairs), scale)
+
+        return (
+            {row: mean(profit) for row, profit in of_rows.items()},
+            {unit: mean(profit) for unit, profit in of_coins.items()},
+        )
+
+
+def _coin_profit(amount_minor: int, step: Int64Array) -> Int64Array:
+    whole, rest = divmod(amount_minor, COIN_STEP_MINOR)
+    profit: Int64Array = whole * step + rest * step // COIN_STEP_MINOR
+    return profit
+
+
+def _whole(exact: Sequence[Fraction], total: int) -> list[int]:
+    """Whole numbers that add up to `total`, each near its exact part, by largest remainder."""
+    whole = [part.numerator // part.denominator for part in exact]
+    missing = total - sum(whole)
+    check(0 <= missing <= len(whole), "explain: parts do not add up to the shortfall")
+    first = sorted(range(len(exact)), key=lambda at: (whole[at] - exact[at], at))
+    for at in first[:missing]:
+        whole[at] += 1
+    return whole
+
+
+def _units(dates: _Dates, book: Book, worst: int) -> dict[int, list[PositionPart]]:
+    """Positions and coin of every unit in play, which together make minus the shortfall."""
+    units = units_in_play(book)
+    rows, coins = dates.parts(book)
+    exact = [*rows.values(), *coins.values()]
+    minor = _whole(exact, -worst) if worst else [0] * len(exact)
+    of_row = dict(zip(rows, minor, strict=False))
+    of_coin = dict(zip(coins, minor[len(rows) :], strict=True))
+    return {
+        unit: [
+            *(position_part(book, row, of_row[row]) for row in rows
+              if int(book.instruments.unit[row]) == unit),
+            *coin_parts(book, unit, of_coin.get(unit, 0)),
+        ]
+        for unit in units
+    }  # fmt: skip
+
+
+def explain_history(
+    preset: Preset,
+    book: Book,
+    still: Explanation,
+    *,
+    exponent: int | None = None,
+    distances: bool = True,
+    venue_initial_minor: int | None = None,
+    open_orders_minor: int = 0,
+) -> Explanation:
+    """Add the shortfall to the explanation of the same preset without its dates (`still`).
+
+    Other arguments as in `margin.explain.explain`; contingencies and add-ons are those of `still`,
+    which must not know of orders or of a venue. `InvariantBroken` where the book is too large or
+    the parts do not add up.
+    """
+    dates, haircut_ppb = _Dates(preset, book, exponent), haircuts_ppb(preset, book)
+    model = PoolModel(preset, book, dates.exponent)
+    check(AddOns(gamma=preset.gamma) == AddOns(), "explain: dates and gamma margin")
+    worst = dates.shortfall_minor(book)
+    factor = preset.factor
+    added = sum(charge.maintenance_minor for charge in still.add_ons)
+
+    def scaled(loss: int) -> tuple[int, int]:
+        return (mul_div_ceil(loss, factor.initial_ppb, RATE_SCALE),
+                mul_div_ceil(loss, factor.maintenance_ppb, RATE_SCALE))  # fmt: skip
+
+    of_dates = scaled(worst)
+    initial = still.call_initial_minor - added + of_dates[0]
+    maintenance = still.maintenance_minor - added + of_dates[1]
+    stale_minor = 0 if venue_initial_minor is None else venue_initial_minor - initial - added
+    check(stale_minor >= 0, "explain: the venue asks less than its model")
+
+    def needs(there: Book) -> tuple[int, int]:
+        found = model.requirements(there)
+        more = scaled(dates.shortfall_minor(there))
+        return (int(found.initial_minor[0]) + more[0] + added,
+                int(found.maintenance_minor[0]) + more[1] + added)  # fmt: skip
+
+    told = [
+        UnitPart(
+            unit=book.unit_names[unit], index_e8=int(book.marks.index_e8[unit]),
+            loss_minor=-sum(part.profit_minor for part in parts), worst=None, scenarios=(),
+            positions=tuple(parts),
+            distance=distance_of(book, unit, haircut_ppb, needs, stale_minor)
+            if distances
+            else None,
+        )
+        for unit, parts in _units(dates, book, worst).items()
+    ]  # fmt: skip
+    charges: list[Charge] = list(still.charges)
+    return assembled(
+        preset.name, book, haircut_ppb,
+        Requirement(initial, maintenance, worst, factor.initial_ppb, factor.maintenance_ppb,
+                    *of_dates),
+        units=told, charges=charges, add_ons=still.add_ons, stale_minor=stale_minor,
+        open_orders_minor=open_orders_minor,
+    )  # fmt: skip

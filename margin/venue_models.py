@@ -1,0 +1,91 @@
+"""The margin models that a venue can be charged by: the presets, and two that are no grid.
+
+    standard   rules by position and expiry (`margin.models.standard`)
+    fhs-es     expected shortfall over dates of the past (`margin.history`)
+
+A name may end in "+floor": initial margin is then at least what the model's own forecast asks for
+(`margin.predictive`), in a model that forecasts.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from margin.models.standard_constants import load_standard
+from margin.preset import ONE_E9, Preset
+from margin.preset_sections import (
+    DEFAULT_NAME,
+    UNCHANGED,
+    Contingency,
+    Factors,
+    ListedScenario,
+    NamedRate,
+    VolatilityShock,
+)
+from margin.presets import PresetError, load_preset, parse_preset, preset_names
+from margin.strict_toml import shipped_text
+
+STANDARD: Final = "standard"
+FHS_ES: Final = "fhs-es"
+FLOOR: Final = "+floor"
+
+_NO_SHOCK: Final = VolatilityShock(
+    up_e9=0, down_e9=0, reference_days=30, floor_days_e9=ONE_E9, short_power_e9=0,
+    long_power_e9=0, least_up_e9=0,
+)  # fmt: skip
+_NO_CONTINGENCY: Final = Contingency(
+    delta_one_maintenance_ppb=0, delta_one_initial_extra_ppb=0,
+    naked_option_maintenance_ppb=0, naked_option_initial_extra_ppb=0,
+)  # fmt: skip
+
+
+def venue_model_names() -> tuple[str, ...]:
+    """Names that `venue_model` accepts, sorted; those that forecast with "+floor" too."""
+    plain = sorted((*preset_names(), STANDARD, FHS_ES))
+    floors = [name + FLOOR for name in preset_names() if load_preset(name).predictive is not None]
+    return (*plain, *floors)
+
+
+def venue_model(name: str) -> Preset:
+    """The model `name` as a venue journals it; `PresetError` names what there is instead."""
+    plain = name.removesuffix(FLOOR)
+    if plain not in (*preset_names(), STANDARD, FHS_ES):
+        raise PresetError(f"no preset {name!r}; there are {', '.join(venue_model_names())}")
+    if plain == STANDARD:
+        found = _standard()
+    elif plain == FHS_ES:
+        text = shipped_text("margin.models", FHS_ES)
+        found = parse_preset(text, source=f"{FHS_ES}.toml")
+    else:
+        found = load_preset(plain)
+    return found if plain == name else with_floor(found)
+
+
+def with_floor(preset: Preset, floor: bool = True) -> Preset:
+    """The model with or without the floor of its forecast, named so.
+
+    `PresetError` where it does not forecast.
+    """
+    if preset.predictive is None:
+        raise PresetError(f"{preset.name}: forecasts nothing that could be a floor")
+    name = preset.name.removesuffix(FLOOR) + (FLOOR if floor else "")
+    predictive = msgspec.structs.replace(preset.predictive, floor=floor)
+    return msgspec.structs.replace(preset, name=name, predictive=predictive)
+
+
+def _standard() -> Preset:
+    """Standard margin as a preset: coverage is judged by what a perpetual needs."""
+    rules = load_standard()
+    perpetual = rules.perpetual
+    return Preset(
+        name=STANDARD,
+        spot_range=(NamedRate(name=DEFAULT_NAME, rate_e9=perpetual.initial_ppb),),
+        volatility=_NO_SHOCK,
+        factor=Factors(maintenance_ppb=ONE_E9, initial_ppb=ONE_E9),
+        contingency=_NO_CONTINGENCY,
+        haircut=rules.haircut,
+        scenario=(ListedScenario(move_e9=0, volatility=UNCHANGED, weight_e9=ONE_E9),),
+        standard=rules,
+    )
