@@ -127,7 +127,8 @@ class Risk:
         coins[House.INSURANCE + 1 : HOUSE_POOLS] = 0
         return coins
 
-    def _all_columns(self, coins: Int64Array) -> PositionColumns:
+    def all_columns(self, coins: Int64Array) -> PositionColumns:
+        """Every pool's positions as margin reads them, with coin cash [P,U]."""
         positions = self.state.positions
         return PositionColumns(
             pool_start=positions.starts(self.state.accounts.pools),
@@ -186,11 +187,11 @@ class Risk:
         if pending is not None:
             self.pending = pending
         cash = self.cash()
-        columns, owner = self._all_columns(self._coin_columns(cash)), self._owners()
+        columns, owner = self.all_columns(self._coin_columns(cash)), self._owners()
         options = self.option_values()
         needed, self.add_on_minor, self.relief_minor = self.models[0].charged(columns, owner)
         self.initial, self.maintenance = needed.initial_minor, needed.maintenance_minor
-        self.worst_minor = needed.worst_minor
+        self.worst_minor, self.unit_loss = needed.worst_minor, needed.unit_loss
         self.worst_scenario = needed.worst_scenario
         self.equity = equity(cash, options, self.index_e8, self.models[0].haircut_ppb)
         for number in range(1, len(self.models)):
@@ -214,7 +215,7 @@ class Risk:
             needed.initial_minor,
             needed.maintenance_minor,
         )
-        self.worst_minor[pools] = needed.worst_minor
+        self.worst_minor[pools], self.unit_loss[pools] = needed.worst_minor, needed.unit_loss
         self.worst_scenario[pools], self.add_on_minor[pools] = needed.worst_scenario, added
         self.relief_minor[pools] = relief
         self.equity[pools] = equity(cash[pools], options[pools], self.index_e8, model.haircut_ppb)

@@ -11,10 +11,10 @@ from exchange.core.marks import IndexState
 from exchange.core.state import State
 from exchange.core.venue import Venue, lot_notional_minor
 from margin.add_ons import AddOns, AddOnTable, MarketConditions, add_on_table, add_ons
-from margin.cross_unit import losses_with_direction, offsets_minor, relief_minor
+from margin.cross_unit import relief_minor
 from margin.dynamic import preset_at, range_terms
 from margin.invariant import Int64Array, check
-from margin.portfolio import Collateral, Positions
+from margin.portfolio import Collateral, Marks, Positions
 from margin.predictive import growth_minor
 from margin.preset import Preset
 from margin.requirement import Requirements, RiskTable, pool_requirements, risk_table
@@ -64,7 +64,7 @@ class RiskModel:
             limits.POSITION_NOTIONAL_MINOR_MAX, limits.INSTRUMENTS_PER_UNIT_MAX, multiple
         )
         self._ranges: tuple[int, ...] = ()
-        self.growth_ppb = PPB  # of the ranges on the path that is forecast
+        self.growth_ppb = self.mean_growth_ppb = PPB  # of ranges on the path that is forecast
         self._correlations_ppb: Int64Array = np.zeros((0, 0), np.int64)
         self._build_grid()
         self.haircut_ppb = np.array(
@@ -103,14 +103,16 @@ class RiskModel:
             self._correlations_ppb = memory.correlations_ppb()
         if self._given.predictive is not None:
             cycles, interval = self._given.predictive.cycles, self.venue.interval_ns
-            self.growth_ppb = memory.growth_ppb(state.marks.time_ns, interval, cycles)
+            self.growth_ppb, self.mean_growth_ppb = memory.growth_ppb(
+                state.marks.time_ns, interval, cycles
+            )
 
     def reprice(self, state: State, layout: RiskLayout) -> None:
         """New matrix and tables at the marks; call when marks or listings change."""
         self._follow(state)
         columns, marks = state.contracts.columns, state.marks
         seen = marks.columns()
-        self.matrix = lot_matrix(self.grid, columns, seen, self._collateral(state))
+        self.matrix = lot_matrix(self.grid, columns, seen, self._collateral(state, seen.index_e8))
         if any(index != IndexState.FRESH for index in marks.index_state):
             self._widen_stale(state)
         self.table = risk_table(self.preset, columns, self.matrix, layout)
@@ -121,11 +123,19 @@ class RiskModel:
                 self.grid.risk_exponent,
             )  # fmt: skip
 
-    def _collateral(self, state: State) -> Collateral:
-        """The coin of every unit, with what the model charges on it."""
+    def requirements_at(
+        self, state: State, layout: RiskLayout, marks: Marks, positions: Positions
+    ) -> Requirements:
+        """Requirements of pools were the marks these, without add-ons; offsets are off."""
+        columns = state.contracts.columns
+        matrix = lot_matrix(self.grid, columns, marks, self._collateral(state, marks.index_e8))
+        return pool_requirements(risk_table(self.preset, columns, matrix, layout), positions)
+
+    def _collateral(self, state: State, index_e8: Int64Array) -> Collateral:
+        """The coin of every unit at these indices, with what the model charges on it."""
         return Collateral(
             unit=self._units,
-            price_e8=state.marks.index_e8,
+            price_e8=index_e8,
             moves=self._moving,
             maintenance_ppb=self._coin_ppb,
             initial_extra_ppb=self._coin_extra_ppb,
@@ -195,16 +205,15 @@ class RiskModel:
         section = self.preset.cross_unit
         check(section is not None, "risk model: no offsets without their section")
         assert section is not None
-        loss_minor, direction = losses_with_direction(
-            found.unit_loss, found.worst_scenario, self.grid.risk_exponent, self._direction
-        )
-        offset = offsets_minor(section, self._correlations_ppb, loss_minor, direction)
-        relief = relief_minor(found.worst_minor, offset, self.table.factors_ppb)
+        relief = relief_minor(
+            section, self._correlations_ppb, found, self.grid.risk_exponent, self._direction,
+            self.table.factors_ppb,
+        )  # fmt: skip
         return found._replace(
-            worst_minor=found.worst_minor - offset,
-            maintenance_minor=found.maintenance_minor - relief[0],
-            initial_minor=found.initial_minor - relief[1],
-        ), relief[1]
+            worst_minor=found.worst_minor - relief.offset_minor,
+            maintenance_minor=found.maintenance_minor - relief.maintenance_minor,
+            initial_minor=found.initial_minor - relief.initial_minor,
+        ), relief.initial_minor
 
 
 def _widest(preset: Preset, classes: list[str]) -> Preset:
