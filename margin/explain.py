@@ -17,8 +17,10 @@ from margin.add_ons import AddOns, MarketConditions, add_on_table, add_ons
 from margin.book import Book, haircuts_ppb, positions_of, units_in_play
 from margin.explanation import Charge, Distance, Explanation, PositionPart, ScenarioProfit, UnitPart
 from margin.explanation_parts import (
+    NOTHING_ELSEWHERE,
     OPEN_ORDERS,
     STALE_INDEX,
+    Elsewhere,
     Requirement,
     assembled,
     ceiling,
@@ -166,6 +168,7 @@ def explain(
     venue_initial_minor: int | None = None,
     open_orders_minor: int = 0,
     other_pools_minor: int = 0,
+    elsewhere: Elsewhere = NOTHING_ELSEWHERE,
 ) -> Explanation:
     """Take the requirement of a pool under a preset apart; the book is only read.
 
@@ -174,7 +177,8 @@ def explain(
     revaluations of the pool. `venue_initial_minor` is what a venue asks for the same positions;
     what it asks beyond the model, for a stale index, becomes a charge, as do `open_orders_minor`.
     Add-ons are charged where the book has conditions; `other_pools_minor` is what they charge this
-    pool besides because its owner has others.
+    pool besides because its owner has others. `elsewhere`: what outside venues attest, as the venue
+    counts it; its credit becomes a row of collateral, what it adds to the margins a charge.
     `InvariantBroken` if the book does not fit together or is too large, if the venue asks less, or
     if the parts should not add up to what `pool_requirements` says.
     """
@@ -199,8 +203,10 @@ def explain(
         return int(found.initial_minor[0]) + both, int(found.maintenance_minor[0]) + both
 
     losses = dealt([max(0, -min(model.unit_sums(unit).profit)) for unit in units], worst)
-    found = [distance_of(book, unit, haircut_ppb, needs, stale_minor) if distances else None
-             for unit in units]  # fmt: skip
+    found = [
+        distance_of(book, unit, haircut_ppb, needs, stale_minor, elsewhere) if distances else None
+        for unit in units
+    ]
     parts = [_unit(model, *row) for row in zip(units, losses, found, strict=True)]
     at = [part.worst.scenario if part.worst else NO_SCENARIO for part in parts]
     check(needed.worst_scenario[0, units].tolist() == at, "explain: another worst scenario")
@@ -211,5 +217,5 @@ def explain(
             -(-worst * initial_ppb // RATE_SCALE), -(-worst * maintenance_ppb // RATE_SCALE),
         ),
         units=parts, charges=_charges(model, units), add_ons=extras,
-        stale_minor=stale_minor, open_orders_minor=open_orders_minor,
+        stale_minor=stale_minor, open_orders_minor=open_orders_minor, elsewhere=elsewhere,
     )  # fmt: skip

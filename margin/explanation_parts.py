@@ -24,7 +24,7 @@ from margin.explanation import (
     PositionPart,
     UnitPart,
 )
-from margin.fixed_point import RATE_SCALE
+from margin.fixed_point import PRICE_SCALE, RATE_SCALE
 from margin.invariant import Int64Array, check
 from margin.margin_call import health
 from margin.pool_model import FRACTION_ONE
@@ -33,6 +33,8 @@ from margin.requirement import equity
 
 STALE_INDEX: Final = "stale index"
 OPEN_ORDERS: Final = "open orders"
+ELSEWHERE: Final = "positions and coin elsewhere"
+ATTESTED_CREDIT: Final = "attested credit"
 
 # Moves of an index at which a pool is looked at, percent, outward; the crossing is then narrowed.
 _DOWN: Final = (1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 25, 30, 40, 50, 60, 75, 90, 99)
@@ -122,18 +124,34 @@ def collateral_parts(book: Book, haircut_ppb: Int64Array, has: int) -> list[Coll
     ]
 
 
+class Elsewhere(NamedTuple):
+    """What is attested at outside venues: credit, and what it adds to both requirements."""
+
+    credit_minor: int = 0
+    initial_minor: int = 0
+    maintenance_minor: int = 0
+
+
+NOTHING_ELSEWHERE: Final = Elsewhere()
+
+
 def distance_of(
-    book: Book, unit: int, haircut_ppb: Int64Array, needs: Needs, stale_minor: int
-) -> Distance:
-    """Look outward in both directions, then halve the step in which a requirement is crossed."""
+    book: Book, unit: int, haircut_ppb: Int64Array, needs: Needs, stale_minor: int,
+    elsewhere: Elsewhere = NOTHING_ELSEWHERE,
+) -> Distance:  # fmt: skip
+    """Look outward in both directions, then halve the step in which a requirement is crossed.
+
+    What is elsewhere stays as it is, whatever prices do.
+    """
     room: dict[int, tuple[int, int]] = {}
 
     def short(move_e9: int, liquidation: bool) -> bool:
         if move_e9 not in room:
             there = moved(book, unit, move_e9)
-            has = book_equity(there, haircut_ppb)
+            has = book_equity(there, haircut_ppb) + elsewhere.credit_minor
             initial, maintenance = needs(there)
-            room[move_e9] = (has - initial - stale_minor, has - maintenance)
+            initial += stale_minor + elsewhere.initial_minor
+            room[move_e9] = (has - initial, has - maintenance - elsewhere.maintenance_minor)
         return room[move_e9][int(liquidation)] < 0
 
     def nearest(percents: tuple[int, ...], sign: int, liquidation: bool) -> int | None:
@@ -158,6 +176,16 @@ def distance_of(
     )  # fmt: skip
 
 
+def _credit_part(credit_minor: int) -> list[CollateralPart]:
+    """What is credited for collateral elsewhere, as a row of collateral; its haircuts are off."""
+    if not credit_minor:
+        return []
+    row = CollateralPart(
+        ATTESTED_CREDIT, credit_minor, 0, PRICE_SCALE, credit_minor, 0, 0, credit_minor
+    )
+    return [row]
+
+
 def _ratio_ppb(requirement_minor: int, equity_minor: int) -> int | None:
     return None if equity_minor <= 0 else -(-requirement_minor * RATE_SCALE // equity_minor)
 
@@ -173,21 +201,25 @@ def assembled(
     add_ons: Sequence[Charge] = (),
     stale_minor: int = 0,
     open_orders_minor: int = 0,
+    elsewhere: Elsewhere = NOTHING_ELSEWHERE,
 ) -> Explanation:
     """The explanation of a requirement from its parts, which must add up to it.
 
     `needed` is the model's own, without add-ons and without what a venue asks beyond it
     (`stale_minor`, `open_orders_minor`).
     """
-    has = book_equity(book, haircut_ppb)
+    here = book_equity(book, haircut_ppb)
+    has = here + elsewhere.credit_minor
     both = needed.scenario_maintenance_minor + sum(part.maintenance_minor for part in charges)
     extra = sum(part.initial_minor for part in charges)
     scenarios = needed.scenario_initial_minor - needed.scenario_maintenance_minor
     check(both == needed.maintenance_minor, "explain: maintenance margin differs")
     check(both + scenarios + extra == needed.initial_minor, "explain: initial margin differs")
     added = sum(part.maintenance_minor for part in add_ons)
-    maintenance = needed.maintenance_minor + added
-    called = needed.initial_minor + added + stale_minor
+    maintenance = needed.maintenance_minor + added + elsewhere.maintenance_minor
+    called = needed.initial_minor + added + elsewhere.initial_minor + stale_minor
+    more = elsewhere.initial_minor - elsewhere.maintenance_minor
+    outside = Charge(ELSEWHERE, "", elsewhere.maintenance_minor, more)
     in_all = called + open_orders_minor
     beyond = ((STALE_INDEX, stale_minor), (OPEN_ORDERS, open_orders_minor))
     return Explanation(
@@ -208,7 +240,14 @@ def assembled(
         scenario_initial_minor=needed.scenario_initial_minor,
         scenario_maintenance_minor=needed.scenario_maintenance_minor,
         units=tuple(units),
-        charges=(*charges, *(Charge(name, "", 0, minor) for name, minor in beyond if minor)),
+        charges=(
+            *charges,
+            *((outside,) if outside.maintenance_minor or more else ()),
+            *(Charge(name, "", 0, minor) for name, minor in beyond if minor),
+        ),
         add_ons=tuple(add_ons),
-        collateral=tuple(collateral_parts(book, haircut_ppb, has)),
+        collateral=(
+            *collateral_parts(book, haircut_ppb, here),
+            *_credit_part(elsewhere.credit_minor),
+        ),
     )

@@ -170,6 +170,25 @@ class Halt(CommandBase, frozen=True):
     halted: bool
 
 
+class Attest(CommandBase, frozen=True):
+    """What an outside venue holds for an account: its latest word replaces the one before.
+
+    `sequence` rises with every word on the account; `observed_ns` is when it was true. `balances`:
+    (currency, minor units, negative where it owes), `positions`: (instrument, signed lots), both by
+    rising number. The signature was verified where the command came from; `digest` (SHA-256 of the
+    signed text) and `signature` stand here for an audit, and nothing in the engine reads them.
+    """
+
+    outside_venue: str
+    account: int
+    sequence: int
+    observed_ns: int
+    balances: tuple[tuple[int, int], ...]
+    positions: tuple[tuple[int, int], ...]
+    digest: bytes
+    signature: bytes
+
+
 class Seal(CommandBase, frozen=True):
     """Close the batch: the order set is fixed."""
 
@@ -229,6 +248,7 @@ Command: TypeAlias = (
     | OrderColumns
     | ListInstruments
     | Halt
+    | Attest
     | Seal
     | Uncross
     | Revalue
@@ -252,6 +272,7 @@ KINDS: dict[str, type[CommandBase]] = {
         OrderColumns,
         ListInstruments,
         Halt,
+        Attest,
         Seal,
         Uncross,
         Revalue,

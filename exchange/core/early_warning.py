@@ -144,7 +144,7 @@ def _warn_class(
         )  # fmt: skip
         likely = call_probability_ppb(
             _unit_risks(exposures, pool, volatility, correlated), correlation,
-            int(risk.equity[pool]) - forecast, section.fat_tail_e9,
+            risk.backing.of(pool) - forecast, section.fat_tail_e9,
         )  # fmt: skip
         if likely >= section.warning_ppb:
             found.append((pool, likely, forecast))

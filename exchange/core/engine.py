@@ -11,8 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from exchange.core import clearing_cycle
+from exchange.core.attest import attest
 from exchange.core.clearing_cycle import run_revalue, run_seal, run_uncross
 from exchange.core.commands import (
+    Attest,
     CancelAll,
     CancelOrder,
     ClosePool,
@@ -167,6 +169,7 @@ HANDLERS: dict[type, Handler] = {
     OrderColumns: apply_columns,
     ListInstruments: list_instruments,
     Halt: halt,
+    Attest: attest,
     Seal: lambda engine, command: run_seal(engine.state, engine.gate, command),
     Uncross: lambda engine, command: run_uncross(engine.state, command),
     Revalue: lambda engine, command: run_revalue(engine.state, engine.risk, engine.gate, command),

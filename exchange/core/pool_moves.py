@@ -151,7 +151,7 @@ def move_margin(engine: Engine, command: MoveMargin) -> list[Event]:
     refresh(engine, giver)
     refresh(engine, taker)
     if state.marks.is_open:
-        if engine.gate.room(giver) < 0:
+        if engine.gate.own_room(giver) < 0:
             reason = RejectReason.INSUFFICIENT_FUNDS
         elif engine.gate.room(taker) < min(0, before):
             reason = RejectReason.MARGIN_INSUFFICIENT

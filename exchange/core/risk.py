@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numba import njit
 
+from exchange.core.backing import Backing
 from exchange.core.contracts import value_per_lot_e6
 from exchange.core.ledger import HOUSE_POOLS, House
 from exchange.core.marks import IndexState
@@ -51,6 +52,8 @@ class Risk:
     `initial` and `maintenance` hold the add-ons too, which `add_on_minor` says again: they are
     charged on positions; an open order reserves none. `relief_minor` is what offsets between coins
     take off `initial`: no order is admitted on the strength of it, since a fill may end the offset.
+    `equity` is what is here. What pools are credited for what is elsewhere stands in `backing`;
+    their `initial` and `maintenance` hold what is elsewhere, too.
     """
 
     def __init__(self, state: State) -> None:
@@ -69,6 +72,7 @@ class Risk:
         self.equity, self.initial, self.maintenance = none, none, none
         self.add_on_minor = none
         self.relief_minor = none
+        self.backing = Backing(self)
 
     def model(self, pool: int) -> RiskModel:
         """The margin model that charges a pool."""
@@ -99,6 +103,7 @@ class Risk:
             if u.is_collateral
         ]
         self.index_e8 = np.array([PRICE_SCALE, *coins], np.int64)
+        self.backing.outside.marks_changed()
 
     def cash(self) -> Int64Array:
         """Cash and unreleased gains per pool and currency."""
@@ -195,6 +200,8 @@ class Risk:
         self.equity = equity(cash, options, self.index_e8, self.models[0].haircut_ppb)
         for number in range(1, len(self.models)):
             self._revalue_class(number, columns, owner, cash, options)
+        if self.state.attestations:
+            self.backing.count_all()
 
     def _owners(self) -> Int64Array:
         """The owner of each pool, numbered from 0; a pool of the house is its own."""
@@ -232,6 +239,8 @@ class Risk:
             self.maintenance[each] = needed.maintenance_minor[at]
             self.add_on_minor[each], self.relief_minor[each] = added[at], relief[at]
         self.equity[pool] = self.equity_of(pool)
+        if self.state.attestations:
+            self.backing.count(pools)
 
     def judged_with(self, pool: int) -> list[int]:
         """The pools whose requirements depend on this one's positions: itself, or its family."""
@@ -289,9 +298,10 @@ class Risk:
         )
         pools = self.judged_with(pool)
         columns = [held if each == pool else self.columns_of(each) for each in pools]
-        needed = self._charged_together(pools, columns).requirements
+        needed, _, relief = self._charged_together(pools, columns)
         at = pools.index(pool)
-        return int(needed.initial_minor[at]), int(needed.maintenance_minor[at])
+        own = int(needed.initial_minor[at]), int(needed.maintenance_minor[at])
+        return self.backing.requirement(pool, held, own, int(relief[at]))
 
     def requirement_of(self, pool: int, lots: Sequence[int]) -> tuple[int, int]:
         """Initial and maintenance margin of a pool if its positions were `lots` (row order)."""

@@ -17,6 +17,7 @@ from numba import njit
 
 from exchange.core import limits
 from exchange.core.accounts import Accounts
+from exchange.core.attestations import Attestations
 from exchange.core.client_orders import ClientOrders
 from exchange.core.collar import Collars
 from exchange.core.contracts import Contracts
@@ -56,6 +57,7 @@ class State:
         self.last_prints = LastPrints()
         self.marks = MarkBoard(venue, self.contracts)
         self.forecasts = Forecasts(venue)
+        self.attestations = Attestations(venue)
         self.client_orders = ClientOrders(venue.client_order_id_cycles)
         self.last_hash = bytes(32)
         self._venue_bytes = msgspec.msgpack.encode((venue, seed))
@@ -75,6 +77,7 @@ class State:
         yield from self.marks.parts()
         yield from self.client_orders.parts()
         yield from self.forecasts.parts()
+        yield from self.attestations.parts()
 
     def digest(self) -> bytes:
         """SHA-256 over the lengths of all parts, then their bytes."""
@@ -106,6 +109,7 @@ class State:
         state.marks.load(parts)
         state.client_orders.load(parts)
         state.forecasts.load(parts)
+        state.attestations.load(parts)
         return state
 
     def validate(self) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from exchange.core.attestations import CreditStage
 from exchange.core.engine import Engine
 from exchange.core.events import (
     CallChanged,
+    CreditAged,
     Deleveraged,
     Event,
     GuaranteePaid,
@@ -248,8 +250,9 @@ class AccountView:
             "margin_balance": converted(pool.equity_minor),
             "available_funds": converted(pool.available_minor),
             "available_withdrawal_funds": max(
-                0.0, min(money(currency, balances[0]), converted(by_pool[0].available_minor))
+                0.0, min(money(currency, balances[0]), converted(by_pool[0].free_minor))
             ),
+            "attested_credit": converted(pool.credit_minor),
             "initial_margin": converted(pool.initial_minor),
             "maintenance_margin": converted(pool.maintenance_minor),
             "projected_initial_margin": converted(pool.initial_minor),
@@ -342,6 +345,12 @@ def default_notice(
     if isinstance(event, MarginWarned):
         row = call_notice(event.pool, "warning", event.forecast_minor, None, time_ns)
         row["probability"] = event.probability_ppb / 10**9
+        return event.pool, row
+    if isinstance(event, CreditAged):
+        outcome = f"credit_{CreditStage(event.stage).name.lower()}"
+        row = call_notice(event.pool, outcome, event.credit_minor, None, time_ns)
+        row["outside_venue"] = event.outside_venue
+        row["full_amount"] = event.full_minor / USDC_MINOR
         return event.pool, row
     if isinstance(event, (LiquidationStep, Deleveraged)):
         step = event.step if isinstance(event, LiquidationStep) else "deleveraged"

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from exchange.core.commands import (
+    Attest,
     CancelAll,
     CancelOrder,
     Command,
@@ -42,6 +43,7 @@ from exchange.core.limits import instrument_of
 from exchange.core.state import State
 from exchange.gateway.account_queries import AccountQueries
 from exchange.gateway.account_view import AccountView
+from exchange.gateway.attestation_methods import AttestationMethods
 from exchange.gateway.authentication import Authenticator
 from exchange.gateway.batch_view import BatchView, Readiness
 from exchange.gateway.cycle_record import CycleRecord
@@ -72,7 +74,7 @@ OF_A_CONNECTION = frozenset({
     "public/subscribe", "public/unsubscribe", "private/subscribe", "private/unsubscribe",
     "batch/register", "batch/ready",
 })  # fmt: skip
-OF_ACCOUNT = (PlaceOrder, EditOrder, CancelOrder, CancelAll, Deposit, Withdraw)
+OF_ACCOUNT = (PlaceOrder, EditOrder, CancelOrder, CancelAll, Deposit, Withdraw, Attest)
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -124,6 +126,9 @@ class Dispatcher:
         queries |= self.margins.handlers()
         actions = Trading(sequencer, self.history, self.sessions.entered).handlers()
         actions |= PoolMethods(sequencer).handlers()
+        attestations = AttestationMethods(sequencer)
+        queries |= attestations.queries()
+        actions |= attestations.handlers()
         self.entries = {
             method.name: Entry(method, msgspec.json.Decoder(method.parameters),
                                queries.get(method.name), actions.get(method.name))
@@ -216,7 +221,7 @@ class Dispatcher:
             self.publisher.revalued(state, events, command.time_ns)
         if kind in (Seal, Uncross, Revalue):
             self.publisher.batch(state)
-        elif isinstance(command, (Deposit, Withdraw)) and self.publisher.users:
+        elif isinstance(command, (Deposit, Withdraw, Attest)) and self.publisher.users:
             self.publisher.portfolio(state, command.account)
         elif isinstance(command, MoveMargin) and self.publisher.users:
             for event in events:

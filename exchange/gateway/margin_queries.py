@@ -25,6 +25,7 @@ from exchange.core.engine import Engine
 from exchange.core.marks import IndexState
 from exchange.core.order_loss import OrderLoss
 from exchange.core.orders import INSTRUMENT_SHIFT
+from exchange.core.outside_credit import Reading
 from exchange.core.reject_reason import RejectReason
 from exchange.core.risk_gate import RiskGate
 from exchange.core.risk_model import RiskModel
@@ -50,6 +51,7 @@ from exchange.sequencer import Sequencer
 from margin.book import NO_COIN, Book, Conditions, positions_of, traded
 from margin.explain import STALE_INDEX, explain
 from margin.explanation import Explanation
+from margin.explanation_parts import NOTHING_ELSEWHERE, Elsewhere
 from margin.formula_models import (
     INPUTS,
     FormulaModel,
@@ -69,12 +71,19 @@ _ALONE: Int64Array = np.zeros(1, np.int64)
 _sizes = msgspec.json.Decoder(q.Sizes).decode
 
 
+class _NothingElsewhere(NamedTuple):
+    """Orders are priced beside the positions that are asked about and nothing else."""
+
+    credit: dict[int, int] = {}  # noqa: RUF012 - never changed
+
+
 class _Held(NamedTuple):
     """What the gate reads of `Risk`, for positions that a pool does not have."""
 
     charged_by: RiskModel
     columns: Positions
     add_on_minor: Int64Array
+    backing: _NothingElsewhere
 
     def model(self, pool: int) -> RiskModel:
         """The margin model that charges the pool."""
@@ -98,6 +107,7 @@ class Question(NamedTuple):
     open_orders_minor: int = 0
     other_pools_minor: int = 0
     stale: bool = False
+    elsewhere: Elsewhere = NOTHING_ELSEWHERE
 
 
 class MarginQueries:
@@ -255,12 +265,17 @@ class MarginQueries:
             initial = int(pool_requirements(charged_by.table, columns).initial_minor[0])
             gate = copy(engine.gate)
             none = np.zeros(state.accounts.pools, np.int64)
-            gate.risk = _Held(charged_by, columns, none)  # type: ignore[assignment]
+            gate.risk = _Held(charged_by, columns, none, _NothingElsewhere())  # type: ignore[assignment]
             of_orders = gate.requirement(pool, orders)[0] - initial
         stale = any(index != IndexState.FRESH for index in state.marks.index_state)
+        elsewhere = NOTHING_ELSEWHERE
+        if pool in risk.backing.credit:
+            credit = risk.backing.of(pool) - int(risk.equity[pool])
+            elsewhere = Elsewhere(credit, *risk.backing.shift(pool, Reading.NOW, columns))
         return Question(
-            asked, book, charged_by.exponent, int(needed.initial_minor[0]), of_orders, others, stale
-        )
+            asked, book, charged_by.exponent, int(needed.initial_minor[0]), of_orders, others,
+            stale, elsewhere,
+        )  # fmt: skip
 
 
 def answer(question: Question, distances: bool) -> Explanation:
@@ -271,7 +286,7 @@ def answer(question: Question, distances: bool) -> Explanation:
         question.model, question.book, exponent=question.exponent, distances=distances,
         venue_initial_minor=question.venue_initial_minor,
         open_orders_minor=question.open_orders_minor,
-        other_pools_minor=question.other_pools_minor,
+        other_pools_minor=question.other_pools_minor, elsewhere=question.elsewhere,
     )  # fmt: skip
     widened = any(charge.name == STALE_INDEX for charge in found.charges)
     check(question.stale or not widened, "the venue asks what its model asks")

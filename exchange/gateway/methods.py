@@ -55,6 +55,18 @@ WINDOW = (
 )
 ORDER = '{"instrument_name":"BTC_USDC-PERPETUAL","amount":0.01,"type":"limit","price":%s}'
 
+# What the simulated outside venue `harbour` of clients.outside_venue says of an account.
+_SIGNED = (
+    '{"purpose": "uncross attestation 1", "venue": "tiny", "outside_venue": "harbour", '
+    '"account": "ann", "sequence": 1, "timestamp": 1767225600000, '
+    '"balances": {"USDC": "2500.5"}, "positions": {"BTC_USDC-PERPETUAL": "-0.1"}}'
+)
+EXAMPLE_ATTESTATION = msgspec.json.encode({
+    "attestation": _SIGNED,
+    "signature": "b075570bdac64551b2d932919cf799519f5dc613dc6c4c7f1b098bd67d6d4de9"
+                 "0bc9c7cc55d77cd4b8f0db5b4ecbd0e6e945dc69ac5f3e8ab7c9a5b9dbd09f03",
+}).decode()  # fmt: skip
+
 METHODS: tuple[Method, ...] = (
     Method("public/get_time", PUBLIC, p.NoParameters, "The venue's time.", "milliseconds"),
     Method("public/status", PUBLIC, p.NoParameters, "Whether the venue takes requests.",
@@ -258,6 +270,18 @@ METHODS: tuple[Method, ...] = (
            "object: `currency`, `amount`, `balance`", '{"currency":"USDC","amount":1000}'),
     Method("private/withdraw", TRADE, p.MoneyParameters, "Ours: take money out.",
            "object: `currency`, `amount`, `balance`", '{"currency":"USDC","amount":10.5}'),
+    Method("public/submit_attestation", PUBLIC, p.AttestationParameters,
+           "Ours: what an outside venue of this venue's file says of an account there. Whoever "
+           "sends it, the signature counts. `attestation` is the JSON text that was signed.",
+           "object: `outside_venue`, `account`, `sequence`, `credit` (USDC, of all outside venues "
+           "of the account)", EXAMPLE_ATTESTATION),
+    Method("private/get_attestations", READ, p.NoParameters,
+           "Ours: what outside venues last said of this account, and what it counts for.",
+           "object: `currency` (USDC), `credit`, `full_credit` (were all fresh), `initial_margin` "
+           "and `maintenance_margin` (what coin and positions there add), `attestations`: list: "
+           "`outside_venue`, `sequence`, `timestamp`, `age` (ms), `stage` (fresh, decaying, "
+           "expired), `decay`, `haircut`, `transfer_delay` (ms), `balances`, `positions`, "
+           "`credit`, `full_credit`"),
     Method("batch/register", READ, p.NoParameters,
            "Ours: take part in the batches; a market that waits for its clients waits for this "
            "session.", "object: as in the channel `batch.any`"),
@@ -314,9 +338,11 @@ CHANNELS: tuple[Channel, ...] = (
             "currency.", "as private/get_account_summary", "user.portfolio.USDC"),
     Channel("user.margin_calls", READ, "Ours: margin calls and the steps of a liquidation.",
             "`pool_id`, `outcome` (issued, standing, cured, expired, breached, liquidation, "
-            "warning, guaranteed: paid by the group's collateral), `amount`, `currency`, "
+            "warning, guaranteed: paid by the group's collateral, credit_fresh, credit_decaying, "
+            "credit_expired), `amount`, `currency`, "
             "`deadline` (cycle), `timestamp`; liquidation: `step`, `instrument_name`, `size`; "
-            "warning: `probability` of a call, `amount` is the forecast margin",
+            "warning: `probability` of a call, `amount` is the forecast margin; credit: `amount` "
+            "that counts now, `full_amount` were it fresh, `outside_venue`",
             "user.margin_calls"),
 )  # fmt: skip
 

@@ -306,6 +306,13 @@ class SwitchParameters(Parameters, frozen=True):
     pool_id: PoolId
 
 
+class AttestationParameters(Parameters, frozen=True):
+    """The text that an outside venue signed, character by character, and its signature in hex."""
+
+    attestation: Annotated[str, msgspec.Meta(max_length=32_768)]
+    signature: Annotated[str, msgspec.Meta(min_length=128, max_length=128)]
+
+
 class ChannelsParameters(Parameters, frozen=True):
     """Channels by name."""
 

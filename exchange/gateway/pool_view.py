@@ -32,7 +32,8 @@ class PoolFigures(NamedTuple):
     """A pool's money in minor USDC; `option_minor` by currency in its own minor units.
 
     `whole_minor` is equity before collateral haircuts; `initial_minor` counts open orders.
-    `available_minor`: what new orders may reserve, at least 0.
+    `available_minor`: what new orders may reserve, at least 0. `credit_minor`: what is counted for
+    collateral elsewhere. `free_minor`: what may leave the pool, in which no credit counts.
     """
 
     whole_minor: int
@@ -40,6 +41,8 @@ class PoolFigures(NamedTuple):
     initial_minor: int
     maintenance_minor: int
     available_minor: int
+    credit_minor: int
+    free_minor: int
     option_minor: list[int]
 
 
@@ -59,7 +62,8 @@ def pool_figures(engine: Engine, pool: int) -> PoolFigures:
     options = np.zeros((1, state.ledger.currencies), np.int64)
     if not state.marks.is_open:
         cash = state.ledger.balance(pool, USDC)
-        return PoolFigures(cash, cash, 0, 0, max(0, cash), options[0].tolist())
+        free = max(0, cash)
+        return PoolFigures(cash, cash, 0, 0, free, 0, free, options[0].tolist())
     risk = engine.risk
     for row in position_rows(state, pool):
         if state.contracts.is_option_slot(row.slot):
@@ -71,10 +75,13 @@ def pool_figures(engine: Engine, pool: int) -> PoolFigures:
         initial = engine.gate.requirement(pool, orders)[0]
     cash_row = np.ascontiguousarray(risk.cash()[pool : pool + 1])
     whole = int(equity(cash_row, options, risk.index_e8, risk.no_haircut)[0])
-    held = int(risk.equity[pool])
+    held, backing = int(risk.equity[pool]), risk.backing
+    available = free = max(0, backing.of(pool) - initial)
+    if pool in backing.credit:
+        free = max(0, engine.gate.own_room(pool))
     return PoolFigures(
-        whole, held, initial, int(risk.maintenance[pool]), max(0, held - initial),
-        options[0].tolist(),
+        whole, held, initial, int(risk.maintenance[pool]), available,
+        backing.credit.get(pool, 0), free, options[0].tolist(),
     )  # fmt: skip
 
 
@@ -106,6 +113,7 @@ def describe_pool(state: State, pool: int, figures: PoolFigures) -> dict[str, ob
         "initial_margin": figures.initial_minor / USDC_MINOR,
         "maintenance_margin": figures.maintenance_minor / USDC_MINOR,
         "available_funds": figures.available_minor / USDC_MINOR,
+        "attested_credit": figures.credit_minor / USDC_MINOR,
         "margin_call": pool in accounts.calls,
         "in_liquidation": pool in accounts.cases,
         "balances": {

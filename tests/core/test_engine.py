@@ -180,7 +180,7 @@ def test_a_market_order_cannot_be_edited(market: Market) -> None:
 
 def test_every_reason_has_its_own_number_grouped_by_subsystem() -> None:
     assert len({int(reason) for reason in R}) == len(list(R))
-    assert {int(reason) // 100 for reason in R} == {0, 1, 2, 3, 4, 5}
+    assert {int(reason) // 100 for reason in R} == {0, 1, 2, 3, 4, 5, 7}
 
 
 def busy() -> Market:

@@ -13,7 +13,7 @@ import margin
 from margin.add_on_sections import SQUARE_ROOT
 from margin.presets import load_preset, preset_names
 from margin.scenarios import scenarios_of
-from tests.margin import default_examples, requirement_examples
+from tests.margin import attested_examples, default_examples, requirement_examples
 from tests.margin import test_add_on_examples as add_on_examples
 from tests.margin import test_simulation_examples as simulation_examples
 from tests.margin.constants_table import PRESETS, constants_table
@@ -21,7 +21,11 @@ from tests.margin.example_book import PS_1
 from tests.margin.models import test_model_examples as model_examples
 from tests.margin.readme_page import EXAMPLE, FLAT, SECTIONS, TEXT, Examples, compute
 
-HERE: Examples = {**requirement_examples.EXAMPLES, **default_examples.EXAMPLES}
+HERE: Examples = {
+    **requirement_examples.EXAMPLES,
+    **default_examples.EXAMPLES,
+    **attested_examples.EXAMPLES,
+}
 ELSEWHERE = (model_examples, add_on_examples, simulation_examples)
 
 
