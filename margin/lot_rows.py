@@ -231,32 +231,10 @@ def _coin_columns(
 
 
 @njit(cache=True, error_model="numpy")
-def lot_rows(
-    instruments: Columns,
-    now_ns: int,
-    marks: Columns,
-    certainty: tuple[Int64Array, Int64Array, Int64Array, Int64Array],
-    window: tuple[int, bool],
-    moves: Moves,
-    model: Model,
-    roll: Float64Array,
-    valued: tuple[bool, bool],
-    rates: Float64Array,
-    quanta: Float64Array,
-    rows: tuple[Int64Array, Int64Array],
-    reversed_discount: BoolArray,
-    contingency: Int64Array,
-    collateral: tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array, Int64Array],
-    in_stable: float,
-    coin: Int64Array,
-    coin_terms: Int64Array,
-) -> None:
-    """Rows and contingencies of every instrument, columns and charges of every coin, in one call.
+def lot_rows(coins, *instruments):  # type: ignore[no-untyped-def]
+    """Rows and contingencies of instruments, columns and charges of coins, in one call.
 
-    What it takes and fills: `_instrument_rows`, `_coin_columns`.
+    What they take and fill: `_instrument_rows`; `coins`: `_coin_columns`.
     """
-    _instrument_rows(
-        instruments, now_ns, marks, certainty, window, moves, model, roll, valued, rates, quanta,
-        rows, reversed_discount, contingency,
-    )  # fmt: skip
-    _coin_columns(collateral, in_stable, rates, (moves[0], moves[2]), quanta, coin, coin_terms)
+    _instrument_rows(*instruments)
+    _coin_columns(*coins)

@@ -388,7 +388,13 @@ def lot_matrix(
         window = preset.averaging.window_s * NS_PER_SECOND, preset.averaging.scales_profit
     stable = preset.peg is not None and preset.peg.collateral_in_stable
     rows = matrix.rows
+    rates = grid.rates if peg_ppb == 0 else _contingency_rates(preset, peg_ppb)
     lot_rows(
+        ((coins.unit, coins.price_e8,
+          coins.moves if preset.numeraire != COIN else 0 * coins.moves, coins.maintenance_ppb,
+          _scaled_charges(preset, coins, peg_ppb), coins.confidence_ppb),
+         (marks.stable_e9 if stable else STABLE_E9) / _E9, rates, (grid.moves, grid.weights),
+         grid.quanta, matrix.coin, matrix.coin_terms),
         (instruments.kind, instruments.unit, instruments.expiry_ns, instruments.strike_e8,
          instruments.lot_e8),
         marks.now_ns,
@@ -397,11 +403,8 @@ def lot_matrix(
          _or(marks.confidence_ppb, count, CERTAIN_PPB), _or(marks.fixed_e8, count, -1),
          _or(marks.delta_e9, count, NO_DELTA_E9)),
         window, (grid.moves, grid.sides, grid.weights), grid.model, grid.roll,
-        _valued(preset), grid.rates if peg_ppb == 0 else _contingency_rates(preset, peg_ppb),
-        grid.quanta, (rows.asset, rows.liability), rows.reversed_discount, matrix.contingency,
-        (coins.unit, coins.price_e8, coins.moves if preset.numeraire != COIN else 0 * coins.moves,
-         coins.maintenance_ppb, _scaled_charges(preset, coins, peg_ppb), coins.confidence_ppb),
-        (marks.stable_e9 if stable else STABLE_E9) / _E9, matrix.coin, matrix.coin_terms,
+        _valued(preset), rates, grid.quanta, (rows.asset, rows.liability), rows.reversed_discount,
+        matrix.contingency,
     )  # fmt: skip
     if matrix.floored and rows.basis == 0:
         rows.asset[:, -1] = rows.liability[:, -1] = matrix.contingency[NET_FLOOR]
@@ -429,9 +432,10 @@ def warm_up() -> None:
     moves = (np.zeros((1, 1)), np.zeros((1, 1), dtype=np.int64), np.ones((1, 1)))
     row = np.zeros((1, 1), dtype=np.int64)
     lot_rows(
+        ((one * 0, one, one, one, one, one), 1.0, np.zeros(10), (moves[0], moves[2]), np.ones(1),
+         row, np.zeros((3, 1), dtype=np.int64)),
         (one * LINEAR, one * 0, one * NEVER_NS, one * 0, one), 0, (one, one, one, one, one),
         (one, one, one, one), (0, False), moves, (np.ones(7), none, none, none), np.zeros((1, 2)),
         (True, False), np.zeros(10), np.ones(1), (row, row.copy()), np.zeros(1, np.bool_),
-        np.zeros((8, 1), dtype=np.int64), (one * 0, one, one, one, one, one), 1.0, row,
-        np.zeros((3, 1), dtype=np.int64),
+        np.zeros((8, 1), dtype=np.int64),
     )  # fmt: skip
