@@ -59,6 +59,8 @@ class Risk:
         self.models = [
             RiskModel(venue, preset, number) for number, preset in enumerate(venue.presets())
         ]
+        units = enumerate(venue.underlyings)
+        self._coin_units = np.array([at for at, unit in units if unit.is_collateral], np.int64)
         self.layout: RiskLayout
         self._listed = -1
         self.no_haircut = np.zeros_like(self.models[0].haircut_ppb)
@@ -93,12 +95,9 @@ class Risk:
             self._listed = len(contracts)
         for model in self.models:
             model.reprice(state, self.layout)
-        coins = [
-            int(e8)
-            for e8, u in zip(marks.index_e8, state.venue.underlyings, strict=True)
-            if u.is_collateral
-        ]
-        self.index_e8 = np.array([PRICE_SCALE, *coins], np.int64)
+        self.index_e8 = np.empty(1 + len(self._coin_units), np.int64)
+        self.index_e8[0] = PRICE_SCALE
+        self.index_e8[1:] = marks.index_e8[self._coin_units]
 
     def cash(self) -> Int64Array:
         """Cash and unreleased gains per pool and currency."""

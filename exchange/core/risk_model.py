@@ -83,6 +83,7 @@ class RiskModel:
     def _build_grid(self) -> None:
         """Scenarios of the preset in force: once, and again whenever its ranges have moved."""
         preset, units = self.preset, len(self._classes)
+        self._room: tuple[RiskLayout, ScenarioMatrix, RiskTable] | None = None
         self.scenarios = [scenarios_of(preset, name) for name in self._classes]
         self.grid = scenario_grid(preset, self.scenarios, np.full(units, self.exponent, np.int64))
         self._spot_range_e9 = np.array(
@@ -110,16 +111,24 @@ class RiskModel:
         self._follow(state)
         columns, marks = state.contracts.columns, state.marks
         seen = marks.columns()
-        self.matrix = lot_matrix(self.grid, columns, seen, self._collateral(state))
+        old_matrix, old_table = self._overwritten(layout)
+        self.matrix = lot_matrix(self.grid, columns, seen, self._collateral(state), old_matrix)
         if any(index != IndexState.FRESH for index in marks.index_state):
             self._widen_stale(state)
-        self.table = risk_table(self.preset, columns, self.matrix, layout)
+        self.table = risk_table(self.preset, columns, self.matrix, layout, old_table)
+        self._room = layout, self.matrix, self.table
         self.add_on_table = None
         if self._sections != AddOns():
             self.add_on_table = add_on_table(
                 self._sections, columns, seen, self._conditions(state), self.scenarios,
                 self.grid.risk_exponent,
             )  # fmt: skip
+
+    def _overwritten(self, layout: RiskLayout) -> tuple[ScenarioMatrix | None, RiskTable | None]:
+        """The last matrix and table, if they have room for the same listing."""
+        if self._room is None or self._room[0] is not layout:
+            return None, None
+        return self._room[1:]
 
     def _collateral(self, state: State) -> Collateral:
         """The coin of every unit, with what the model charges on it."""
