@@ -140,10 +140,7 @@ def _by_batch(
     cuts = rows.searchsorted(row_start)
     within = rows - np.repeat(row_start[:-1], np.diff(cuts))
     found, bounds = reference[rows], cuts.tolist()
-    return [
-        (within[start:end], found[start:end])
-        for start, end in pairwise(bounds)
-    ]
+    return [(within[start:end], found[start:end]) for start, end in pairwise(bounds)]
 
 
 class HistoricalReplay:
@@ -191,8 +188,7 @@ class HistoricalReplay:
         # Per batch: its columns one after the other, and where in them its new orders and the
         # targets of other batches are, with their numbers in `_order_ids`.
         self._blocks = [
-            np.ascontiguousarray(columns[:, start:end])
-            for start, end in pairwise(bounds.tolist())
+            np.ascontiguousarray(columns[:, start:end]) for start, end in pairwise(bounds.tolist())
         ]
         self._placed = _by_batch(placed, bounds, flow.reference)
         self._earlier = _by_batch(earlier, bounds, flow.reference)
