@@ -87,19 +87,24 @@ class SwitchMode(CommandBase, frozen=True):
 
 
 class Deposit(CommandBase, frozen=True):
-    """Bring `amount_minor` of a currency into an account from outside."""
+    """Bring `amount_minor` of a currency into an account from outside.
+
+    `pool`: one of the account's pools, or of its sub-accounts'; -1: its cross pool.
+    """
 
     account: int
     currency: int
     amount_minor: int
+    pool: int = -1
 
 
 class Withdraw(CommandBase, frozen=True):
-    """Take `amount_minor` of a currency out of an account."""
+    """Take `amount_minor` of a currency out of an account; `pool` as in `Deposit`."""
 
     account: int
     currency: int
     amount_minor: int
+    pool: int = -1
 
 
 class PlaceOrder(CommandBase, frozen=True):

@@ -45,14 +45,11 @@ from exchange.core.pool_moves import close_pool, move_margin, open_pool, switch_
 from exchange.core.reject_reason import PostingCause, RejectReason
 from exchange.core.risk import Risk
 from exchange.core.risk_gate import RiskGate
-from exchange.core.state import State
+from exchange.core.state import VERSION, State
 from exchange.core.venue import USDC, validate, validate_instrument
 from margin.invariant import check
 
 __all__ = ["VERSION", "Engine", "clearing_cycle"]
-
-VERSION = "1"
-"""Version of the rules: journals of another version replay with the code that wrote them."""
 
 Handler = Callable[["Engine", Any], list[Event]]
 

@@ -7,6 +7,8 @@ cycle. What cannot wait any more goes to the default waterfall (step 9).
 
 from __future__ import annotations
 
+import numpy as np
+
 from exchange.core.accounts import LiquidationCase, LiquidationOrder
 from exchange.core.book_of_pool import slices_of, terms_of
 from exchange.core.events import CallChanged, Event, Filled, LiquidationStep
@@ -45,8 +47,11 @@ def margin_calls(state: State, risk: Risk) -> list[Event]:
     events: list[Event] = []
     calls, cases = state.accounts.calls, state.accounts.cases
     equity, initial = risk.equity[HOUSE_POOLS:], risk.initial[HOUSE_POOLS:]
-    short = (equity < initial).nonzero()[0] + HOUSE_POOLS
-    pools = sorted({*short.tolist(), *calls, *risk.backing.credit})
+    below, credit = equity < initial, risk.backing.credit
+    if not calls and not credit and not np.count_nonzero(below):  # as in most cycles
+        return events
+    short = below.nonzero()[0] + HOUSE_POOLS
+    pools = sorted({*short.tolist(), *calls, *credit})
     for pool in pools:
         if pool in cases:
             calls.pop(pool, None)

@@ -2,7 +2,7 @@
 
 Each component yields its parts as (name, bytes) in a fixed order. A snapshot stores exactly the
 parts that the state hash digests (and the client order ids behind their digests), so a snapshot
-that restores to the same hash is complete.
+that restores to the same hash is complete. It also says by which version of the rules.
 """
 
 from __future__ import annotations
@@ -29,6 +29,13 @@ from exchange.core.orders import OPEN_LOTS, ORDER_ID, OrderTable
 from exchange.core.positions import KEY, LOTS, RANK_MASK, Positions
 from exchange.core.venue import Venue
 from margin.invariant import Int64Array, check
+
+VERSION = "2"
+"""Version of the rules and of the state's parts: a journal or a snapshot of another is refused.
+
+The code that wrote a journal replays it; from a journal of this version a refused snapshot's state
+is computed again.
+"""
 
 
 class Phase(IntEnum):
@@ -88,12 +95,15 @@ class State:
     def snapshot(self) -> bytes:
         """Canonical bytes from which `restore` makes an equal state."""
         entries = ("client_orders.entries", self.client_orders.entries())
-        return msgspec.msgpack.encode([*self.parts(), entries])
+        version = ("version", VERSION.encode())
+        return msgspec.msgpack.encode([*self.parts(), entries, version])
 
     @classmethod
     def restore(cls, data: bytes) -> State:
-        """The state whose snapshot this is."""
+        """The state whose snapshot this is; `InvariantBroken` for one of another version."""
         parts = dict(msgspec.msgpack.decode(data, type=list[tuple[str, bytes]]))
+        version = parts.get("version", b"1").decode()
+        check(version == VERSION, f"a snapshot of version {version}; this is version {VERSION}")
         venue, seed = msgspec.msgpack.decode(parts["venue"], type=tuple[Venue, int])
         state = cls(venue, seed)
         phase, state.batch, state.cycle, state.time_ns = map(int, parts["clock"].split(b","))

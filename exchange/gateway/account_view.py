@@ -51,6 +51,11 @@ from margin.portfolio import INVERSE
 from margin.portfolio import Positions as PositionColumns
 
 
+def account_type(state: State, account: int) -> str:
+    """Deribit's word for an account that has a parent, or has none."""
+    return "subaccount" if account in state.accounts.layers.parent_account else "main"
+
+
 def currency_of(state: State, name: str) -> int:
     """The number of a currency by name (any case); 11029 where there is none."""
     names = state.venue.currencies()
@@ -80,11 +85,18 @@ class AccountView:
         self._known: dict[int, tuple[PoolFigures, list[PoolFigures]]] = {}
 
     def changed(self, account: int | None = None) -> None:
-        """An account's money or orders changed; without a number, everybody's."""
+        """An account's money or orders changed; without a number, everybody's.
+
+        Its owner's other accounts may be judged with it, so theirs are read anew, too.
+        """
         if account is None:
             self._known.clear()
-        else:
-            self._known.pop(account, None)
+            return
+        self._known.pop(account, None)
+        layers = self.engine.state.accounts.layers
+        if not layers.is_plain(account):
+            for related in layers.accounts_of(layers.owner(account)):
+                self._known.pop(related, None)
 
     def _own_margins(self, account: int, slot: int, lots: int) -> tuple[int, int]:
         """What a position would need on its own, in minor USDC."""
@@ -285,7 +297,7 @@ class AccountView:
                 "username": state.accounts.names[account],
                 "system_name": state.accounts.names[account],
                 "email": "",
-                "type": "main",
+                "type": account_type(state, account),
                 "fees": [
                     {"instrument_type": kind, "maker_fee": ppb / 10**9, "taker_fee": ppb / 10**9}
                     for kind, ppb in (("future", fees.future_ppb), ("option", fees.option_ppb))

@@ -39,6 +39,7 @@ from exchange.core.events import (
     OrderDone,
     Printed,
 )
+from exchange.core.layers import NO_POOL
 from exchange.core.limits import instrument_of
 from exchange.core.state import State
 from exchange.gateway.account_queries import AccountQueries
@@ -66,6 +67,7 @@ from exchange.gateway.queries import Queries, Query
 from exchange.gateway.rate_limit import RateLimit
 from exchange.gateway.session import Session
 from exchange.gateway.session_methods import SessionMethods, must_be_websocket
+from exchange.gateway.sub_accounts import SubAccounts
 from exchange.gateway.trading import Action, Trading
 from exchange.sequencer import Sequencer, SequencerStopped
 
@@ -126,9 +128,10 @@ class Dispatcher:
         queries |= self.margins.handlers()
         actions = Trading(sequencer, self.history, self.sessions.entered).handlers()
         actions |= PoolMethods(sequencer).handlers()
+        sub_accounts = SubAccounts(sequencer, self.accounts, self.history)
         attestations = AttestationMethods(sequencer)
-        queries |= attestations.queries()
-        actions |= attestations.handlers()
+        queries |= sub_accounts.queries() | attestations.queries()
+        actions |= sub_accounts.actions() | attestations.handlers()
         self.entries = {
             method.name: Entry(method, msgspec.json.Decoder(method.parameters),
                                queries.get(method.name), actions.get(method.name))
@@ -221,8 +224,13 @@ class Dispatcher:
             self.publisher.revalued(state, events, command.time_ns)
         if kind in (Seal, Uncross, Revalue):
             self.publisher.batch(state)
-        elif isinstance(command, (Deposit, Withdraw, Attest)) and self.publisher.users:
+        elif isinstance(command, Attest) and self.publisher.users:
             self.publisher.portfolio(state, command.account)
+        elif isinstance(command, (Deposit, Withdraw)) and self.publisher.users:
+            holder = command.account
+            if command.pool != NO_POOL and state.accounts.is_open_pool(command.pool):
+                holder = state.accounts.owner_of[command.pool]
+            self.publisher.portfolio(state, holder)
         elif isinstance(command, MoveMargin) and self.publisher.users:
             for event in events:
                 if isinstance(event, MarginMoved):

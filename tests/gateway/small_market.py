@@ -19,6 +19,7 @@ from exchange.core.commands import (
 from exchange.core.engine import VERSION, Engine
 from exchange.core.events import Event
 from exchange.core.outside_venue import OutsideVenue
+from exchange.core.venue import Venue
 from exchange.gateway.authentication import Authenticator
 from exchange.gateway.dispatch import Dispatcher
 from exchange.gateway.keys import Key, KeyRing
@@ -33,10 +34,10 @@ PERPETUAL = "BTC_USDC-PERPETUAL"
 class SmallMarket:
     """The `tiny` venue (or another), open, at given index prices; accounts `ann` and `bob`."""
 
-    def __init__(self, venue: str = "tiny", index: tuple[int, ...] = (100_000,),
+    def __init__(self, venue: str | Venue = "tiny", index: tuple[int, ...] = (100_000,),
                  deposit: int = 1_000_000, outside_venues: tuple[OutsideVenue, ...] = (),
                  **changes: int | str) -> None:  # fmt: skip
-        self.venue = load_venue(venue, **changes)
+        self.venue = load_venue(venue, **changes) if isinstance(venue, str) else venue
         if outside_venues:
             self.venue = msgspec.structs.replace(self.venue, outside_venues=outside_venues)
         self.index = list(index)

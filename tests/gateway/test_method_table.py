@@ -20,6 +20,9 @@ NEEDS_A_POOL = (
 )  # fmt: skip
 
 
+NEEDS_A_SUB_ACCOUNT = (
+    "private/submit_transfer_to_subaccount", "private/submit_transfer_between_subaccounts",
+)  # fmt: skip
 SIGNED = ("public/submit_attestation",)  # these need no account: they carry a signature
 HARBOUR = OutsideVenue(
     name="harbour", public_key=simulated("harbour").public_key, haircut_ppb=10**8,
@@ -47,6 +50,8 @@ async def test_the_example_of_every_method_works(method: Method) -> None:
         await market.ask(market.ann, "batch/register")
     if method.name in NEEDS_A_POOL:
         await open_pool(market, funded=method.name != "private/close_margin_pool")
+    if method.name in NEEDS_A_SUB_ACCOUNT:
+        await market.ask(market.ann, "private/create_subaccount")
     if method.name == "private/close_position":
         await market.buy(market.ann, 0.01, 100_000)
         await market.sell(market.bob, 0.01, 100_000)
