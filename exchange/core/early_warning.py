@@ -101,8 +101,9 @@ def call_chances(state: State, risk: Risk, number: int, section: Predictive) -> 
     )  # fmt: skip
     law = TailLaw(section.fat_tail_e9, section.tail_freedom)
     likely = call_probabilities_ppb(
-        slope[watched], bend[watched], rho, risk.equity[watched] - standing, law, section.cycles
-    )
+        slope[watched], bend[watched], rho, risk.backing.of_pools(watched) - standing, law,
+        section.cycles,
+    )  # fmt: skip
     rows = zip(watched.tolist(), likely.tolist(), forecast.tolist(), strict=True)
     return [Chance(*row) for row in rows]
 

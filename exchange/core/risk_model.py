@@ -11,6 +11,7 @@ from exchange.core.marks import IndexState
 from exchange.core.state import State
 from exchange.core.venue import Venue, lot_notional_minor
 from margin.add_ons import AddOns, AddOnTable, MarketConditions, add_on_table, add_ons
+from margin.collateral import haircuts_of
 from margin.cross_unit import relief_minor
 from margin.dynamic import preset_at, range_terms
 from margin.invariant import Int64Array, check
@@ -67,9 +68,8 @@ class RiskModel:
         self.growth_ppb = self.mean_growth_ppb = PPB  # of ranges on the path that is forecast
         self._correlations_ppb: Int64Array = np.zeros((0, 0), np.int64)
         self._build_grid()
-        self.haircut_ppb = np.array(
-            [preset.haircut_ppb(name) for name in venue.currencies()], np.int64
-        )
+        self.haircuts = haircuts_of(preset, venue.currencies())
+        self.haircut_ppb = self.haircuts.base_ppb
         rates = [preset.collateral_rates_ppb(unit.name) for unit in units]
         self._coin_ppb, self._coin_extra_ppb = np.array(rates, np.int64).T.copy()
         self._units = np.arange(len(units), dtype=np.int64)
@@ -83,6 +83,7 @@ class RiskModel:
     def _build_grid(self) -> None:
         """Scenarios of the preset in force: once, and again whenever its ranges have moved."""
         preset, units = self.preset, len(self._classes)
+        self._room: tuple[RiskLayout, ScenarioMatrix, RiskTable] | None = None
         self.scenarios = [scenarios_of(preset, name) for name in self._classes]
         self.grid = scenario_grid(preset, self.scenarios, np.full(units, self.exponent, np.int64))
         self._spot_range_e9 = np.array(
@@ -112,16 +113,25 @@ class RiskModel:
         self._follow(state)
         columns, marks = state.contracts.columns, state.marks
         seen = marks.columns()
-        self.matrix = lot_matrix(self.grid, columns, seen, self._collateral(state, seen.index_e8))
+        old_matrix, old_table = self._overwritten(layout)
+        coins = self._collateral(state, seen.index_e8)
+        self.matrix = lot_matrix(self.grid, columns, seen, coins, old_matrix)
         if any(index != IndexState.FRESH for index in marks.index_state):
             self._widen_stale(state)
-        self.table = risk_table(self.preset, columns, self.matrix, layout)
+        self.table = risk_table(self.preset, columns, self.matrix, layout, old_table)
+        self._room = layout, self.matrix, self.table
         self.add_on_table = None
         if self._sections != AddOns():
             self.add_on_table = add_on_table(
                 self._sections, columns, seen, self._conditions(state), self.scenarios,
                 self.grid.risk_exponent,
             )  # fmt: skip
+
+    def _overwritten(self, layout: RiskLayout) -> tuple[ScenarioMatrix | None, RiskTable | None]:
+        """The last matrix and table, if they have room for the same listing."""
+        if self._room is None or self._room[0] is not layout:
+            return None, None
+        return self._room[1:]
 
     def requirements_at(
         self, state: State, layout: RiskLayout, marks: Marks, positions: Positions
@@ -170,9 +180,21 @@ class RiskModel:
                 self.matrix.delta_one_im_extra[slot] += extra
 
     @property
+    def correlations_ppb(self) -> Int64Array | None:
+        """Correlations between the underlyings now, [U,U]; None where the model offsets nothing."""
+        return None if self.preset.cross_unit is None else self._correlations_ppb
+
+    @property
+    def charged_growth_ppb(self) -> int:
+        """Growth of the ranges that initial margin holds already: 10^9 where none is charged."""
+        predictive = self._given.predictive
+        return self.growth_ppb if predictive is not None and predictive.floor else PPB
+
+    @property
     def sees_size(self) -> bool:
-        """Whether it charges for size, which is judged over all pools of an owner together."""
-        return self.add_on_table is not None and self.add_on_table.charges_liquidity
+        """Whether size counts, of positions or of collateral: judged over all pools of an owner."""
+        charges = self.add_on_table is not None and self.add_on_table.charges_liquidity
+        return charges or self.haircuts.grow
 
     def needed(self, positions: Positions, owner: Int64Array) -> tuple[Requirements, Int64Array]:
         """Requirements of pools with the add-ons in them, and the add-ons, shape [P].
