@@ -13,10 +13,12 @@ from clients.bot import Bot
 from clients.market_maker import BOOKS, MarketMaker
 from clients.noise_trader import NoiseTrader
 from clients.option_seller import OptionSeller
+from clients.outside_holder import OutsideHolder
 from clients.transport import Transport
 from clients.trend_follower import TrendFollower
 
-KINDS = ("market_makers", "noise_traders", "trend_followers", "arbitrageurs", "option_sellers")
+KINDS = ("market_makers", "noise_traders", "trend_followers", "arbitrageurs", "option_sellers",
+         "outside_holders")  # fmt: skip
 """The counts of a mix; the money of each has the singular's name."""
 
 Connect = Callable[[str], Awaitable[Transport]]
@@ -36,6 +38,8 @@ class Mix:
     trend_follower_money: Decimal = Decimal(25_000)
     arbitrageur_money: Decimal = Decimal(500_000)
     option_seller_money: Decimal = Decimal(100_000)
+    outside_holders: int = 0
+    outside_holder_money: Decimal = Decimal(10_000)
 
     @property
     def bots(self) -> int:
@@ -75,7 +79,7 @@ def build_crowd(
     Market makers take the currencies in turn, first all futures books and then all options books,
     so that 2 x currencies of them cover everything. Trend followers, arbitrageurs and option
     sellers take them in turn too; noise traders go anywhere. Names are `mm-01`, `arb-01`,
-    `trend-001`, `noise-001`, `option-01`.
+    `trend-001`, `noise-001`, `option-01`, `outside-01`.
     """
     count = len(currencies)
     bots: list[Bot] = [
@@ -109,6 +113,13 @@ def build_crowd(
             currency=currencies[k % count],
         )
         for k in range(mix.option_sellers)
+    ]  # fmt: skip
+    bots += [
+        OutsideHolder(
+            f"outside-{k + 1:02d}", seed, mix.outside_holder_money, session=session,
+            currency=currencies[k % count],
+        )
+        for k in range(mix.outside_holders)
     ]  # fmt: skip
     return Crowd(bots)
 

@@ -102,10 +102,11 @@ class LocalState:
             self.positions.pop(name, None)
 
     def take_margin_notice(self, notice: MarginCallNotice) -> None:
-        """A margin call was issued or refreshed, or is over."""
+        """A margin call was issued or refreshed, or is over; or news that leave it as it is."""
         self.margin_notices += 1
         self.last_margin_notice = notice
-        self.margin_call = notice if notice.stands else None
+        if not notice.is_only_news:
+            self.margin_call = notice if notice.stands else None
 
     def set_positions(self, positions: list[Position]) -> None:
         """Replace all holdings by what the venue says they are."""

@@ -311,3 +311,8 @@ class MarginCallNotice(WireRecord, frozen=True, kw_only=True):
     def stands(self) -> bool:
         """Whether money is being asked for."""
         return self.outcome in ("issued", "standing")
+
+    @property
+    def is_only_news(self) -> bool:
+        """Whether it leaves a call that stands as it is: a warning, the age of attested credit."""
+        return self.outcome == "warning" or self.outcome.startswith("credit_")

@@ -27,9 +27,7 @@ class Coverage(NamedTuple):
 
 def horizon_ns(venue: Venue) -> int:
     """Margin period of risk: call deadline, private and expected public cycles, times interval."""
-    rules = venue.default
-    cycles = venue.calls.deadline_cycles + rules.private_cycles + rules.public_cycles
-    return cycles * venue.interval_ns
+    return venue.horizon_ns()
 
 
 def coverage(venue: Venue) -> list[Coverage]:

@@ -27,10 +27,10 @@ from exchange.portfolio_stress import (
     with_no_move,
 )
 from margin.changed_pools import gather_pools
+from margin.collateral import pool_equity
 from margin.invariant import Int64Array, check
 from margin.portfolio import Marks, Positions
 from margin.preset import Preset
-from margin.requirement import equity
 from margin.reverse_stress import (
     Book,
     Break,
@@ -171,7 +171,7 @@ class _Market:
         """What each of some moves leaves; the first of them is none."""
         book = self.accounts
         then = holdings_after(book, moves)
-        full = then.equity(book.haircut_ppb)
+        full = then.equity(book.haircuts)
         burdens, fund = deficits(full), self.fund_after(moves).tolist()
         moved = moved_marks(book.instruments, book.marks, moves)
         found = []
@@ -185,10 +185,10 @@ class _Market:
                     continue
                 model.reprice(there, self.layout)
                 needed = model.needed(gather_pools(held, at), self.owner[at])[0]
-                has = equity(
+                has = pool_equity(
                     np.ascontiguousarray(then.cash_minor[at, :, k]),
                     np.ascontiguousarray(then.option_value_minor[at, :, k]),
-                    np.ascontiguousarray(then.index_e8[:, k]), model.haircut_ppb,
+                    np.ascontiguousarray(then.index_e8[:, k]), model.haircuts, self.owner[at],
                 )  # fmt: skip
                 short += int((has < needed.maintenance_minor).sum())
             loss = full[:, 0] - full[:, k]

@@ -14,6 +14,7 @@ import numpy as np
 
 from margin import book as portfolio
 from margin.book import option_value_minor, positions_of, units_in_play
+from margin.collateral import AnyHaircuts
 from margin.invariant import Int64Array, check
 from margin.margin_call import health
 from margin.portfolio import INVERSE, INVERSE_CALL, Marks, Positions
@@ -126,11 +127,11 @@ def is_exact(book: portfolio.Book) -> bool:
 class _Pool:
     """One portfolio under one model, asked at moved marks."""
 
-    def __init__(self, book: portfolio.Book, asked: Needs, haircut_ppb: Int64Array) -> None:
+    def __init__(self, book: portfolio.Book, asked: Needs, haircuts: AnyHaircuts) -> None:
         self.book, self.asked = book, asked
         self.of = Book(
             book.instruments, book.marks, positions_of(book), book.cash_minor[None, :],
-            option_value_minor(book)[None, :], haircut_ppb,
+            option_value_minor(book)[None, :], haircuts,
             np.array(book.coin_of_unit, np.int64),
         )  # fmt: skip
         self._needs: dict[bytes, tuple[int, int]] = {}
@@ -155,7 +156,7 @@ class _Pool:
         """What each of some moves leaves; the first of them is none."""
         then = holdings_after(self.of, moves)
         moved = moved_marks(self.of.instruments, self.of.marks, moves)
-        equity = then.equity(self.of.haircut_ppb)[0].tolist()
+        equity = then.equity(self.of.haircuts)[0].tolist()
         found = []
         for k, name in enumerate(names):
             marks = marks_after(self.of.instruments, self.of.marks, moved, k)
@@ -179,16 +180,16 @@ def stressed_portfolio(
     book: portfolio.Book,
     model: str,
     asked: Needs,
-    haircut_ppb: Int64Array,
+    haircuts: AnyHaircuts,
     stresses: Sequence[Stress],
 ) -> PortfolioStress:
     """Losses in some stresses, and the nearest moves that break the portfolio.
 
-    `asked` is the model of that name, `haircut_ppb[C]` its haircuts by currency. `InvariantBroken`
+    `asked` is the model of that name, `haircuts` its haircuts by currency. `InvariantBroken`
     unless the book `is_exact`.
     """
     check(is_exact(book), "stress: a portfolio too large to be added exactly")
-    pool, units = _Pool(book, asked, haircut_ppb), units_in_play(book)
+    pool, units = _Pool(book, asked, haircuts), units_in_play(book)
     moves = stress_moves(stresses, book.unit_names, book.instruments, book.marks.now_ns)
     names = [AS_IT_STANDS, *(stress.name for stress in stresses)]
     along = directions_of(book.unit_names, units)
@@ -199,7 +200,7 @@ def stressed_portfolio(
 
     equity = [
         holdings_after(pool.of, moves_along(direction, book.instruments, GRID_E9))
-        .equity(haircut_ppb)[0]
+        .equity(haircuts)[0]
         .tolist()
         for direction in along.values()
     ]

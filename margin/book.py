@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from margin.collateral import AnyHaircuts, Haircuts, haircuts_of, pool_equity
 from margin.fixed_point import COIN_SCALE, PRICE_SCALE, USDC_SCALE
 from margin.invariant import Int64Array, check
 from margin.portfolio import (
@@ -25,7 +26,6 @@ from margin.portfolio import (
     margin_order,
 )
 from margin.preset import ONE_E9, Preset
-from margin.requirement import equity
 from margin.valuation import option_marks
 
 USDC: Final = 0
@@ -49,13 +49,25 @@ class Conditions(msgspec.Struct, frozen=True, gc=False):
     funding_rate_e9: Int64Array
 
 
+class OtherPools(msgspec.Struct, frozen=True, gc=False):
+    """What a pool's owner has elsewhere, where haircuts grow with what all of its pools have.
+
+    `amount_minor[N,C]`: cash and options at the mark, per pool and currency, in order of pool;
+    `before`: how many of the pools come before this one.
+    """
+
+    amount_minor: Int64Array
+    before: int
+
+
 class Book(msgspec.Struct, frozen=True, gc=False):
     """One pool and its market. Sizes: I instruments, U risk units, C currencies.
 
     `instruments[I]` and `marks` as in `margin.portfolio`, in any order; `quantity_lots[I]` (0 where
     nothing is held); `cash_minor[C]` after variation margin, currency 0 USDC. `risk_classes[U]` are
     the names under which a preset knows the units, `coin_of_unit[U]` the currency that is a unit's
-    own coin, `NO_COIN` where there is none. Without `conditions` no add-ons are charged.
+    own coin, `NO_COIN` where there is none. Without `conditions` no add-ons are charged; without
+    `others` the pool is its owner's only one.
     """
 
     instrument_names: tuple[str, ...]
@@ -68,6 +80,7 @@ class Book(msgspec.Struct, frozen=True, gc=False):
     quantity_lots: Int64Array
     cash_minor: Int64Array
     conditions: Conditions | None = None
+    others: OtherPools | None = None
 
     def validate(self) -> None:
         """Raise `InvariantBroken` unless names, columns and currencies fit together."""
@@ -81,6 +94,10 @@ class Book(msgspec.Struct, frozen=True, gc=False):
         check(len(self.coin_of_unit) == units, "book: a coin per unit")
         coins = sorted(coin for coin in self.coin_of_unit if coin != NO_COIN)
         check(coins == list(range(1, currencies)), "book: every currency but USDC is a unit's coin")
+        if self.others is not None:
+            rows = self.others.amount_minor.shape
+            check(rows[1:] == (currencies,), "book: other pools of other currencies")
+            check(0 <= self.others.before <= rows[0], "book: no place among the other pools")
         inverse = self.instruments.unit[np.isin(self.instruments.kind, _IN_COIN)].tolist()
         check(all(self.coin_of_unit[u] > 0 for u in inverse), "book: inverse without its coin")
 
@@ -133,15 +150,26 @@ def currency_index_e8(book: Book) -> Int64Array:
     return np.array(prices, dtype=np.int64)
 
 
-def haircuts_ppb(preset: Preset, book: Book) -> Int64Array:
-    """The preset's collateral haircut of every currency, shape [C]."""
-    return np.array([preset.haircut_ppb(name) for name in book.currency_names], dtype=np.int64)
+def book_haircuts(preset: Preset, book: Book) -> Haircuts:
+    """The preset's collateral haircuts of the book's currencies."""
+    return haircuts_of(preset, book.currency_names)
 
 
-def book_equity(book: Book, haircut_ppb: Int64Array) -> int:
-    """Equity of the pool in USDC minor units: `margin.requirement.equity` of one row."""
-    cash, options = book.cash_minor[None, :], option_value_minor(book)[None, :]
-    return int(equity(cash, options, currency_index_e8(book), haircut_ppb)[0])
+def book_equity(book: Book, haircuts: AnyHaircuts) -> int:
+    """Equity of the pool in USDC minor units, beside its owner's others at the book's marks."""
+    amount = (book.cash_minor + option_value_minor(book))[None, :]
+    return counted_minor(book, amount, haircuts)
+
+
+def counted_minor(book: Book, amount_minor: Int64Array, haircuts: AnyHaircuts) -> int:
+    """What `amount_minor[1,C]` counts for in the book's place among its owner's pools."""
+    rows, at = amount_minor, 0
+    if book.others is not None:
+        at, others = book.others.before, book.others.amount_minor
+        rows = np.concatenate((others[:at], amount_minor, others[at:]))
+    one_owner = np.zeros(len(rows), np.int64)
+    index_e8 = currency_index_e8(book)
+    return int(pool_equity(rows, np.zeros_like(rows), index_e8, haircuts, one_owner)[at])
 
 
 def positions_of(book: Book, rows: Sequence[int] | None = None, coins: bool = True) -> Positions:

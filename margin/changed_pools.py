@@ -1,7 +1,7 @@
-"""Requirements of some pools only: gather their rows, run the pass of all pools over them.
+"""Some pools only: their requirements by the pass of all pools, their rows on their own.
 
-A requirement depends on nothing but the pool's own rows and the risk table, so a pass over a
-gathered part gives, pool by pool, the integers of a pass over everything.
+A requirement depends on nothing but the pool's own rows and the risk table, so a pass over some
+pools gives, pool by pool, the integers of a pass over everything.
 """
 
 from __future__ import annotations
@@ -33,13 +33,17 @@ def _gather(
             lots[k] = from_lots[k + shift]
 
 
+def _check_known(positions: Positions, pools: Int64Array) -> None:
+    known = (pools >= 0) & (pools < positions.pool_count)
+    check(known.all(), "changed pools: no such pool")
+
+
 def gather_pools(positions: Positions, pools: Int64Array) -> Positions:
     """The positions of `pools` alone, shape [K], in the order given: row n is pool `pools[n]`.
 
     Raises `InvariantBroken` for a pool that does not exist. Arrays are copied.
     """
-    known = (pools >= 0) & (pools < positions.pool_count)
-    check(known.all(), "changed pools: no such pool")
+    _check_known(positions, pools)
     start = np.zeros(len(pools) + 1, dtype=np.int64)
     np.cumsum(positions.pool_start[pools + 1] - positions.pool_start[pools], out=start[1:])
     instrument = np.empty(start[-1], dtype=np.int64)
@@ -56,7 +60,8 @@ def requirements_of(table: RiskTable, positions: Positions, pools: Int64Array) -
 
     Errors as in `gather_pools` and `pool_requirements`.
     """
-    return pool_requirements(table, gather_pools(positions, pools))
+    _check_known(positions, pools)
+    return pool_requirements(table, positions, pools)
 
 
 def renew_requirements(

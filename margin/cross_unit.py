@@ -15,11 +15,11 @@ root are rounded up, so that the offset is never more than the formula's.
 from __future__ import annotations
 
 from math import isqrt
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
-from numba import njit
+from numba import njit, prange
 
 from margin.dynamic import relative_move_e9, root_up
 from margin.dynamic_sections import CrossUnit
@@ -27,15 +27,19 @@ from margin.fixed_point import (
     NS_PER_SECOND,
     RATE_SCALE,
     USDC_SCALE,
+    inlined,
     integer_root,
     mul_div_ceil,
     mul_div_floor,
+    uncounted,
 )
 from margin.invariant import Int64Array, check
+from margin.requirement import PARALLEL_POOLS, Requirements
 
 CUT_BITS: Final = 30
 _CUT: Final = 1 << CUT_BITS
 _MOST_STEPS: Final = 64
+_POOLS_PER_CHUNK: Final = 256
 
 
 class CorrelationState(msgspec.Struct, gc=False):
@@ -109,37 +113,46 @@ def correlations_ppb(section: CrossUnit, state: CorrelationState) -> Int64Array:
     return rho
 
 
+@uncounted
+def _offset(
+    loss: Int64Array, direction: Int64Array, rho: Int64Array, share_ppb: int, most: int,
+    cut: Int64Array,
+) -> int:  # fmt: skip
+    """Offset of one pool from its losses and directions [U]; `cut[U]` is scratch."""
+    units = len(loss)
+    total, directed = 0, 0
+    for u in range(units):
+        total += loss[u]
+        directed += loss[u] if direction[u] != 0 else 0
+    shift = 0
+    while directed >> shift >= _CUT:
+        shift += 1
+    rest, form = 0, 0
+    for u in range(units):
+        cut[u] = loss[u] >> shift if direction[u] != 0 else 0
+        rest += loss[u] - (cut[u] << shift) if direction[u] != 0 else 0
+        form += cut[u] * cut[u]
+        for v in range(u):
+            if cut[u] != 0 and cut[v] != 0:
+                pair = direction[u] * direction[v] * cut[u] * cut[v]
+                form += 2 * mul_div_ceil(pair, rho[u, v], RATE_SCALE)
+    root = 0
+    if form > 0:
+        root = integer_root(form)
+        root += 1 if root * root < form else 0
+    saved = max(0, directed - ((root << shift) + rest))
+    return min(saved, min(most, mul_div_floor(total, share_ppb, RATE_SCALE)))
+
+
 @njit(cache=True)
 def _offsets(
     loss: Int64Array, direction: Int64Array, rho: Int64Array, share_ppb: int, most: int,
     out: Int64Array,
 ) -> None:  # fmt: skip
     """Offsets [P] from losses and directions [P,U]."""
-    units = loss.shape[1]
-    cut = np.zeros(units, np.int64)
+    cut = np.zeros(loss.shape[1], np.int64)
     for p in range(len(loss)):
-        total, directed = 0, 0
-        for u in range(units):
-            total += loss[p, u]
-            directed += loss[p, u] if direction[p, u] != 0 else 0
-        shift = 0
-        while directed >> shift >= _CUT:
-            shift += 1
-        rest, form = 0, 0
-        for u in range(units):
-            cut[u] = loss[p, u] >> shift if direction[p, u] != 0 else 0
-            rest += loss[p, u] - (cut[u] << shift) if direction[p, u] != 0 else 0
-            form += cut[u] * cut[u]
-            for v in range(u):
-                if cut[u] != 0 and cut[v] != 0:
-                    pair = direction[p, u] * direction[p, v] * cut[u] * cut[v]
-                    form += 2 * mul_div_ceil(pair, rho[u, v], RATE_SCALE)
-        root = 0
-        if form > 0:
-            root = integer_root(form)
-            root += 1 if root * root < form else 0
-        saved = max(0, directed - ((root << shift) + rest))
-        out[p] = min(saved, min(most, mul_div_floor(total, share_ppb, RATE_SCALE)))
+        out[p] = _offset(loss[p], direction[p], rho, share_ppb, most, cut)
 
 
 def offsets_minor(
@@ -157,52 +170,92 @@ def offsets_minor(
     return out
 
 
-@njit(cache=True)
-def _relieved(
-    worst: Int64Array, offset: Int64Array, factors_ppb: Int64Array, out: Int64Array
-) -> None:
-    for p in range(len(worst)):
+@uncounted
+def _read_unit(quanta: int, scenario: int, exponent: int, moves: Int64Array) -> tuple[int, int]:
+    """Loss in minor units, rounded down, and the direction of the move in which it falls."""
+    direction = moves[scenario] if 0 <= scenario < len(moves) else 0
+    return quanta >> exponent, direction
+
+
+@inlined
+def _relieved_chunk(
+    chunk: int, loss: Int64Array, scenario: Int64Array, exponent: Int64Array, moves: Int64Array,
+    rho: Int64Array, caps: tuple[int, int], worst: Int64Array, factors_ppb: Int64Array,
+    out: Int64Array,
+) -> None:  # fmt: skip
+    units = loss.shape[1]
+    scratch = np.zeros((3, units), np.int64)
+    for p in range(chunk * _POOLS_PER_CHUNK, min(len(loss), (chunk + 1) * _POOLS_PER_CHUNK)):
+        for u in range(units):
+            scratch[0, u], scratch[1, u] = _read_unit(
+                loss[p, u], scenario[p, u], exponent[u], moves[u]
+            )
+        offset = _offset(scratch[0], scratch[1], rho, caps[0], caps[1], scratch[2])
         for k in range(2):
             whole = mul_div_ceil(worst[p], factors_ppb[k], RATE_SCALE)
-            left = mul_div_ceil(worst[p] - offset[p], factors_ppb[k], RATE_SCALE)
-            out[k, p] = whole - left
+            out[k, p] = whole - mul_div_ceil(worst[p] - offset, factors_ppb[k], RATE_SCALE)
+        out[2, p] = offset
+
+
+@njit(cache=True)
+def _relieved_serial(
+    chunks: int, loss: Int64Array, scenario: Int64Array, exponent: Int64Array, moves: Int64Array,
+    rho: Int64Array, caps: tuple[int, int], worst: Int64Array, factors_ppb: Int64Array,
+    out: Int64Array,
+) -> None:  # fmt: skip
+    for chunk in range(chunks):
+        _relieved_chunk(
+            chunk, loss, scenario, exponent, moves, rho, caps, worst, factors_ppb, out
+        )  # fmt: skip
+
+
+@njit(cache=True, parallel=True)
+def _relieved_parallel(
+    chunks: int, loss: Int64Array, scenario: Int64Array, exponent: Int64Array, moves: Int64Array,
+    rho: Int64Array, caps: tuple[int, int], worst: Int64Array, factors_ppb: Int64Array,
+    out: Int64Array,
+) -> None:  # fmt: skip
+    for chunk in prange(chunks):
+        _relieved_chunk(
+            chunk, loss, scenario, exponent, moves, rho, caps, worst, factors_ppb, out
+        )  # fmt: skip
+
+
+class Relief(NamedTuple):
+    """What offsets do to pools [P], USDC minor units: to the worst loss and to both margins."""
+
+    offset_minor: Int64Array
+    maintenance_minor: Int64Array
+    initial_minor: Int64Array
 
 
 def relief_minor(
-    worst_minor: Int64Array, offset_minor: Int64Array, factors_ppb: Int64Array
-) -> Int64Array:
-    """By how much offsets lower maintenance (row 0) and initial margin (row 1), [2,P], minor."""
-    out = np.zeros((2, len(worst_minor)), np.int64)
-    _relieved(worst_minor, offset_minor, factors_ppb, out)
-    return out
+    section: CrossUnit, rho_ppb: Int64Array, found: Requirements, risk_exponent: Int64Array,
+    sign: Int64Array, factors_ppb: Int64Array,
+) -> Relief:  # fmt: skip
+    """By how much offsets lower the worst losses and margins of requirements.
 
-
-@njit(cache=True)
-def _whole(loss: Int64Array, scenario: Int64Array, exponent: Int64Array, moves: Int64Array,
-           minor: Int64Array, direction: Int64Array) -> None:  # fmt: skip
-    for p in range(loss.shape[0]):
-        for u in range(loss.shape[1]):
-            minor[p, u] = loss[p, u] >> exponent[u]
-            s = scenario[p, u]
-            direction[p, u] = moves[u, s] if 0 <= s < moves.shape[1] else 0
-
-
-def losses_with_direction(
-    loss_quanta: Int64Array, scenario: Int64Array, risk_exponent: Int64Array, sign: Int64Array
-) -> tuple[Int64Array, Int64Array]:
-    """Unit losses in minor units, rounded down, and their directions, both [P,U].
-
-    `loss_quanta[P,U]` and `scenario[P,U]` as in `margin.requirement.Requirements`; `sign[U,S]`:
-    direction of the spot move of each scenario; a candidate beyond them (the basis) has none.
+    `sign[U,S]`: direction of the spot move of each scenario; a candidate beyond them (the basis)
+    has none. `factors_ppb`: shares of the worst loss charged as maintenance and initial margin.
     """
-    minor, direction = np.zeros_like(loss_quanta), np.zeros_like(loss_quanta)
-    _whole(loss_quanta, scenario, risk_exponent, sign, minor, direction)
-    return minor, direction
+    check(found.unit_loss.shape[1] == len(sign), "cross-unit: moves of each unit")
+    out = np.zeros((3, len(found.unit_loss)), np.int64)
+    caps = (section.most_share_ppb, section.most_usdc * USDC_SCALE)
+    pools = out.shape[1]
+    kernel = _relieved_serial if pools < PARALLEL_POOLS else _relieved_parallel
+    kernel(
+        -(-pools // _POOLS_PER_CHUNK), found.unit_loss, found.worst_scenario, risk_exponent, sign,
+        rho_ppb, caps, found.worst_minor, factors_ppb, out,
+    )  # fmt: skip
+    return Relief(out[2], out[0], out[1])
 
 
 def warm_up() -> None:
     """Compile the kernels of this module."""
     one, grid = np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
     _offsets(grid, grid, grid, 0, 0, one)
-    _relieved(one, one, np.zeros(2, np.int64), np.zeros((2, 1), np.int64))
-    _whole(grid, grid, one, grid, grid, grid)
+    for kernel in (_relieved_serial, _relieved_parallel):
+        kernel(
+            1, grid, grid, one, grid, grid, (0, 0), one, np.zeros(2, np.int64),
+            np.zeros((3, 1), np.int64),
+        )  # fmt: skip

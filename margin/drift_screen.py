@@ -16,8 +16,8 @@ from numba import njit, prange
 
 from margin import drift_bound
 from margin.changed_pools import requirements_of
+from margin.collateral import AnyHaircuts, pool_equity
 from margin.drift_bound import Drift, LotValues, mark_and_bound, requirement_drift
-from margin.equity import equity
 from margin.invariant import BoolArray, Int64Array
 from margin.portfolio import Positions
 from margin.requirement import pool_requirements
@@ -61,14 +61,15 @@ def _apply_bound(
 
 
 class PoolCash(NamedTuple):
-    """What equity has besides positions, as `margin.equity.equity` takes it.
+    """What equity has besides positions, as `margin.collateral.pool_equity` takes it.
 
-    `cash_minor[P,C]` is less what positions were settled up to; `index_e8[C]`, `haircut_ppb[C]`.
+    `cash_minor[P,C]` is less what positions were settled up to; `index_e8[C]`, `owner_of[P]`.
     """
 
     cash_minor: Int64Array
     index_e8: Int64Array
-    haircut_ppb: Int64Array
+    haircuts: AnyHaircuts
+    owner_of: Int64Array | None = None
 
 
 class DriftScreen:
@@ -148,8 +149,8 @@ class DriftScreen:
         mark_and_bound(
             positions, self._coin_minor, values, drift, self._value_minor, self._bound[0]
         )
-        self._equity_minor = equity(
-            cash.cash_minor, self._value_minor, cash.index_e8, cash.haircut_ppb
+        self._equity_minor = pool_equity(
+            cash.cash_minor, self._value_minor, cash.index_e8, cash.haircuts, cash.owner_of
         )
 
     def _full_pass(self, table: RiskTable, positions: Positions) -> Revaluation:

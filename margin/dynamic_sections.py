@@ -162,7 +162,8 @@ class CrossUnit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Predictive(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Margin forecast over the next `cycles`, and the warning before a margin call.
 
-    `fat_tail`: factor on the deviation of profit and loss under the normal law, at least 1.
+    `fat_tail`: factor on the deviation of profit and loss, at least 1; `tail_freedom`: degrees of
+    freedom of Student's t, even from 4 to 30, or 0 for the normal law.
     `warning`: the probability of a margin call from which a pool is warned. With `floor` initial
     margin is at least what it is forecast to be at the widest ranges of those cycles.
     """
@@ -171,8 +172,12 @@ class Predictive(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     fat_tail_e9: int
     warning_ppb: int
     floor: bool = False
+    tail_freedom: int = 0
 
     def __post_init__(self) -> None:
+        tails = self.tail_freedom == 0 or (4 <= self.tail_freedom <= 30)
+        even = self.tail_freedom % 2 == 0
+        require(tails and even, "predictive.tail_freedom", "must be 0, or even within 4 .. 30")
         require(0 < self.cycles <= 10_000, "predictive.cycles", "must lie in 1 .. 10000")
         _inside(self.fat_tail_e9, ONE_E9, 10 * ONE_E9, "predictive.fat_tail")
         _inside(self.warning_ppb, 1, ONE_E9, "predictive.warning")

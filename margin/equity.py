@@ -26,6 +26,21 @@ _SPLIT: Final = 100_000  # its square is the divisor
 
 
 @inlined
+def coin_value_minor(amount_minor: int, index_e8: int) -> int:
+    """Value of an amount of a coin at its index in USDC minor units, rounded down.
+
+    floor(amount x index / 10^10) from halves of five digits: no product overflows where |amount|
+    and |amount x index| are below 2^62 of their minor units.
+    """
+    price_high = index_e8 // _SPLIT
+    price_low = index_e8 - price_high * _SPLIT
+    high = amount_minor // _SPLIT
+    low = amount_minor - high * _SPLIT
+    middle = high * price_low + low * price_high + low * price_low // _SPLIT
+    return high * price_high + middle // _SPLIT
+
+
+@inlined
 def _equity_of(
     p: int,
     cash_minor: Int64Array,
@@ -39,13 +54,7 @@ def _equity_of(
         amount = cash_minor[p, c] + option_value_minor[p, c]
         value = amount  # currency 0 is worth one USDC, which `equity` checks
         if c != _USDC:
-            # floor(amount x index / 10^10) from halves of five digits: no product overflows
-            price_high = index_e8[c] // _SPLIT
-            price_low = index_e8[c] - price_high * _SPLIT
-            high = amount // _SPLIT
-            low = amount - high * _SPLIT
-            middle = high * price_low + low * price_high + low * price_low // _SPLIT
-            value = high * price_high + middle // _SPLIT
+            value = coin_value_minor(amount, index_e8[c])
         if value > 0 and haircut_ppb[c] > 0:
             value = mul_div_floor(value, RATE_SCALE - haircut_ppb[c], RATE_SCALE)
         total += value

@@ -170,7 +170,7 @@ def pool_by_expiry(
     p: int,
     scratch: tuple[Int64Array, Int64Array, Int64Array],
     gross: bool,
-    positions: tuple[Int64Array, Int64Array, Int64Array, Int64Array],
+    positions: tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array],
     rows: Int64Array,
     bounds: tuple[Int64Array, Int64Array],
     start: Int64Array,
@@ -185,15 +185,14 @@ def pool_by_expiry(
     `worst[2,P,U]`: scenario and loss of each unit are left there.
     """
     sums, total, charges = scratch
-    pool_start, instrument, lots, coin_minor = positions
+    begin, end, instrument, lots, coin_minor = positions
     units = len(risk_exponent)
     for u in range(units):
         for s in range(total.shape[1]):
             total[u, s] = start[u, s]
     charges[:] = 0
     add_groups(
-        total, charges, sums, gross, rows, bounds, terms, instrument, lots, pool_start[p],
-        pool_start[p + 1],
+        total, charges, sums, gross, rows, bounds, terms, instrument, lots, begin[p], end[p],
     )  # fmt: skip
     whole, fraction = (0, 0, 0), (0, 0, 0)
     for u in range(units):

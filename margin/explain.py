@@ -15,11 +15,14 @@ import msgspec
 import numpy as np
 
 from margin.add_ons import AddOns, MarketConditions, add_on_table, add_ons
-from margin.book import Book, haircuts_ppb, positions_of, units_in_play
+from margin.book import Book, book_haircuts, positions_of, units_in_play
+from margin.cross_unit import relief_minor
 from margin.explanation import Charge, Distance, Explanation, PositionPart, ScenarioProfit, UnitPart
 from margin.explanation_parts import (
+    NOTHING_ELSEWHERE,
     OPEN_ORDERS,
     STALE_INDEX,
+    Elsewhere,
     Requirement,
     assembled,
     ceiling,
@@ -27,11 +30,14 @@ from margin.explanation_parts import (
     dealt,
     distance_of,
     position_part,
+    stale_charges,
 )
 from margin.fixed_point import RATE_SCALE
 from margin.invariant import Int64Array, check
 from margin.pool_model import FRACTION_ONE, PoolModel, finest_exponent
+from margin.predictive import growth_minor
 from margin.preset import Preset
+from margin.requirement import Requirements
 
 __all__ = [
     "COIN_COLLATERAL",
@@ -56,6 +62,8 @@ LIQUIDITY: Final = "liquidity"
 GAMMA: Final = "gamma"
 FUNDING: Final = "funding"
 OTHER_POOLS: Final = "the owner's other pools"
+OFFSET: Final = "offset between underlyings"
+FORECAST: Final = "forecast margin"
 
 
 def _lowest(profit: Sequence[int]) -> int:
@@ -158,9 +166,30 @@ def _add_ons(model: PoolModel, book: Book, worst_scenario: Int64Array) -> list[C
     return [Charge(name, "", int(minor[0]), 0) for name, minor in amounts if int(minor[0])]
 
 
+def _beyond(
+    model: PoolModel, needed: Requirements, correlations_ppb: Int64Array | None, growth_ppb: int
+) -> list[Charge]:
+    """What a venue takes off for correlation between underlyings, and adds for a forecast."""
+    section = model.preset.cross_unit
+    found, worst = [], needed.worst_minor
+    if section is not None and correlations_ppb is not None:
+        sign = np.sign(np.array([unit.spot_move_e9 for unit in model.scenarios], np.int64))
+        relief = relief_minor(
+            section, correlations_ppb, needed, model.exponents, sign, model.table.factors_ppb
+        )
+        maintenance, initial = int(relief.maintenance_minor[0]), int(relief.initial_minor[0])
+        worst = worst - relief.offset_minor
+        if initial:
+            found.append(Charge(OFFSET, "", -maintenance, maintenance - initial))
+    more = growth_minor(worst, model.table.factors_ppb[1], growth_ppb).tolist()
+    found += [Charge(FORECAST, "", 0, minor) for minor in more if minor]
+    return found
+
+
 def _explain_other(
     preset: Preset, book: Book, exponent: int | None, distances: bool,
     venue_initial_minor: int | None, open_orders_minor: int, other_pools_minor: int,
+    elsewhere: Elsewhere,
 ) -> Explanation:  # fmt: skip
     """`explain` of a preset that charges by rules or by dates of the past."""
     if preset.standard is not None:
@@ -169,7 +198,7 @@ def _explain_other(
         return explain_formula(
             FormulaModel("standard"), book, distances=distances, constants=preset.standard,
             exponent=exponent, venue_initial_minor=venue_initial_minor,
-            open_orders_minor=open_orders_minor,
+            open_orders_minor=open_orders_minor, elsewhere=elsewhere,
         )  # fmt: skip
     from margin.explain_history import explain_history
 
@@ -180,6 +209,7 @@ def _explain_other(
     return explain_history(
         preset, book, still, exponent=exponent, distances=distances,
         venue_initial_minor=venue_initial_minor, open_orders_minor=open_orders_minor,
+        elsewhere=elsewhere,
     )  # fmt: skip
 
 
@@ -192,6 +222,9 @@ def explain(
     venue_initial_minor: int | None = None,
     open_orders_minor: int = 0,
     other_pools_minor: int = 0,
+    correlations_ppb: Int64Array | None = None,
+    growth_ppb: int = RATE_SCALE,
+    elsewhere: Elsewhere = NOTHING_ELSEWHERE,
 ) -> Explanation:
     """Take the requirement of a pool under a preset apart; the book is only read.
 
@@ -200,14 +233,18 @@ def explain(
     revaluations of the pool. `venue_initial_minor` is what a venue asks for the same positions;
     what it asks beyond the model, for a stale index, becomes a charge, as do `open_orders_minor`.
     Add-ons are charged where the book has conditions; `other_pools_minor` is what they charge this
-    pool besides because its owner has others.
+    pool besides because its owner has others. `correlations_ppb[U,U]` between the underlyings, and
+    the growth of ranges that a forecast charges (`growth_ppb`), are a venue's state: without them
+    nothing is offset and nothing forecast, and with them both are lines of their own. `elsewhere`:
+    what outside venues attest, as the venue counts it; its credit becomes a row of collateral, what
+    it adds to the margins a charge.
     `InvariantBroken` if the book does not fit together or is too large, if the venue asks less, or
     if the parts should not add up to what `pool_requirements` says.
     """
     if preset.standard is not None or preset.history is not None:
         return _explain_other(
             preset, book, exponent, distances, venue_initial_minor, open_orders_minor,
-            other_pools_minor,
+            other_pools_minor, elsewhere,
         )  # fmt: skip
     book.validate()
     exponent = finest_exponent(preset, book) if exponent is None else exponent
@@ -221,26 +258,32 @@ def explain(
         extras.append(Charge(OTHER_POOLS, "", other_pools_minor, 0))
     stale_minor = 0 if venue_initial_minor is None else venue_initial_minor - initial - added
     check(stale_minor >= 0, "explain: the venue asks less than its model")
-    haircut_ppb = haircuts_ppb(preset, book)
+    beyond = _beyond(model, needed, correlations_ppb, growth_ppb)
+    haircuts = book_haircuts(preset, book)
 
     def needs(there: Book) -> tuple[int, int]:
         found = model.requirements(there)
         more = _add_ons(model, there, found.worst_scenario)
+        more += _beyond(model, found, correlations_ppb, growth_ppb)
         both = other_pools_minor + sum(charge.maintenance_minor for charge in more)
-        return int(found.initial_minor[0]) + both, int(found.maintenance_minor[0]) + both
+        extra = sum(charge.initial_minor for charge in more)
+        return int(found.initial_minor[0]) + both + extra, int(found.maintenance_minor[0]) + both
 
     losses = dealt([max(0, -min(model.unit_sums(unit).profit)) for unit in units], worst)
-    found = [distance_of(book, unit, haircut_ppb, needs, stale_minor) if distances else None
-             for unit in units]  # fmt: skip
+    found = [
+        distance_of(book, unit, haircuts, needs, stale_minor, elsewhere) if distances else None
+        for unit in units
+    ]
     parts = [_unit(model, *row) for row in zip(units, losses, found, strict=True)]
     at = [part.worst.scenario if part.worst else NO_SCENARIO for part in parts]
     check(needed.worst_scenario[0, units].tolist() == at, "explain: another worst scenario")
     return assembled(
-        preset.name, book, haircut_ppb,
+        preset.name, book, haircuts,
         Requirement(
             initial, int(needed.maintenance_minor[0]), worst, initial_ppb, maintenance_ppb,
             -(-worst * initial_ppb // RATE_SCALE), -(-worst * maintenance_ppb // RATE_SCALE),
         ),
         units=parts, charges=_charges(model, units), add_ons=extras,
-        stale_minor=stale_minor, open_orders_minor=open_orders_minor,
+        beyond=[*stale_charges(stale_minor), *beyond],
+        open_orders_minor=open_orders_minor, elsewhere=elsewhere,
     )  # fmt: skip

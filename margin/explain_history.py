@@ -13,9 +13,18 @@ from fractions import Fraction
 import numpy as np
 
 from margin.add_ons import AddOns
-from margin.book import Book, haircuts_ppb, positions_of, units_in_play
+from margin.book import Book, book_haircuts, positions_of, units_in_play
 from margin.explanation import Charge, Explanation, PositionPart, UnitPart
-from margin.explanation_parts import Requirement, assembled, coin_parts, distance_of, position_part
+from margin.explanation_parts import (
+    NOTHING_ELSEWHERE,
+    Elsewhere,
+    Requirement,
+    assembled,
+    coin_parts,
+    distance_of,
+    position_part,
+    stale_charges,
+)
 from margin.fixed_point import RATE_SCALE, mul_div_ceil
 from margin.historical_simulation import LotProfits, SimulatedMoves, lot_profits
 from margin.history import dated_moves, history_of, loss_multiple, simulation_terms
@@ -126,6 +135,7 @@ def explain_history(
     distances: bool = True,
     venue_initial_minor: int | None = None,
     open_orders_minor: int = 0,
+    elsewhere: Elsewhere = NOTHING_ELSEWHERE,
 ) -> Explanation:
     """Add the shortfall to the explanation of the same preset without its dates (`still`).
 
@@ -133,7 +143,7 @@ def explain_history(
     which must not know of orders or of a venue. `InvariantBroken` where the book is too large or
     the parts do not add up.
     """
-    dates, haircut_ppb = _Dates(preset, book, exponent), haircuts_ppb(preset, book)
+    dates, haircuts = _Dates(preset, book, exponent), book_haircuts(preset, book)
     model = PoolModel(preset, book, dates.exponent)
     check(AddOns(gamma=preset.gamma) == AddOns(), "explain: dates and gamma margin")
     worst = dates.shortfall_minor(book)
@@ -161,7 +171,7 @@ def explain_history(
             unit=book.unit_names[unit], index_e8=int(book.marks.index_e8[unit]),
             loss_minor=-sum(part.profit_minor for part in parts), worst=None, scenarios=(),
             positions=tuple(parts),
-            distance=distance_of(book, unit, haircut_ppb, needs, stale_minor)
+            distance=distance_of(book, unit, haircuts, needs, stale_minor, elsewhere)
             if distances
             else None,
         )
@@ -169,9 +179,10 @@ def explain_history(
     ]  # fmt: skip
     charges: list[Charge] = list(still.charges)
     return assembled(
-        preset.name, book, haircut_ppb,
+        preset.name, book, haircuts,
         Requirement(initial, maintenance, worst, factor.initial_ppb, factor.maintenance_ppb,
                     *of_dates),
-        units=told, charges=charges, add_ons=still.add_ons, stale_minor=stale_minor,
-        open_orders_minor=open_orders_minor,
+        units=told, charges=charges, add_ons=still.add_ons,
+        beyond=stale_charges(stale_minor), open_orders_minor=open_orders_minor,
+        elsewhere=elsewhere,
     )  # fmt: skip

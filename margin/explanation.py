@@ -63,7 +63,7 @@ class UnitPart(msgspec.Struct, frozen=True):
 class Charge(msgspec.Struct, frozen=True):
     """Margin beside the scenario loss. `initial_minor` comes on top of `maintenance_minor`.
 
-    `unit` is empty where a charge is the pool's.
+    `unit` is empty where a charge is the pool's. An offset is a charge below 0.
     """
 
     name: str
@@ -73,7 +73,11 @@ class Charge(msgspec.Struct, frozen=True):
 
 
 class CollateralPart(msgspec.Struct, frozen=True):
-    """One currency: cash and options in its minor units, their value, the haircut, what counts."""
+    """One currency: cash and options in its minor units, their value, the haircut, what counts.
+
+    `haircut_ppb` is that of ordinary sizes; `haircut_minor` all that is deducted, `size_minor` of
+    it because the owner has much of the coin.
+    """
 
     currency: str
     cash_minor: int
@@ -83,6 +87,7 @@ class CollateralPart(msgspec.Struct, frozen=True):
     haircut_ppb: int
     haircut_minor: int
     counted_minor: int
+    size_minor: int = 0
 
 
 class Explanation(msgspec.Struct, frozen=True):

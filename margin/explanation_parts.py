@@ -11,11 +11,13 @@ from margin.book import (
     USDC,
     Book,
     book_equity,
+    counted_minor,
     currency_index_e8,
     moved,
     option_value_minor,
     value_of,
 )
+from margin.collateral import AnyHaircuts, base_of
 from margin.explanation import (
     Charge,
     CollateralPart,
@@ -24,15 +26,16 @@ from margin.explanation import (
     PositionPart,
     UnitPart,
 )
-from margin.fixed_point import RATE_SCALE
-from margin.invariant import Int64Array, check
+from margin.fixed_point import PRICE_SCALE, RATE_SCALE
+from margin.invariant import check
 from margin.margin_call import health
 from margin.pool_model import FRACTION_ONE
 from margin.preset import ONE_E9
-from margin.requirement import equity
 
 STALE_INDEX: Final = "stale index"
 OPEN_ORDERS: Final = "open orders"
+ELSEWHERE: Final = "positions and coin elsewhere"
+ATTESTED_CREDIT: Final = "attested credit"
 
 # Moves of an index at which a pool is looked at, percent, outward; the crossing is then narrowed.
 _DOWN: Final = (1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 25, 30, 40, 50, 60, 75, 90, 99)
@@ -98,42 +101,62 @@ def coin_parts(book: Book, unit: int, profit_minor: int) -> list[PositionPart]:
     return [PositionPart(book.currency_names[currency], amount, 1, index_e8, 0, profit_minor)]
 
 
-def collateral_parts(book: Book, haircut_ppb: Int64Array, has: int) -> list[CollateralPart]:
+def collateral_parts(book: Book, haircuts: AnyHaircuts, has: int) -> list[CollateralPart]:
     """What each currency counts for: the equity of a pool without the others; they sum to `has`."""
     options, index_e8 = option_value_minor(book), currency_index_e8(book)
-    count = len(book.currency_names)
-    cash = np.diag(book.cash_minor).astype(np.int64)
-    value = equity(cash, np.diag(options).astype(np.int64), index_e8, np.zeros(count, np.int64))
-    counted = equity(cash, np.diag(options).astype(np.int64), index_e8, haircut_ppb)
-    check(int(counted.sum()) == has, "explain: equity differs")
+    count, haircut_ppb = len(book.currency_names), base_of(haircuts)
+    alone = np.diag(book.cash_minor + options).astype(np.int64)[:, None]
+    none = np.zeros(count, np.int64)
+    value, plain, counted = (
+        [counted_minor(book, amount, rates) for amount in alone]
+        for rates in (none, haircut_ppb, haircuts)
+    )
+    check(sum(counted) == has, "explain: equity differs")
     return [
         CollateralPart(
             currency=book.currency_names[c],
             cash_minor=int(book.cash_minor[c]),
             option_value_minor=int(options[c]),
             index_e8=int(index_e8[c]),
-            value_minor=int(value[c]),
+            value_minor=value[c],
             haircut_ppb=int(haircut_ppb[c]),
-            haircut_minor=int(value[c] - counted[c]),
-            counted_minor=int(counted[c]),
+            haircut_minor=value[c] - counted[c],
+            size_minor=plain[c] - counted[c],
+            counted_minor=counted[c],
         )
         for c in range(count)
         if c == USDC or int(book.cash_minor[c]) != 0 or int(options[c]) != 0
     ]
 
 
+class Elsewhere(NamedTuple):
+    """What is attested at outside venues: credit, and what it adds to both requirements."""
+
+    credit_minor: int = 0
+    initial_minor: int = 0
+    maintenance_minor: int = 0
+
+
+NOTHING_ELSEWHERE: Final = Elsewhere()
+
+
 def distance_of(
-    book: Book, unit: int, haircut_ppb: Int64Array, needs: Needs, stale_minor: int
-) -> Distance:
-    """Look outward in both directions, then halve the step in which a requirement is crossed."""
+    book: Book, unit: int, haircuts: AnyHaircuts, needs: Needs, stale_minor: int,
+    elsewhere: Elsewhere = NOTHING_ELSEWHERE,
+) -> Distance:  # fmt: skip
+    """Look outward in both directions, then halve the step in which a requirement is crossed.
+
+    What is elsewhere stays as it is, whatever prices do.
+    """
     room: dict[int, tuple[int, int]] = {}
 
     def short(move_e9: int, liquidation: bool) -> bool:
         if move_e9 not in room:
             there = moved(book, unit, move_e9)
-            has = book_equity(there, haircut_ppb)
+            has = book_equity(there, haircuts) + elsewhere.credit_minor
             initial, maintenance = needs(there)
-            room[move_e9] = (has - initial - stale_minor, has - maintenance)
+            initial += stale_minor + elsewhere.initial_minor
+            room[move_e9] = (has - initial, has - maintenance - elsewhere.maintenance_minor)
         return room[move_e9][int(liquidation)] < 0
 
     def nearest(percents: tuple[int, ...], sign: int, liquidation: bool) -> int | None:
@@ -158,38 +181,58 @@ def distance_of(
     )  # fmt: skip
 
 
+def _credit_part(credit_minor: int) -> list[CollateralPart]:
+    """What is credited for collateral elsewhere, as a row of collateral; its haircuts are off."""
+    if not credit_minor:
+        return []
+    row = CollateralPart(
+        ATTESTED_CREDIT, credit_minor, 0, PRICE_SCALE, credit_minor, 0, 0, credit_minor
+    )
+    return [row]
+
+
 def _ratio_ppb(requirement_minor: int, equity_minor: int) -> int | None:
     return None if equity_minor <= 0 else -(-requirement_minor * RATE_SCALE // equity_minor)
+
+
+def stale_charges(stale_minor: int) -> list[Charge]:
+    """What a venue asks for a stale index, as a charge; none where it asks nothing."""
+    return [Charge(STALE_INDEX, "", 0, stale_minor)] if stale_minor else []
 
 
 def assembled(
     model: str,
     book: Book,
-    haircut_ppb: Int64Array,
+    haircuts: AnyHaircuts,
     needed: Requirement,
     *,
     units: Sequence[UnitPart],
     charges: Sequence[Charge],
     add_ons: Sequence[Charge] = (),
-    stale_minor: int = 0,
+    beyond: Sequence[Charge] = (),
     open_orders_minor: int = 0,
+    elsewhere: Elsewhere = NOTHING_ELSEWHERE,
 ) -> Explanation:
     """The explanation of a requirement from its parts, which must add up to it.
 
-    `needed` is the model's own, without add-ons and without what a venue asks beyond it
-    (`stale_minor`, `open_orders_minor`).
+    `needed` is the model's own, without add-ons and without what a venue asks beyond it or takes
+    off (`beyond`, `open_orders_minor`).
     """
-    has = book_equity(book, haircut_ppb)
+    here = book_equity(book, haircuts)
+    has = here + elsewhere.credit_minor
     both = needed.scenario_maintenance_minor + sum(part.maintenance_minor for part in charges)
     extra = sum(part.initial_minor for part in charges)
     scenarios = needed.scenario_initial_minor - needed.scenario_maintenance_minor
     check(both == needed.maintenance_minor, "explain: maintenance margin differs")
     check(both + scenarios + extra == needed.initial_minor, "explain: initial margin differs")
-    added = sum(part.maintenance_minor for part in add_ons)
+    more = elsewhere.initial_minor - elsewhere.maintenance_minor
+    if elsewhere.maintenance_minor or more:
+        beyond = (*beyond, Charge(ELSEWHERE, "", elsewhere.maintenance_minor, more))
+    added = sum(part.maintenance_minor for part in (*add_ons, *beyond))
     maintenance = needed.maintenance_minor + added
-    called = needed.initial_minor + added + stale_minor
+    called = needed.initial_minor + added + sum(part.initial_minor for part in beyond)
     in_all = called + open_orders_minor
-    beyond = ((STALE_INDEX, stale_minor), (OPEN_ORDERS, open_orders_minor))
+    orders = [Charge(OPEN_ORDERS, "", 0, open_orders_minor)] if open_orders_minor else []
     return Explanation(
         model=model,
         time_ns=book.marks.now_ns,
@@ -208,7 +251,10 @@ def assembled(
         scenario_initial_minor=needed.scenario_initial_minor,
         scenario_maintenance_minor=needed.scenario_maintenance_minor,
         units=tuple(units),
-        charges=(*charges, *(Charge(name, "", 0, minor) for name, minor in beyond if minor)),
+        charges=(*charges, *beyond, *orders),
         add_ons=tuple(add_ons),
-        collateral=tuple(collateral_parts(book, haircut_ppb, has)),
+        collateral=(
+            *collateral_parts(book, haircuts, here),
+            *_credit_part(elsewhere.credit_minor),
+        ),
     )

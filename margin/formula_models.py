@@ -23,6 +23,8 @@ import numpy as np
 from margin.book import Book, positions_of, units_in_play
 from margin.explanation import Charge, Explanation, UnitPart
 from margin.explanation_parts import (
+    NOTHING_ELSEWHERE,
+    Elsewhere,
     Requirement,
     assembled,
     ceiling,
@@ -30,6 +32,7 @@ from margin.explanation_parts import (
     dealt,
     distance_of,
     position_part,
+    stale_charges,
 )
 from margin.fixed_point import PRICE_SCALE, USDC_SCALE
 from margin.invariant import Int64Array, check
@@ -303,6 +306,7 @@ def explain_formula(
     exponent: int | None = None,
     venue_initial_minor: int | None = None,
     open_orders_minor: int = 0,
+    elsewhere: Elsewhere = NOTHING_ELSEWHERE,
 ) -> Explanation:
     """Take the requirement of a pool under a formula model apart; the book is only read.
 
@@ -349,7 +353,7 @@ def explain_formula(
                   if int(book.instruments.unit[row]) == unit),
                 *coin_parts(book, unit, 0),
             ),
-            distance=distance_of(book, unit, haircut_ppb, margins, stale_minor)
+            distance=distance_of(book, unit, haircut_ppb, margins, stale_minor, elsewhere)
             if distances
             else None,
         )
@@ -357,7 +361,8 @@ def explain_formula(
     ]  # fmt: skip
     return assembled(
         model.name, book, haircut_ppb, Requirement(initial, maintenance), units=told,
-        charges=charges, stale_minor=stale_minor, open_orders_minor=open_orders_minor,
+        charges=charges, beyond=stale_charges(stale_minor), open_orders_minor=open_orders_minor,
+        elsewhere=elsewhere,
     )  # fmt: skip
 
 

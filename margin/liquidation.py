@@ -303,6 +303,7 @@ def plan_slice(
     *,
     first_step: bool,
     initial_of: RequirementOf | None = None,
+    credit_minor: int = 0,
 ) -> list[SlicePlan]:
     """The smallest part of a pool, taken in liquidation order, whose closing brings it back.
 
@@ -313,13 +314,14 @@ def plan_slice(
     too, and if even closing all does not, all is planned. In the first step of a pool whose
     notional is above the threshold each trade is cut to `first_step_ppb` of its position, rounded
     up in lots, and the buffer is not reached yet. Empty if the pool already satisfies.
+    `credit_minor` counts beside equity for what must be reached, and pays nothing.
     """
     ranked = rank_slices(positions, equity_minor, maintenance_of, terms)
     remaining = [position.quantity_lots for position in positions]
     equity_after = equity_minor
 
     def satisfied(part: RankedSlice | None, lots: int) -> bool:
-        left, equity = list(remaining), equity_after
+        left, equity = list(remaining), equity_after + credit_minor
         if part is not None:
             left[part.index] -= part.signed(lots)
             equity -= _closing_cost(part, lots, terms)

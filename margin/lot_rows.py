@@ -21,8 +21,8 @@ _E8: Final = float(PRICE_SCALE)
 _E9: Final = 1e9
 _COIN_STEP: Final = 1e-4
 # Rows of the contingency array; the first four are also places of the rates.
-_DELTA_ONE, _DELTA_ONE_EXTRA, _NAKED, _NAKED_EXTRA = range(4)
-_OPTION, _OPTION_EXTRA, _GROSS_FLOOR, _NET_FLOOR = range(4, 8)
+DELTA_ONE, DELTA_ONE_EXTRA, NAKED, NAKED_EXTRA = range(4)
+OPTION, OPTION_EXTRA, GROSS_FLOOR, NET_FLOOR = range(4, 8)
 _ORACLE_THRESHOLD, _ORACLE_MARGIN, _ROLL_MAINTENANCE, _ROLL_EXTRA = range(4, 8)
 _FLOOR_GROSS, _FLOOR_NET = 8, 9
 
@@ -78,21 +78,21 @@ def _contingencies(
     """
     size = delta if delta >= 0.0 else -delta
     rolled = size * roll
-    contingency[_GROSS_FLOOR, i] = quantise(size * rates[_FLOOR_GROSS])
-    contingency[_NET_FLOOR, i] = quantise(delta * rates[_FLOOR_NET])
+    contingency[GROSS_FLOOR, i] = quantise(size * rates[_FLOOR_GROSS])
+    contingency[NET_FLOOR, i] = quantise(delta * rates[_FLOOR_NET])
     doubt = 0.0
     if confidence < rates[_ORACLE_THRESHOLD]:
         doubt = (1.0 - confidence) * rates[_ORACLE_MARGIN]
     if is_option:
-        contingency[_NAKED, i] = quantise(notional * rates[_NAKED])
-        contingency[_NAKED_EXTRA, i] = quantise(notional * rates[_NAKED_EXTRA])
-        contingency[_OPTION, i] = quantise(rolled * rates[_ROLL_MAINTENANCE])
-        contingency[_OPTION_EXTRA, i] = quantise(notional * doubt + rolled * rates[_ROLL_EXTRA])
+        contingency[NAKED, i] = quantise(notional * rates[NAKED])
+        contingency[NAKED_EXTRA, i] = quantise(notional * rates[NAKED_EXTRA])
+        contingency[OPTION, i] = quantise(rolled * rates[_ROLL_MAINTENANCE])
+        contingency[OPTION_EXTRA, i] = quantise(notional * doubt + rolled * rates[_ROLL_EXTRA])
     else:
-        charge = notional * rates[_DELTA_ONE] + rolled * rates[_ROLL_MAINTENANCE]
-        extra = notional * (rates[_DELTA_ONE_EXTRA] + doubt) + rolled * rates[_ROLL_EXTRA]
-        contingency[_DELTA_ONE, i] = quantise(charge)
-        contingency[_DELTA_ONE_EXTRA, i] = quantise(extra)
+        charge = notional * rates[DELTA_ONE] + rolled * rates[_ROLL_MAINTENANCE]
+        extra = notional * (rates[DELTA_ONE_EXTRA] + doubt) + rolled * rates[_ROLL_EXTRA]
+        contingency[DELTA_ONE, i] = quantise(charge)
+        contingency[DELTA_ONE_EXTRA, i] = quantise(extra)
 
 
 @njit(cache=True, error_model="numpy")
@@ -143,7 +143,7 @@ def _option(
 
 
 @njit(cache=True, error_model="numpy")
-def instrument_rows(
+def _instrument_rows(
     instruments: Columns,
     now_ns: int,
     marks: Columns,
@@ -203,7 +203,7 @@ def instrument_rows(
 
 
 @njit(cache=True, error_model="numpy")
-def coin_columns(
+def _coin_columns(
     collateral: tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array, Int64Array],
     in_stable: float,
     oracle: Float64Array,
@@ -228,3 +228,13 @@ def coin_columns(
         if moving[c] == 1:
             for s in range(spot_move.shape[1]):
                 coin[c, s] = quantise(step * spot_move[u, s] * weight[u, s])
+
+
+@njit(cache=True, error_model="numpy")
+def lot_rows(coins, *instruments):  # type: ignore[no-untyped-def]
+    """Rows and contingencies of instruments, columns and charges of coins, in one call.
+
+    What they take and fill: `_instrument_rows`; `coins`: `_coin_columns`.
+    """
+    _instrument_rows(*instruments)
+    _coin_columns(*coins)

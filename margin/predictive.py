@@ -5,38 +5,47 @@ caps on rises the path by which ranges get there. Margin is forecast at the high
 path, without what expires on the way if that asks for more, and with the funding due. The forecast
 is never below today's requirement: as a floor it can only raise margin.
 
-The chance of a call within the horizon treats profit and loss as delta-gamma: with a_i = D_i S_i
-sigma_i, b_i = G_i S_i^2 sigma_i^2 / 2 and z jointly normal, mean = sum b_i and variance =
-sum_ij rho_ij a_i a_j + 2 sum_ij rho_ij^2 b_i b_j (moments of quadratic forms: J. Zangari,
-RiskMetrics, 1996). The law is taken as normal with `fat_tail` times that deviation, and the lowest
-point on the way is twice as likely to lie beyond a level as the last one (reflection principle,
-exact without drift when every instant counts; cycles see less). It warns; it decides nothing.
+The chance of a call is that of a first passage. What a unit does to a pool's cushion, equity less
+requirement, is a_i z_i + b_i z_i^2, z the move in deviations of the horizon, read off the cushion
+one deviation up and down: the requirement moves with the price, too. Over the units a^2 is
+sum_ij rho_ij a_i a_j, b^2 is sum_ij rho_ij^2 b_i b_j with the sign of sum b_i (the moments of the
+quadratic form are kept: J. Zangari, RiskMetrics, 1996), and what that leaves of sum b_i, if
+negative, wears the cushion down on the way. a z + b z^2 = -cushion has a root on one side or on
+both; each counts twice the chance to end beyond it (reflection principle, exact without drift when
+every instant counts), and is moved away by 0.5826 deviations of one cycle since a call can come at
+revaluations only (M. Broadie, P. Glasserman and S. Kou, 1997). It warns; it decides nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import sqrt
 from typing import Final, NamedTuple
 
 import numpy as np
+from numba import njit
 
 from margin.dynamic import RangeState, RangeTerms, capped, root_up, targets_e9
-from margin.fixed_point import NS_PER_SECOND, RATE_SCALE, quantise
+from margin.fixed_point import NS_PER_SECOND, RATE_SCALE, mul_div_ceil, quantise
 from margin.forecast import DAYS_OF_MONTH, DAYS_OF_WEEK, Ewma, Forecaster, Garch, Har
 from margin.invariant import Int64Array, check
 from margin.portable_math import normal_cdf
 
 _DAY_NS: Final = 86_400 * NS_PER_SECOND
 _E9: Final = 1e9
+_CONTINUITY: Final = 0.5825971579390107
+"""-zeta(1/2) / sqrt(2 pi): how much farther a barrier is that is looked at step by step."""
 
 
-class UnitRisk(NamedTuple):
-    """A pool's exposure to one unit in minor USDC: D S and G S^2, and sigma over the horizon."""
+class TailLaw(NamedTuple):
+    """How moves are distributed: Student's t of `freedom` degrees, even, at least 4; 0 is normal.
 
-    delta_minor: int
-    gamma_minor: int
-    volatility_e9: int
+    Of deviation `fat_tail_e9` x 10^-9. Moves of a volatility that is not known are such a mixture
+    of normals (P. Praetz, The distribution of share price changes, 1972).
+    """
+
+    fat_tail_e9: int
+    freedom: int
 
 
 def variance_path_e18(forecaster: Forecaster, memory: Sequence[int], periods: int) -> list[int]:
@@ -97,10 +106,11 @@ def range_path_e9(
             seen = period
         if at_ns // _DAY_NS != day:
             day, at_day = at_ns // _DAY_NS, now
-        now = [
-            capped(before, wanted, opened, section)
-            for before, wanted, opened in zip(now, target, at_day, strict=True)
-        ]
+        if now != target:
+            now = [
+                capped(before, wanted, opened, section)
+                for before, wanted, opened in zip(now, target, at_day, strict=True)
+            ]
         found.append(now)
     return found
 
@@ -109,72 +119,154 @@ def _rest(decay_ppb: int) -> int:
     return RATE_SCALE - decay_ppb
 
 
+def _growths(now_e9: Sequence[int], path_e9: Sequence[Sequence[int]]) -> Iterator[int]:
+    """At each cycle of the path the most by which a range exceeds today's, x 10^9, at least 1."""
+    found, before = RATE_SCALE, now_e9
+    for ranges in path_e9:
+        if ranges != before:  # most of a path stands still
+            found, before = RATE_SCALE, ranges
+            for now, then in zip(now_e9, ranges, strict=True):
+                if then > now:
+                    found = max(found, -(-then * RATE_SCALE // now))
+        yield found
+
+
 def growth_ppb(now_e9: Sequence[int], path_e9: Sequence[Sequence[int]]) -> int:
     """The most by which a unit's range exceeds today's on the path, x 10^9, at least 1; up."""
-    most = RATE_SCALE
-    for ranges in path_e9:
-        for before, then in zip(now_e9, ranges, strict=True):
-            most = max(most, -(-then * RATE_SCALE // before))
-    return most
+    return max(_growths(now_e9, path_e9), default=RATE_SCALE)
+
+
+def mean_growth_ppb(now_e9: Sequence[int], path_e9: Sequence[Sequence[int]]) -> int:
+    """The mean over the path of what `growth_ppb` is at each of its cycles, x 10^9; up.
+
+    How high the requirement stands on the way, to which the chance of a call looks: a barrier that
+    rises evenly is met about as often as one that stands at its mean.
+    """
+    check(len(path_e9) > 0, "predictive: an empty path")
+    return -(-sum(_growths(now_e9, path_e9)) // len(path_e9))
+
+
+@njit(cache=True)
+def _grown(worst: Int64Array, factor_ppb: int, more_ppb: int, out: Int64Array) -> None:
+    for p in range(len(worst)):
+        charged = mul_div_ceil(worst[p], factor_ppb, RATE_SCALE)
+        out[p] = mul_div_ceil(charged, more_ppb, RATE_SCALE)
 
 
 def growth_minor(worst_minor: Int64Array, factor_ppb: int, growth: int) -> Int64Array:
-    """What growing ranges add to the initial margins of worst losses [P], minor USDC, rounded up.
+    """What growing ranges add to the initial margins of worst losses [P], minor USDC.
 
-    `factor_ppb` of a worst loss is charged; `growth` as from `growth_ppb`, at least 1.
+    `factor_ppb` of a worst loss is charged, which grows by `growth` (`growth_ppb`, at least 1);
+    both products are rounded up. Needs worst x (growth - 1) below 2^62.
     """
     check(growth >= RATE_SCALE, "predictive: margin is not forecast to fall")
-    more = int(factor_ppb) * (growth - RATE_SCALE)
-    found = [-(-worst * more // (RATE_SCALE * RATE_SCALE)) for worst in worst_minor.tolist()]
-    return np.array(found, np.int64)
+    out = np.empty(len(worst_minor), np.int64)
+    _grown(worst_minor, factor_ppb, growth - RATE_SCALE, out)
+    return out
+
+
+@njit(cache=True)
+def _forecast(
+    initial: Int64Array, growing: Int64Array, later: Int64Array, growth: int, funding: Int64Array,
+    out: Int64Array,
+) -> None:  # fmt: skip
+    for p in range(len(initial)):
+        after = mul_div_ceil(later[p], growth, RATE_SCALE)
+        out[p] = max(initial[p] + growing[p], after) + max(0, funding[p])
 
 
 def forecast_initial_minor(
-    initial_minor: int, worst_minor: int, factor_ppb: int, growth: int,
-    after_expiry_minor: int = 0, funding_minor: int = 0,
-) -> int:  # fmt: skip
-    """The most initial margin a pool is forecast to need, minor USDC, never below today's.
+    initial_minor: Int64Array, worst_minor: Int64Array, factor_ppb: int, growth: int,
+    after_expiry_minor: Int64Array, funding_minor: Int64Array,
+) -> Int64Array:  # fmt: skip
+    """The most initial margin that pools [P] are forecast to need, minor USDC, not below today's.
 
     The worst loss, of which `factor_ppb` is charged, grows by `growth` (`growth_ppb`); all else in
     `initial_minor` stays. `after_expiry_minor`: the requirement without the positions that expire
     within the horizon, which grows likewise, as a whole; `funding_minor`: payable in it, if
     positive. Losses of short options grow faster than the range: this is a first order.
     """
-    check(growth >= RATE_SCALE, "predictive: margin is not forecast to fall")
-    check(worst_minor >= 0, "predictive: a worst loss is not negative")
-    more = growth - RATE_SCALE
-    grown = initial_minor - (-worst_minor * factor_ppb * more // (RATE_SCALE * RATE_SCALE))
-    later = -(-after_expiry_minor * growth // RATE_SCALE)
-    return max(initial_minor, grown, later) + max(0, funding_minor)
+    check(bool((worst_minor >= 0).all()), "predictive: a worst loss is not negative")
+    out = np.empty(len(initial_minor), np.int64)
+    growing = growth_minor(worst_minor, factor_ppb, growth)
+    _forecast(initial_minor, growing, after_expiry_minor, growth, funding_minor, out)
+    return out
 
 
-def call_probability_ppb(
-    units: Sequence[UnitRisk], rho_ppb: Sequence[Sequence[int]], cushion_minor: int,
-    fat_tail_e9: int,
-) -> int:  # fmt: skip
-    """Chance that equity falls below a requirement on the way, x 10^9, rounded up.
+@njit(cache=True, error_model="numpy")
+def _beyond(distance: float, freedom: int) -> float:
+    """Chance that a move of deviation 1 ends beyond `distance` > 0 on one side.
 
-    `cushion_minor`: equity less the requirement forecast, less funding due; 10^9 if not above 0.
+    Student's t of even freedom: M. Abramowitz and I. Stegun, 26.7.4.
     """
-    if cushion_minor <= 0:
-        return RATE_SCALE
-    slopes, bends = [], []
-    for unit in units:
-        deviation = unit.volatility_e9 / _E9
-        slopes.append(unit.delta_minor * deviation)
-        bends.append(0.5 * unit.gamma_minor * deviation * deviation)
-    mean, variance = 0.0, 0.0
-    for i in range(len(units)):
-        mean += bends[i]
-        for j in range(len(units)):
-            rho = rho_ppb[i][j] / _E9
-            variance += rho * slopes[i] * slopes[j] + 2.0 * rho * rho * bends[i] * bends[j]
-    room = cushion_minor + mean
-    if not variance > 0.0:
-        return 0 if room > 0.0 else RATE_SCALE
-    distance = room / (fat_tail_e9 / _E9 * sqrt(variance))
-    likely = 2.0 * float(normal_cdf(-distance))
-    return min(RATE_SCALE, int(quantise(likely * _E9)) + 1)
+    if freedom == 0:
+        return float(normal_cdf(-distance))
+    t = distance * sqrt(freedom / (freedom - 2.0))
+    sine = t / sqrt(freedom + t * t)
+    square = freedom / (freedom + t * t)
+    term, total = 1.0, 1.0
+    for k in range(1, freedom // 2):
+        term = term * square * (2.0 * k - 1.0) / (2.0 * k)
+        total += term
+    return max(0.0, 0.5 * (1.0 - sine * total))
+
+
+@njit(cache=True, error_model="numpy")
+def _passage(room: float, a: float, b: float, fat: float, freedom: int, shift: float) -> float:
+    """Chance that a z + b z^2 falls to -room on the way, room > 0 and a >= 0."""
+    under = a * a - 4.0 * b * room
+    if under < 0.0 or (a == 0.0 and b >= 0.0):
+        return 0.0  # gains from gamma hold the cushion above nothing, or nothing moves
+    root = sqrt(under)
+    likely = 2.0 * _beyond(2.0 * room / (a + root) / fat + shift, freedom)
+    if b < 0.0:
+        likely += 2.0 * _beyond((a + root) / (-2.0 * b) / fat + shift, freedom)
+    return min(1.0, likely)
+
+
+@njit(cache=True, error_model="numpy")
+def _chances(
+    slope: Int64Array, bend: Int64Array, rho: Int64Array, cushion: Int64Array,
+    law: tuple[float, int, float], out: Int64Array,
+) -> None:  # fmt: skip
+    for p in range(len(cushion)):
+        if cushion[p] <= 0:
+            out[p] = RATE_SCALE
+            continue
+        linear, square, mean = 0.0, 0.0, 0.0
+        for i in range(slope.shape[1]):
+            mean += bend[p, i]
+            for j in range(slope.shape[1]):
+                r = rho[i, j] / _E9
+                linear += r * slope[p, i] * slope[p, j]
+                square += r * r * bend[p, i] * bend[p, j]
+        a, b = sqrt(max(0.0, linear)), sqrt(max(0.0, square))
+        b = -b if mean < 0.0 else b
+        room = cushion[p] + min(0.0, mean - b)
+        if not room > 0.0:
+            out[p] = RATE_SCALE
+            continue
+        likely = _passage(room, a, b, law[0], law[1], law[2])
+        out[p] = min(RATE_SCALE, quantise(likely * _E9) + (1 if likely > 0.0 else 0))
+
+
+def call_probabilities_ppb(
+    slope_minor: Int64Array, bend_minor: Int64Array, rho_ppb: Int64Array,
+    cushion_minor: Int64Array, law: TailLaw, cycles: int,
+) -> Int64Array:  # fmt: skip
+    """Chance that equity falls below a requirement within so many cycles, x 10^9, up, shape [P].
+
+    `slope_minor[P,U]`, `bend_minor[P,U]`: what a move of one deviation of the horizon does to the
+    cushion of a pool, as a z + b z^2; `rho_ppb[U,U]`. `cushion_minor[P]`: equity less the
+    requirement forecast, less funding due; the chance is 10^9 where it is not above 0.
+    """
+    check(cycles >= 1, "predictive: at least one cycle")
+    check(slope_minor.shape == bend_minor.shape, "predictive: a bend for each slope")
+    shift = _CONTINUITY / sqrt(float(cycles))
+    out = np.empty(len(cushion_minor), np.int64)
+    terms = (law.fat_tail_e9 / _E9, int(law.freedom), shift)
+    _chances(slope_minor, bend_minor, rho_ppb, cushion_minor, terms, out)
+    return out
 
 
 def horizon_volatility_e9(
@@ -188,3 +280,10 @@ def horizon_volatility_e9(
     total = sum(variance_path) * horizon_ns
     variance_e18 = -(-total // (len(variance_path) * period_s * NS_PER_SECOND))
     return root_up(variance_e18)
+
+
+def warm_up() -> None:
+    """Compile the kernels of this module."""
+    one, grid = np.ones(1, np.int64), np.ones((1, 1), np.int64)
+    call_probabilities_ppb(grid, grid, grid, one, TailLaw(RATE_SCALE, 4), 1)
+    forecast_initial_minor(one, one, RATE_SCALE, RATE_SCALE, one, one)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from margin.add_on_sections import Funding, Gamma, Liquidity
+from margin.collateral_sections import CollateralSize, check_sizes
 from margin.dynamic_sections import CrossUnit, Dynamic, Predictive
 from margin.history_sections import History
 from margin.preset_sections import (
@@ -51,6 +52,7 @@ __all__ = [
     "Averaging",
     "Basis",
     "CollateralCharges",
+    "CollateralSize",
     "Contingency",
     "Dampener",
     "DeltaFloor",
@@ -114,6 +116,7 @@ class Preset(
     dynamic: Dynamic | None = None
     cross_unit: CrossUnit | None = None
     predictive: Predictive | None = None
+    collateral_size: tuple[CollateralSize, ...] = ()
     standard: Standard | None = None
     history: History | None = None
 
@@ -121,6 +124,7 @@ class Preset(
         self._check_other_rule()
         check_table("spot_range", self.spot_range)
         check_table("haircut", self.haircut)
+        check_sizes(self.collateral_size, self.haircut)
         one = (self.grid is None) != (self.scenario == ())
         require(one, "grid", "needs either a grid or a list of scenarios")
         alone = self.grid is not None or (self.tails is None and self.extremes is None)

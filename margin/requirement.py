@@ -24,7 +24,7 @@ from numba import njit, prange
 
 from margin import equity as equity_module
 from margin import open_orders
-from margin.equity import PARALLEL_POOLS, equity
+from margin.equity import equity
 from margin.expiry_groups import column_bounds, pool_by_expiry
 from margin.fixed_point import inlined
 from margin.invariant import Int64Array, check
@@ -72,6 +72,8 @@ __all__ = [
     "warm_up",
 ]
 
+# Below this many pools one thread is done before a second has woken.
+PARALLEL_POOLS: Final = 2048
 _POOLS_PER_CHUNK: Final = 256
 WORST, INITIAL, MAINTENANCE = range(3)
 
@@ -94,7 +96,8 @@ class Requirements(NamedTuple):
 @inlined
 def _margin_chunk(
     chunk: int,
-    pool_start: Int64Array,
+    begin: Int64Array,
+    end: Int64Array,
     instrument: Int64Array,
     lots: Int64Array,
     coin_minor: Int64Array,
@@ -115,19 +118,19 @@ def _margin_chunk(
     total = np.empty(rows.shape[1], np.int64)
     options, floors = len(group_terms) > 0, len(gross_floor) > 0
     units = len(risk_exponent)
-    last = min(len(pool_start) - 1, (chunk + 1) * _POOLS_PER_CHUNK)
+    last = min(len(begin), (chunk + 1) * _POOLS_PER_CHUNK)
     for p in range(chunk * _POOLS_PER_CHUNK, last):
         whole, fraction = (0, 0, 0), (0, 0, 0)
-        k, end = pool_start[p], pool_start[p + 1]
+        k, stop = begin[p], end[p]
         for u in range(units):
             worst[SCENARIO, p, u] = -1
-            held = k < end and terms[instrument[k], UNIT] == u
+            held = k < stop and terms[instrument[k], UNIT] == u
             coins = has_coins(coin_terms, coin_minor[p], u, units)
             if not held and not coins:
                 continue
             first = k
             k, charge, extra = add_unit(
-                total, start, rows, terms, options, instrument, lots, k, end, u
+                total, start, rows, terms, options, instrument, lots, k, stop, u
             )
             if floors:
                 place_floor(total, regular, gross_floor, instrument, lots, first, k)
@@ -158,7 +161,8 @@ def _margins_parallel(chunks, *columns):  # type: ignore[no-untyped-def]
 @inlined
 def _expiry_chunk(
     chunk: int,
-    pool_start: Int64Array,
+    begin: Int64Array,
+    end: Int64Array,
     instrument: Int64Array,
     lots: Int64Array,
     coin_minor: Int64Array,
@@ -176,9 +180,9 @@ def _expiry_chunk(
     worst: Int64Array,
 ) -> None:
     """Margins of one chunk of pools in a model with expiries of their own."""
-    positions = pool_start, instrument, lots, coin_minor
+    positions = begin, end, instrument, lots, coin_minor
     first = chunk * _POOLS_PER_CHUNK
-    last = min(len(pool_start) - 1, first + _POOLS_PER_CHUNK)
+    last = min(len(begin), first + _POOLS_PER_CHUNK)
     units = len(risk_exponent)
     scratch = (
         np.empty(rows.shape[1], np.int64), np.empty((units, rows.shape[1] // 2), np.int64),
@@ -206,24 +210,36 @@ def _expiries_parallel(chunks, *columns):  # type: ignore[no-untyped-def]
         _expiry_chunk(np.int64(chunk), *columns)  # type: ignore[arg-type]
 
 
-def pool_requirements(table: RiskTable, positions: Positions) -> Requirements:
+def pool_requirements(
+    table: RiskTable, positions: Positions, pools: Int64Array | None = None
+) -> Requirements:
     """Requirements of every pool from its positions and coin cash, in one compiled pass.
+
+    Of `pools` alone, shape [K], where they are given: entry n then is of pool `pools[n]`.
 
     Rows of a pool must be in margin order (`Positions.validate`). A pool that holds nothing
     needs nothing. Sums stay below 2^62 if `risk_exponent` was derived from the venue's limits.
     """
-    pools, coins = positions.coin_minor.shape
-    check(coins == table.coin.shape[0], "requirements: coin cash of other risk units")
-    margin_minor = np.zeros((3, pools), dtype=np.int64)
-    worst = np.zeros((2, pools, table.risk_exponent.shape[0]), dtype=np.int64)
-    many = pools >= PARALLEL_POOLS
+    check(
+        positions.coin_minor.shape[1] == table.coin.shape[0],
+        "requirements: coin cash of other risk units",
+    )
+    begin, end, coin_minor = (
+        positions.pool_start[:-1],
+        positions.pool_start[1:],
+        positions.coin_minor,
+    )
+    if pools is not None:
+        begin, end, coin_minor = begin[pools], end[pools], coin_minor[pools]
+    count = len(begin)
+    margin_minor = np.zeros((3, count), dtype=np.int64)
+    worst = np.zeros((2, count, table.risk_exponent.shape[0]), dtype=np.int64)
+    many = count >= PARALLEL_POOLS
     rows = table.rows
-    if many and table.shape.halves == 1:  # where groups are summed, half the bytes save no time
-        rows = narrow_rows(rows, len(positions.instrument))
-    chunks = (pools + _POOLS_PER_CHUNK - 1) // _POOLS_PER_CHUNK
-    held = (
-        positions.pool_start, positions.instrument, positions.quantity_lots, positions.coin_minor,
-    )  # fmt: skip
+    if many:
+        rows = narrow_rows(rows, int((end - begin).sum()))
+    chunks = (count + _POOLS_PER_CHUNK - 1) // _POOLS_PER_CHUNK
+    held = begin, end, positions.instrument, positions.quantity_lots, coin_minor
     if table.shape.halves == 1:
         (_margins_parallel if many else _margins_serial)(
             chunks, *held, rows, table.start, table.shape.regular, table.gross_floor, table.terms,
@@ -272,8 +288,7 @@ def warm_up() -> None:
     for halves in (1, 2):
         table = _blank_table(halves)
         pool_requirements(table, Positions(np.array([0, 1], dtype=np.int64), one, one, grid))
-        pool_requirements(table, Positions(many, one[:0], one[:0], flat))
-        if halves == 1:  # rows of 32 bits, too
-            pool_requirements(table, Positions(many, many, many, flat))
+        for held in (one[:0], many):  # rows of 64 bits, then of 32
+            pool_requirements(table, Positions(many, held, held, flat))
     open_orders.warm_up()
     equity_module.warm_up()

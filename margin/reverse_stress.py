@@ -19,10 +19,10 @@ from typing import Final, NamedTuple, TypeAlias
 import msgspec
 import numpy as np
 
+from margin.collateral import AnyHaircuts, pool_equity
 from margin.invariant import BoolArray, Int64Array, check
 from margin.portfolio import INVERSE, INVERSE_CALL, Instruments, Marks, Positions
 from margin.preset import ONE_E9
-from margin.requirement import equity
 from margin.stress import (
     LEAST_MOVE_E9,
     MOST_MOVE_E9,
@@ -48,8 +48,9 @@ MaintenanceAt: TypeAlias = Callable[[Marks, Positions], Int64Array]
 class Book(msgspec.Struct, frozen=True, gc=False):
     """Pools with what they hold and own.
 
-    `cash_minor[P,C]` and `option_value_minor[P,C]`, `haircut_ppb[C]` as `requirement.equity` takes
-    them; `currency_of_unit[U]` is the currency of a unit's coin, -1 if it has none here.
+    `cash_minor[P,C]`, `option_value_minor[P,C]` and `haircuts` as `collateral.pool_equity` takes
+    them, every pool its owner's only one; `currency_of_unit[U]` is the currency of a unit's coin,
+    -1 if it has none here.
     """
 
     instruments: Instruments
@@ -57,7 +58,7 @@ class Book(msgspec.Struct, frozen=True, gc=False):
     positions: Positions
     cash_minor: Int64Array
     option_value_minor: Int64Array
-    haircut_ppb: Int64Array
+    haircuts: AnyHaircuts
     currency_of_unit: Int64Array
 
     def only(self, pool: int) -> Book:
@@ -146,8 +147,8 @@ class Holdings(msgspec.Struct, frozen=True, gc=False):
     option_value_minor: Int64Array
     index_e8: Int64Array
 
-    def equity(self, haircut_ppb: Int64Array) -> Int64Array:
-        """`requirement.equity` of every pool after every move, shape [P,K]."""
+    def equity(self, haircuts: AnyHaircuts, owner_of: Int64Array | None = None) -> Int64Array:
+        """`collateral.pool_equity` of every pool after every move, shape [P,K]."""
         pools, _, moves = self.cash_minor.shape
         result = np.empty((pools, moves), np.int64)
         for k in range(moves):
@@ -155,7 +156,7 @@ class Holdings(msgspec.Struct, frozen=True, gc=False):
                 np.ascontiguousarray(of[..., k])
                 for of in (self.cash_minor, self.option_value_minor, self.index_e8)
             )
-            result[:, k] = equity(cash, options, index_e8, haircut_ppb)
+            result[:, k] = pool_equity(cash, options, index_e8, haircuts, owner_of)
         return result
 
 
@@ -190,7 +191,7 @@ def equity_after(book: Book, moves: Moves) -> Int64Array:
 
     Of `holdings_after`; currencies convert at the moved index with their haircuts.
     """
-    return holdings_after(book, moves).equity(book.haircut_ppb)
+    return holdings_after(book, moves).equity(book.haircuts)
 
 
 def positions_after(book: Book, then: Holdings, k: int) -> Positions:
@@ -226,7 +227,7 @@ def excess_after(
     """
     moves = moves_along(direction, book.instruments, move_e9)
     holdings = holdings_after(book, moves)
-    excess = holdings.equity(book.haircut_ppb)
+    excess = holdings.equity(book.haircuts)
     if maintenance_at is not None:
         moved = moved_marks(book.instruments, book.marks, moves)
         for k in np.flatnonzero((excess >= 0).any(axis=0)).tolist():

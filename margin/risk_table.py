@@ -10,6 +10,7 @@ import numpy.typing as npt
 from numba import njit
 
 from margin.invariant import BoolArray, Int64Array
+from margin.lot_rows import DELTA_ONE, DELTA_ONE_EXTRA, NAKED, NAKED_EXTRA, OPTION, OPTION_EXTRA
 from margin.portfolio import NO_STRIKE_GROUP, Instruments
 from margin.preset import Preset
 from margin.scenarios import ScenarioMatrix
@@ -110,68 +111,60 @@ def risk_table(
     instruments: Instruments,
     matrix: ScenarioMatrix,
     layout: RiskLayout | None = None,
+    into: RiskTable | None = None,
 ) -> RiskTable:
-    """Lay out a scenario matrix for the kernels: once a revaluation, not once a pool."""
+    """Lay out a scenario matrix for the kernels: once a revaluation, not once a pool.
+
+    `into`: a table of the same preset, instruments and layout, which is overwritten.
+    """
     layout = layout or risk_layout(instruments)
-    charges = (matrix.delta_one_mm, matrix.delta_one_im_extra)
-    naked = (matrix.naked_mm, matrix.naked_im_extra)
-    by_expiry = matrix.expiry_rows
-    if by_expiry is None:
-        shape = RowShape(matrix.long.shape[1], 0, 0, 1)
-        halves = (matrix.long, matrix.long)
-        if matrix.floor is not None:  # the last column is net delta, whose magnitude counts
-            shape = RowShape(matrix.long.shape[1] - 1, 1, 0, 1)
-            net = np.concatenate((matrix.long[:, :-1], matrix.floor[1][:, None]), axis=1)
-            halves = (net, net)
-        better = np.zeros(len(instruments), np.bool_)
-        expiry, expiries = instruments.unit, int(matrix.risk_exponent.shape[0])
-    else:
-        shape = RowShape(by_expiry.regular, by_expiry.skews, by_expiry.basis, 2)
-        halves = (by_expiry.asset, by_expiry.liability)
-        better = by_expiry.reversed_discount
-        expiry, expiries = layout.expiry, int(layout.expiry.max(initial=-1)) + 1
-    none = np.zeros(len(instruments), np.int64)
-    gross = (
-        matrix.option_mm if matrix.option_mm is not None else none,
-        matrix.option_im_extra if matrix.option_im_extra is not None else none,
-    )
-    rows, terms, group_terms, coin = _lay_out(
-        halves, shape.halves, matrix.coin, (instruments.unit, layout.group, expiry), gross,
-        better, layout.slot, charges, naked,
+    table = into if into is not None else _blank(preset, instruments, matrix, layout)
+    rows = matrix.rows
+    _lay_out(
+        (rows.asset, rows.liability), table.shape.halves, rows.reversed_discount,
+        matrix.coin, matrix.coin_terms, matrix.contingency, layout.slot, table.rows, table.terms,
+        table.group_terms, table.coin, table.coin_terms,
     )  # fmt: skip
-    initial_ppb = preset.factor.initial_ppb + matrix.peg_ppb
+    table.factors_ppb[1] = preset.factor.initial_ppb + matrix.peg_ppb
+    return table
+
+
+def _blank(
+    preset: Preset, instruments: Instruments, matrix: ScenarioMatrix, layout: RiskLayout
+) -> RiskTable:
+    """The table of a matrix but for what changes with marks."""
+    rows, count = matrix.rows, len(instruments)
+    shape = RowShape(rows.asset.shape[1], 0, 0, 1)
+    expiry, expiries = instruments.unit, int(matrix.risk_exponent.shape[0])
+    if matrix.by_expiry:
+        shape = RowShape(rows.regular, rows.skews, rows.basis, 2)
+        expiry, expiries = layout.expiry, int(layout.expiry.max(initial=-1)) + 1
+    elif matrix.floored:  # the last column is net delta, whose magnitude counts
+        shape = RowShape(rows.asset.shape[1] - 1, 1, 0, 1)
+    columns = -(-rows.asset.shape[1] // _COLUMN_BLOCK) * _COLUMN_BLOCK
+    terms = np.zeros((count, _TERMS), np.int64)
+    terms[:, UNIT], terms[:, GROUP], terms[:, EXPIRY] = instruments.unit, layout.group, expiry
+    group_terms = np.zeros((len(layout.slot), 4), np.int64)
+    group_terms[:, 0], group_terms[:, 1] = instruments.unit[layout.slot], layout.slot
+    coin_terms = np.zeros((len(matrix.coin_unit), 3), np.int64)
+    coin_terms[:, COIN_UNIT] = matrix.coin_unit
+    start = np.zeros((matrix.risk_exponent.shape[0], columns), np.int64)
+    if matrix.allowance is not None:
+        start[:, : matrix.allowance.shape[1]] = matrix.allowance
     return RiskTable(
-        rows=rows,
+        rows=np.zeros((count, shape.halves * columns), np.int64),
         shape=shape,
         terms=terms,
         group_terms=group_terms,
         expiries=expiries,
-        start=_start(matrix, rows.shape[1] // shape.halves),
-        gross_floor=none[:0] if matrix.floor is None else np.ascontiguousarray(matrix.floor[0]),
-        coin=coin,
+        start=start,
+        gross_floor=np.zeros(0, np.int64) if matrix.floor is None else matrix.floor[0],
+        coin=np.zeros((len(matrix.coin_unit), columns), np.int64),
         coin_value=matrix.coin_value,
-        coin_terms=_coin_terms(matrix),
+        coin_terms=coin_terms,
         risk_exponent=matrix.risk_exponent,
-        factors_ppb=np.array((preset.factor.maintenance_ppb, initial_ppb), np.int64),
+        factors_ppb=np.array((preset.factor.maintenance_ppb, 0), np.int64),
     )
-
-
-def _start(matrix: ScenarioMatrix, columns: int) -> Int64Array:
-    start = np.zeros((matrix.risk_exponent.shape[0], columns), np.int64)
-    if matrix.allowance is not None:
-        start[:, : matrix.allowance.shape[1]] = matrix.allowance
-    return start
-
-
-def _coin_terms(matrix: ScenarioMatrix) -> Int64Array:
-    coins = matrix.coin.shape[0]
-    terms = np.zeros((coins, 3), np.int64)
-    terms[:, COIN_UNIT] = np.arange(coins) if matrix.coin_unit is None else matrix.coin_unit
-    if matrix.coin_mm is not None:
-        terms[:, COIN_CHARGE] = matrix.coin_mm
-    if matrix.coin_im_extra is not None:
-        terms[:, COIN_EXTRA] = matrix.coin_im_extra
-    return terms
 
 
 def narrow_rows(rows: Int64Array, reads: int) -> npt.NDArray[np.signedinteger]:
@@ -191,49 +184,54 @@ def narrow_rows(rows: Int64Array, reads: int) -> npt.NDArray[np.signedinteger]:
 def _lay_out(
     halves: tuple[Int64Array, Int64Array],
     half_count: int,
+    reversed_discount: BoolArray,
     coin: Int64Array,
-    listed: tuple[Int64Array, Int64Array, Int64Array],
-    gross: tuple[Int64Array, Int64Array],
-    better: BoolArray,
+    coin_charges: Int64Array,
+    contingency: Int64Array,
     slot: Int64Array,
-    charges: tuple[Int64Array, Int64Array],
-    naked: tuple[Int64Array, Int64Array],
-) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:
-    """Rows, terms, group terms and coin columns of a `RiskTable`."""
+    rows: Int64Array,
+    terms: Int64Array,
+    group_terms: Int64Array,
+    padded: Int64Array,
+    coin_terms: Int64Array,
+) -> None:
+    """Fill in what changes with marks: rows, charges of terms and groups, coin columns."""
     count, width = halves[0].shape
-    columns = (width + _COLUMN_BLOCK - 1) // _COLUMN_BLOCK * _COLUMN_BLOCK
-    unit, group, expiry = listed
-    rows = np.zeros((count, half_count * columns), np.int64)
-    terms = np.zeros((count, _TERMS), np.int64)
+    columns = rows.shape[1] // half_count
     for i in range(count):
-        terms[i, UNIT], terms[i, GROUP] = unit[i], group[i]
-        terms[i, CHARGE], terms[i, EXTRA_CHARGE] = charges[0][i], charges[1][i]
-        terms[i, EXPIRY] = expiry[i]
-        terms[i, GROSS_CHARGE], terms[i, GROSS_EXTRA] = gross[0][i], gross[1][i]
-        terms[i, BETTER_ROW] = 1 if better[i] else 0
-        if group[i] >= 0:
-            strike = slot[group[i]]
-            terms[i, CHARGE], terms[i, EXTRA_CHARGE] = naked[0][strike], naked[1][strike]
+        terms[i, CHARGE], terms[i, EXTRA_CHARGE] = (
+            contingency[DELTA_ONE, i],
+            contingency[DELTA_ONE_EXTRA, i],
+        )
+        terms[i, GROSS_CHARGE], terms[i, GROSS_EXTRA] = (
+            contingency[OPTION, i],
+            contingency[OPTION_EXTRA, i],
+        )
+        if terms[i, GROUP] >= 0:
+            strike = slot[terms[i, GROUP]]
+            terms[i, CHARGE] = contingency[NAKED, strike]
+            terms[i, EXTRA_CHARGE] = contingency[NAKED_EXTRA, strike]
         for s in range(width):
             rows[i, s] = halves[0][i, s]
-            if half_count == 2:
+        if half_count == 2:
+            terms[i, BETTER_ROW] = 1 if reversed_discount[i] else 0
+            for s in range(width):
                 rows[i, columns + s] = halves[1][i, s]
-    group_terms = np.empty((len(slot), 4), np.int64)
     for g in range(len(slot)):
-        i = slot[g]
-        group_terms[g, UNIT], group_terms[g, GROUP] = unit[i], i
-        group_terms[g, CHARGE], group_terms[g, EXTRA_CHARGE] = naked[0][i], naked[1][i]
-    padded = np.zeros((coin.shape[0], columns), np.int64)
-    for u in range(coin.shape[0]):
+        group_terms[g, CHARGE] = contingency[NAKED, slot[g]]
+        group_terms[g, EXTRA_CHARGE] = contingency[NAKED_EXTRA, slot[g]]
+    for c in range(coin.shape[0]):
+        coin_terms[c, COIN_CHARGE] = coin_charges[1, c]
+        coin_terms[c, COIN_EXTRA] = coin_charges[2, c]
         for s in range(coin.shape[1]):
-            padded[u, s] = coin[u, s]
-    return rows, terms, group_terms, padded
+            padded[c, s] = coin[c, s]
 
 
 def warm_up() -> None:
     """Compile the layout kernel; the steps compile with the kernels that inline them."""
     one, grid = np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
+    terms, charges = np.zeros((1, _TERMS), np.int64), np.zeros((8, 1), np.int64)
     _lay_out(
-        (grid, grid), 1, grid, (one, one, one), (one, one), np.zeros(1, np.bool_), one, (one, one),
-        (one, one),
+        (grid, grid), 1, np.zeros(1, np.bool_), grid, charges, charges, one, grid.copy(), terms,
+        terms, grid.copy(), terms,
     )  # fmt: skip

@@ -21,7 +21,17 @@ import numpy as np
 
 from margin.fixed_point import NS_PER_SECOND, USDC_SCALE
 from margin.invariant import BoolArray, Float64Array, Int64Array, check
-from margin.lot_rows import coin_columns, instrument_rows
+from margin.lot_rows import (
+    DELTA_ONE,
+    DELTA_ONE_EXTRA,
+    GROSS_FLOOR,
+    NAKED,
+    NAKED_EXTRA,
+    NET_FLOOR,
+    OPTION,
+    OPTION_EXTRA,
+    lot_rows,
+)
 from margin.option_rows import Model, model_numbers
 from margin.portfolio import (
     CERTAIN_PPB,
@@ -67,9 +77,6 @@ COIN_STEP_MINOR: Final = 10_000
 
 _E9: Final = 1e9
 _MINOR_PER_USDC: Final = float(USDC_SCALE)
-# Rows of the contingency array that `lot_rows` fills.
-_DELTA_ONE, _DELTA_ONE_EXTRA, _NAKED, _NAKED_EXTRA = range(4)
-_OPTION, _OPTION_EXTRA, _GROSS_FLOOR, _NET_FLOOR = range(4, 8)
 
 
 class ExpiryRows(msgspec.Struct, frozen=True, gc=False):
@@ -88,42 +95,107 @@ class ExpiryRows(msgspec.Struct, frozen=True, gc=False):
     reversed_discount: BoolArray
 
 
+def _row(rows: Int64Array, at: int) -> Int64Array:
+    row: Int64Array = rows[at]
+    return row
+
+
 class ScenarioMatrix(msgspec.Struct, frozen=True, gc=False):
     """Profit and loss per lot in quanta of 2^-risk_exponent[unit] minor USDC.
 
-    `long[I,S']`, `short[I,S']`: what one long lot, one short lot adds at least to any pool in
-    every spot scenario, every skew scenario and the basis candidate. `coin[C,S']`:
-    `COIN_STEP_MINOR` minor units of coin cash; `coin_value[C]`: their value at the index now. C
-    counts the units' own coins, then tokens. `delta_one_mm[I]` and
-    `delta_one_im_extra[I]`: contingency per lot held, either side, zero for options; `naked_mm[I]`
-    and `naked_im_extra[I]`: per naked short lot, zero for delta-one. `risk_exponent[U]`.
-
-    `expiry_rows`: the rows of positions where expiries count on their own; None where `long` and
-    its negative are all. `option_mm[I]`, `option_im_extra[I]`: charges per option lot held, either
-    side (roll, doubtful prices). `allowance[U,S']`: what a unit's loss is forgiven. `floor[2,I]`:
-    parts of a delta floor per lot, on gross and on net delta; the last column of `long` then is the
-    floor's candidate. `coin_unit[C]`, `coin_mm[C]`, `coin_im_extra[C]`: risk unit, and
-    charges per step of coin. `peg_ppb`: what a stable coin below its peg adds to the IM factor.
+    `rows`: of every instrument; where `by_expiry` is false both are the same and are all there is.
+    `coin[C,S']`: `COIN_STEP_MINOR` minor units of coin cash; C counts the units' own coins, then
+    tokens, `coin_unit[C]` their risk units. `coin_terms[3,C]`: value at the index now, maintenance
+    and extra initial charge per step of coin. `contingency[8,I]`: what the properties read.
+    `risk_exponent[U]`. `allowance[U,S']`: what a unit's loss is forgiven. `floored`: the last
+    column of `rows` is part of a delta floor. `peg_ppb`: what a stable coin below its peg adds to
+    the IM factor.
     """
 
-    long: Int64Array
-    short: Int64Array
+    rows: ExpiryRows
+    by_expiry: bool
     coin: Int64Array
-    coin_value: Int64Array
-    delta_one_mm: Int64Array
-    delta_one_im_extra: Int64Array
-    naked_mm: Int64Array
-    naked_im_extra: Int64Array
+    coin_terms: Int64Array
+    coin_unit: Int64Array
+    contingency: Int64Array
     risk_exponent: Int64Array
-    expiry_rows: ExpiryRows | None = None
-    option_mm: Int64Array | None = None
-    option_im_extra: Int64Array | None = None
     allowance: Int64Array | None = None
-    floor: Int64Array | None = None
-    coin_unit: Int64Array | None = None
-    coin_mm: Int64Array | None = None
-    coin_im_extra: Int64Array | None = None
+    floored: bool = False
     peg_ppb: int = 0
+
+    @property
+    def expiry_rows(self) -> ExpiryRows | None:
+        """The rows of positions where expiries count on their own."""
+        return self.rows if self.by_expiry else None
+
+    @property
+    def long(self) -> Int64Array:
+        """What one long lot adds at least to any pool in every scenario, skew and basis, [I,S']."""
+        return self._alone()[0]
+
+    @property
+    def short(self) -> Int64Array:
+        """The same of one short lot."""
+        return self._alone()[1]
+
+    def _alone(self) -> tuple[Int64Array, Int64Array]:
+        if self.by_expiry:
+            return _alone(self.rows)
+        long = self.rows.asset.copy()
+        short = -long
+        if self.floor is not None:
+            long[:, -1] = short[:, -1] = -self.floor[0] - np.abs(self.floor[1])
+        return long, short
+
+    @property
+    def coin_value(self) -> Int64Array:
+        """Value of a step of coin at the index now, [C]."""
+        return _row(self.coin_terms, 0)
+
+    @property
+    def coin_mm(self) -> Int64Array:
+        """Maintenance charge per step of coin, [C]."""
+        return _row(self.coin_terms, 1)
+
+    @property
+    def coin_im_extra(self) -> Int64Array:
+        """Extra initial charge per step of coin, [C]."""
+        return _row(self.coin_terms, 2)
+
+    @property
+    def delta_one_mm(self) -> Int64Array:
+        """Contingency per lot held, either side, [I]; zero for options."""
+        return _row(self.contingency, DELTA_ONE)
+
+    @property
+    def delta_one_im_extra(self) -> Int64Array:
+        """Extra initial contingency per lot held, either side, [I]; zero for options."""
+        return _row(self.contingency, DELTA_ONE_EXTRA)
+
+    @property
+    def naked_mm(self) -> Int64Array:
+        """Contingency per naked short lot, [I]; zero for delta-one."""
+        return _row(self.contingency, NAKED)
+
+    @property
+    def naked_im_extra(self) -> Int64Array:
+        """Extra initial contingency per naked short lot, [I]; zero for delta-one."""
+        return _row(self.contingency, NAKED_EXTRA)
+
+    @property
+    def option_mm(self) -> Int64Array:
+        """Charge per option lot held, either side (roll), [I]."""
+        return _row(self.contingency, OPTION)
+
+    @property
+    def option_im_extra(self) -> Int64Array:
+        """Extra initial charge per option lot held, either side (roll, doubtful prices), [I]."""
+        return _row(self.contingency, OPTION_EXTRA)
+
+    @property
+    def floor(self) -> Int64Array | None:
+        """Parts of a delta floor per lot, on gross and on net delta, [2,I]; None without one."""
+        return self.contingency[GROSS_FLOOR:] if self.floored else None
 
 
 class ScenarioGrid(msgspec.Struct, frozen=True, gc=False):
@@ -263,35 +335,27 @@ def _or(column: Int64Array | None, count: int, value: int) -> Int64Array:
     return _constant(count, value) if column is None else column
 
 
-def _expiry_rows(
-    grid: ScenarioGrid, instruments: Instruments, marks: Marks, rates: Float64Array
-) -> tuple[ExpiryRows, Int64Array]:
-    """Rows of every instrument, and contingencies [8,I] per lot."""
-    units, count = grid.moves.shape[0], len(instruments)
+def _blank(grid: ScenarioGrid, instruments: Instruments, coins: Collateral) -> ScenarioMatrix:
+    """A matrix of zeros for these instruments and coins."""
     preset, scenarios = grid.preset, grid.moves.shape[1]
     basis = 1 if preset.basis is not None else 0
-    asset = np.zeros((count, scenarios + basis), np.int64)
-    liability = np.zeros(asset.shape, np.int64)
-    reversed_discount = np.zeros(count, np.bool_)
-    contingency = np.zeros((8, count), np.int64)
-    window = (0, False)
-    if preset.averaging is not None:
-        window = preset.averaging.window_s * NS_PER_SECOND, preset.averaging.scales_profit
-    instrument_rows(
-        (instruments.kind, instruments.unit, instruments.expiry_ns, instruments.strike_e8,
-         instruments.lot_e8),
-        marks.now_ns,
-        (marks.index_e8, marks.mark_e8, marks.forward_e8, marks.volatility_e9, marks.rate_e9),
-        (_or(marks.index_confidence_ppb, units, CERTAIN_PPB),
-         _or(marks.confidence_ppb, count, CERTAIN_PPB), _or(marks.fixed_e8, count, -1),
-         _or(marks.delta_e9, count, NO_DELTA_E9)),
-        window, (grid.moves, grid.sides, grid.weights), grid.model, grid.roll,
-        _valued(preset), rates, grid.quanta,
-        (asset, liability), reversed_discount, contingency,
+    floored = preset.delta_floor is not None
+    shape = (len(instruments), scenarios + (1 if basis or floored else 0))
+    rows = ExpiryRows(
+        np.zeros(shape, np.int64), np.zeros(shape, np.int64), scenarios - grid.skews, grid.skews,
+        basis, np.zeros(shape[0], np.bool_),
     )  # fmt: skip
-    regular = scenarios - grid.skews
-    rows = ExpiryRows(asset, liability, regular, grid.skews, basis, reversed_discount)
-    return rows, contingency
+    return ScenarioMatrix(
+        rows=rows,
+        by_expiry=grid.by_expiry and bool((instruments.expiry_ns != NEVER_NS).any()),
+        coin=np.zeros((len(coins.unit), shape[1]), np.int64),
+        coin_terms=np.zeros((3, len(coins.unit)), np.int64),
+        coin_unit=coins.unit,
+        contingency=np.zeros((8, shape[0]), np.int64),
+        risk_exponent=grid.risk_exponent,
+        allowance=grid.allowance,
+        floored=floored,
+    )
 
 
 def lot_matrix(
@@ -299,6 +363,7 @@ def lot_matrix(
     instruments: Instruments,
     marks: Marks,
     collateral: Collateral | None = None,
+    into: ScenarioMatrix | None = None,
 ) -> ScenarioMatrix:
     """Revalue one lot of every instrument, and one step of every coin, in every scenario.
 
@@ -309,40 +374,43 @@ def lot_matrix(
     d one of the two static discounts; inverse option: the same x S / F; coin cash: S m w.
     Volatility shock, skew, static discount, basis: Derive PMRM 2, see `margin.preset_sections`.
     An expired option is worth its intrinsic value. Without `collateral` there is one coin a unit,
-    at its index, without charges. `InvariantBroken` if a value does not fit.
+    at its index, without charges. `into`: a matrix of the same grid, instruments and coins, which
+    is overwritten: half of a small revaluation would else go into making room. `InvariantBroken` if
+    a value does not fit.
     """
-    check(marks.index_e8.shape[0] == grid.moves.shape[0], "scenarios: one per risk unit")
-    preset, scenarios = grid.preset, grid.moves.shape[1]
+    units, count, preset = grid.moves.shape[0], len(instruments), grid.preset
+    check(marks.index_e8.shape[0] == units, "scenarios: one per risk unit")
     peg_ppb = peg_addition_ppb(preset, marks.stable_e9)
-    rates = grid.rates if peg_ppb == 0 else _contingency_rates(preset, peg_ppb)
-    rows, contingency = _expiry_rows(grid, instruments, marks, rates)
-    width = scenarios + (1 if rows.basis == 1 or preset.delta_floor is not None else 0)
     coins = collateral if collateral is not None else unit_coins(marks)
-    coin = np.zeros((len(coins.unit), width), np.int64)
-    coin_terms = np.zeros((3, len(coins.unit)), np.int64)
+    matrix = into if into is not None else _blank(grid, instruments, coins)
+    window = (0, False)
+    if preset.averaging is not None:
+        window = preset.averaging.window_s * NS_PER_SECOND, preset.averaging.scales_profit
     stable = preset.peg is not None and preset.peg.collateral_in_stable
-    coin_columns(
-        (coins.unit, coins.price_e8, coins.moves if preset.numeraire != COIN else 0 * coins.moves,
-         coins.maintenance_ppb, _scaled_charges(preset, coins, peg_ppb), coins.confidence_ppb),
-        (marks.stable_e9 if stable else STABLE_E9) / _E9, rates, (grid.moves, grid.weights),
-        grid.quanta, coin, coin_terms,
+    rows = matrix.rows
+    rates = grid.rates if peg_ppb == 0 else _contingency_rates(preset, peg_ppb)
+    lot_rows(
+        ((coins.unit, coins.price_e8,
+          coins.moves if preset.numeraire != COIN else 0 * coins.moves, coins.maintenance_ppb,
+          _scaled_charges(preset, coins, peg_ppb), coins.confidence_ppb),
+         (marks.stable_e9 if stable else STABLE_E9) / _E9, rates, (grid.moves, grid.weights),
+         grid.quanta, matrix.coin, matrix.coin_terms),
+        (instruments.kind, instruments.unit, instruments.expiry_ns, instruments.strike_e8,
+         instruments.lot_e8),
+        marks.now_ns,
+        (marks.index_e8, marks.mark_e8, marks.forward_e8, marks.volatility_e9, marks.rate_e9),
+        (_or(marks.index_confidence_ppb, units, CERTAIN_PPB),
+         _or(marks.confidence_ppb, count, CERTAIN_PPB), _or(marks.fixed_e8, count, -1),
+         _or(marks.delta_e9, count, NO_DELTA_E9)),
+        window, (grid.moves, grid.sides, grid.weights), grid.model, grid.roll,
+        _valued(preset), rates, grid.quanta, (rows.asset, rows.liability), rows.reversed_discount,
+        matrix.contingency,
     )  # fmt: skip
-    floor = contingency[_GROSS_FLOOR:] if preset.delta_floor is not None else None
-    by_expiry = grid.by_expiry and np.count_nonzero(instruments.expiry_ns != NEVER_NS) > 0
-    if by_expiry:
-        long, short = _alone(rows)
-    else:
-        long = np.zeros((len(instruments), width), np.int64)
-        long[:, :scenarios] = rows.asset[:, :scenarios]
-        short = -long
-        if floor is not None:
-            long[:, scenarios] = short[:, scenarios] = -floor[0] - np.abs(floor[1])
-    return ScenarioMatrix(
-        long, short, coin, coin_terms[0], contingency[_DELTA_ONE], contingency[_DELTA_ONE_EXTRA],
-        contingency[_NAKED], contingency[_NAKED_EXTRA], grid.risk_exponent,
-        rows if by_expiry else None, contingency[_OPTION], contingency[_OPTION_EXTRA],
-        grid.allowance, floor, coins.unit, coin_terms[1], coin_terms[2], peg_ppb,
-    )  # fmt: skip
+    if matrix.floored and rows.basis == 0:
+        rows.asset[:, -1] = rows.liability[:, -1] = matrix.contingency[NET_FLOOR]
+    if peg_ppb != matrix.peg_ppb:
+        return msgspec.structs.replace(matrix, peg_ppb=peg_ppb)
+    return matrix
 
 
 def scenario_matrix(
@@ -359,17 +427,15 @@ def scenario_matrix(
 
 
 def warm_up() -> None:
-    """Compile the kernels that `lot_matrix` calls."""
+    """Compile the kernel that `lot_matrix` calls."""
     one, none = np.ones(1, dtype=np.int64), np.zeros(0)
     moves = (np.zeros((1, 1)), np.zeros((1, 1), dtype=np.int64), np.ones((1, 1)))
     row = np.zeros((1, 1), dtype=np.int64)
-    instrument_rows(
+    lot_rows(
+        ((one * 0, one, one, one, one, one), 1.0, np.zeros(10), (moves[0], moves[2]), np.ones(1),
+         row, np.zeros((3, 1), dtype=np.int64)),
         (one * LINEAR, one * 0, one * NEVER_NS, one * 0, one), 0, (one, one, one, one, one),
         (one, one, one, one), (0, False), moves, (np.ones(7), none, none, none), np.zeros((1, 2)),
-        (True, False),        np.zeros(10), np.ones(1), (row, row.copy()), np.zeros(1, np.bool_),
+        (True, False), np.zeros(10), np.ones(1), (row, row.copy()), np.zeros(1, np.bool_),
         np.zeros((8, 1), dtype=np.int64),
-    )  # fmt: skip
-    coin_columns(
-        (one * 0, one, one, one, one, one), 1.0, np.zeros(10), (moves[0], moves[2]), np.ones(1),
-        row, np.zeros((3, 1), dtype=np.int64),
     )  # fmt: skip

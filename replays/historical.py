@@ -10,6 +10,7 @@ import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -132,6 +133,16 @@ def share_venue(
     return parse_venue(text, "replay venue")
 
 
+def _by_batch(
+    rows: Int64Array, row_start: Int64Array, reference: Int64Array
+) -> list[tuple[Int64Array, Int64Array]]:
+    """Chosen rows of a flow, cut by batch: where they are in their batch, and their references."""
+    cuts = rows.searchsorted(row_start)
+    within = rows - np.repeat(row_start[:-1], np.diff(cuts))
+    found, bounds = reference[rows], cuts.tolist()
+    return [(within[start:end], found[start:end]) for start, end in pairwise(bounds)]
+
+
 class HistoricalReplay:
     """Feeds a flow to an engine, batch after batch."""
 
@@ -147,7 +158,7 @@ class HistoricalReplay:
         for number in range(ACCOUNTS):
             self._apply(OpenAccount(start, f"replay-{number}"))
             self._apply(Deposit(start, number, USDC, ENDOWMENT_MINOR))
-        self._columns = self._prepare(assign_accounts(flow, ACCOUNTS, seed))
+        self._prepare(assign_accounts(flow, ACCOUNTS, seed))
         self._order_ids = np.zeros(int(flow.reference.max(initial=-1)) + 1, np.int64)
 
     def _apply(self, command: Command) -> list[Event]:
@@ -156,7 +167,7 @@ class HistoricalReplay:
             self.on_command(command, events)
         return events
 
-    def _prepare(self, account: Int64Array) -> Int64Array:
+    def _prepare(self, account: Int64Array) -> None:
         """The flow's rows as fields of `OrderColumns`; targets of other batches come later."""
         flow = self.flow
         columns = np.zeros((FIELDS, len(flow)), np.int64)
@@ -173,25 +184,25 @@ class HistoricalReplay:
         # A target in the same command is named by its row there, counted from 1, negative.
         columns[6, reduces[same]] = -(origin[same] - first_row[reduces[same]] + 1)
         columns[4, reduces] = np.minimum(flow.quantity_lots[reduces], ALL_REMAINING)
-        self._placed, self._earlier = placed, reduces[~same]
-        bounds = flow.row_start
-        self._placed_start = np.searchsorted(placed, bounds).tolist()
-        self._earlier_start = np.searchsorted(self._earlier, bounds).tolist()
-        self._row_start = bounds.tolist()
+        bounds, earlier = flow.row_start, reduces[~same]
+        # Per batch: its columns one after the other, and where in them its new orders and the
+        # targets of other batches are, with their numbers in `_order_ids`.
+        self._blocks = [
+            np.ascontiguousarray(columns[:, start:end]) for start, end in pairwise(bounds.tolist())
+        ]
+        self._placed = _by_batch(placed, bounds, flow.reference)
+        self._earlier = _by_batch(earlier, bounds, flow.reference)
         self.run.orders = int((flow.row_kind != REDUCE).sum())
-        return columns
 
     def _enter(self, at: int, time_ns: int) -> int:
         """Enter the `at`-th batch that has rows; returns how many rows it has."""
-        flow = self.flow
-        start, end = self._row_start[at], self._row_start[at + 1]
-        rows = self._columns[:, start:end].copy()
-        placed = self._placed[self._placed_start[at] : self._placed_start[at + 1]]
-        earlier = self._earlier[self._earlier_start[at] : self._earlier_start[at + 1]]
-        rows[6, earlier - start] = self._order_ids[flow.reference[earlier]]
-        applied = self._apply(OrderColumns(time_ns, end - start, rows.tobytes()))[0]
+        block, (rows, target) = self._blocks[at], self._earlier[at]
+        block[6, rows] = self._order_ids[target]
+        count = block.shape[1]
+        applied = self._apply(OrderColumns(time_ns, count, block.tobytes()))[0]
         assert isinstance(applied, ColumnsApplied)
-        self._order_ids[flow.reference[placed]] = applied.order_ids[placed - start]
+        rows, placed = self._placed[at]
+        self._order_ids[placed] = applied.order_ids[rows]
         if np.count_nonzero(applied.reasons):
             late = applied.reasons == int(RejectReason.ORDER_NOT_OPEN)
             self.run.late_cancels += int(late.sum())
@@ -199,7 +210,7 @@ class HistoricalReplay:
             if len(other):
                 reason = RejectReason(int(other[0]))
                 raise ValueError(f"an order of the file was refused: {reason.name}")
-        return end - start
+        return count
 
     def _close(self, batch: int, time_ns: int) -> None:
         self._apply(Seal(time_ns, batch))

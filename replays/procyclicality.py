@@ -10,14 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 import numpy as np
 
 from margin.coverage import kupiec
+from margin.dynamic import capped, range_terms, targets_e9
+from margin.dynamic_sections import EwmaRule
 from margin.fixed_point import RATE_SCALE
 from margin.forecast import Ewma, run, start, volatility_e9
-from margin.invariant import Float64Array, Int64Array
+from margin.invariant import Float64Array, Int64Array, check
+from margin.presets import load_preset
 from margin.procyclicality import (
+    NO_CAP_PPB,
     Tools,
     largest_rise,
     moderated,
@@ -25,6 +31,11 @@ from margin.procyclicality import (
 )
 
 STEPS = (1, 5, 20, 60)
+RISES = (1, 5, 20, 30)
+DAY_S = 86_400
+PLAIN = "EWMA .97"
+SLOWER = 125
+"""How much longer the long run's memory is than the forecast's: that of `ps-1-dynamic`."""
 _SCALE = 1000  # of the margins of the study: 10^-12, so that rounding up shows nowhere
 
 
@@ -43,15 +54,17 @@ class Path:
 
 @dataclass(frozen=True)
 class Row:
-    """One model of the table, scaled to the breach rate that all rows share."""
+    """One model of the table, scaled to the breach rate that all rows share.
+
+    `rises`: largest rises over `RISES` days, median over the paths; `response` at `STEPS` days.
+    """
 
     name: str
     multiple: float
     breach_share: float
     kupiec_pass_share: float
     peak_to_trough: float
-    rise_5: float
-    rise_30: float
+    rises: tuple[float, ...]
     mean_margin: float
     mean_shortfall: float
     response: tuple[float, ...]
@@ -79,11 +92,16 @@ Model = Callable[[Int64Array, int], Int64Array]
 10^-12 of notional, [days, paths], each made from the returns before its day."""
 
 
+def _opening(return_e9: Int64Array) -> Int64Array:
+    """Variance of each path's first 250 days, with which recursions begin."""
+    found: Int64Array = np.mean(return_e9[:250].astype(np.float64) ** 2, axis=0).astype(np.int64)
+    return found
+
+
 def _ewma(decay_ppb: int) -> Model:
     def margins(return_e9: Int64Array, warm_up: int) -> Int64Array:
-        opening = np.mean(return_e9[:250].astype(np.float64) ** 2, axis=0).astype(np.int64)
         forecaster = Ewma(decay_ppb)
-        variance = run(forecaster, start(forecaster, opening), return_e9)
+        variance = run(forecaster, start(forecaster, _opening(return_e9)), return_e9)
         return volatility_e9(variance[warm_up:-1]) * _SCALE
 
     return margins
@@ -143,10 +161,79 @@ def _stressed(return_e9: Int64Array, warm_up: int) -> Int64Array:
     return np.tile(level, (len(return_e9) - warm_up, 1))
 
 
+def _shipped(bounded: bool = False, **parts: Any) -> Model:
+    """The rule of `ps-1-dynamic` on an EWMA .97 of daily moves, with these tools and no others.
+
+    `parts` replace fields of its section `dynamic`; tools left out are off, and so are the bounds
+    unless `bounded`. One cycle a day. The long run forgets `SLOWER` times as slowly.
+    """
+    shipped = load_preset("ps-1-dynamic")
+    decay_ppb = 97 * RATE_SCALE // 100
+    off: dict[str, Any] = {
+        "stress_weight_ppb": 0, "buffer_ppb": 0, "floor_share_ppb": 0,
+        "cycle_rise_ppb": NO_CAP_PPB, "day_rise_ppb": NO_CAP_PPB,
+    }  # fmt: skip
+    section = msgspec.structs.replace(
+        shipped.dynamic, period_s=DAY_S, implied=None, ewma=EwmaRule(decay_ppb=decay_ppb),
+        long_run_decay_ppb=RATE_SCALE - (RATE_SCALE - decay_ppb) // SLOWER, **{**off, **parts},
+    )  # fmt: skip
+    preset = msgspec.structs.replace(shipped, dynamic=section)
+
+    def margins(return_e9: Int64Array, warm_up: int) -> Int64Array:
+        paths = return_e9.shape[1]
+        terms = range_terms(preset, ("BTC",) * paths)
+        if not bounded:
+            free = np.ones(paths, np.int64)
+            terms = msgspec.structs.replace(terms, least_e9=free, most_e9=free * 10 * RATE_SCALE)
+        opening = _opening(return_e9)
+        fast, slow = (
+            run(each, start(each, opening), return_e9)[warm_up:-1].tolist()
+            for each in (terms.forecasters[0], Ewma(section.long_run_decay_ppb))
+        )
+        now = targets_e9(terms, fast[0], slow[0]).tolist()
+        out = np.empty((len(fast), paths), np.int64)
+        for day, (variance, long_run) in enumerate(zip(fast, slow, strict=True)):
+            target = targets_e9(terms, variance, long_run).tolist()
+            now = [
+                capped(before, wanted, before, section)  # a day has one cycle
+                for before, wanted in zip(now, target, strict=True)
+            ]
+            out[day] = now
+        return out * _SCALE
+
+    return margins
+
+
+def _shipped_rows() -> dict[str, Model]:
+    """The shipped rule with each of its own tools alone, with all, and within its bounds."""
+    dynamic = load_preset("ps-1-dynamic").dynamic
+    check(dynamic is not None, "study: a preset whose ranges move")
+    tools = {
+        "buffer": ("buffer_ppb",),
+        "stressed weight": ("stress_weight_ppb",),
+        "long-run floor": ("floor_share_ppb",),
+        "cap a cycle": ("cycle_rise_ppb",),
+        "cap a day": ("day_rise_ppb",),
+    }
+    keys = {name: {key: getattr(dynamic, key) for key in row} for name, row in tools.items()}
+    # with a cycle a day the cap of a cycle would be one of 2 % a day: that of a day stands for both
+    every = {key: value for row in keys.values() for key, value in row.items()}
+    every["cycle_rise_ppb"] = NO_CAP_PPB
+    return {
+        **{f"shipped rule, {name}": _shipped(**row) for name, row in keys.items()},
+        "shipped rule, all tools": _shipped(**every),
+        "shipped rule, tools and bounds": _shipped(bounded=True, **every),
+    }
+
+
 def models() -> dict[str, Model]:
-    """The rows of the table: filters of different memory, then .97 with each tool."""
+    """The rows of the table: filters of different memory, then .97 with each tool.
+
+    First tools in full: 25 %, the whole long-run level, 5 % a day; then those of `ps-1-dynamic`
+    as it ships.
+    """
     ewma = {f"EWMA .{share}": _ewma(share * RATE_SCALE // 100) for share in (94, 97, 99)}
-    plain = ewma["EWMA .97"]
+    plain = ewma[PLAIN]
     tools = {
         "25 % buffer": Tools(buffer_ppb=RATE_SCALE // 4),
         "25 % stress weight": Tools(stress_weight_ppb=RATE_SCALE // 4),
@@ -156,7 +243,8 @@ def models() -> dict[str, Model]:
     return {
         **ewma,
         "HS 500 days": _historical(500, 0.99),
-        **{f"EWMA .97 + {name}": _with_tools(plain, tool) for name, tool in tools.items()},
+        **{f"{PLAIN} + {name}": _with_tools(plain, tool) for name, tool in tools.items()},
+        **_shipped_rows(),
         "flat (whole path)": _flat,
     }
 
@@ -187,8 +275,7 @@ def _row(
         float(breached.mean()),
         float(np.mean(passed)),
         float(np.median(peak_to_trough(margin))),
-        float(np.median(largest_rise(margin, 5))),
-        float(np.median(largest_rise(margin, 30))),
+        tuple(float(np.median(largest_rise(margin, days))) for days in RISES),
         float(charged.mean()) / unit,
         float((size - charged)[breached].mean()) / unit,
         response,

@@ -34,8 +34,10 @@ CROWD_COUNTS = ("market_makers", "noise_traders", "trend_followers", "arbitrageu
                 "option_sellers")  # fmt: skip
 CROWD_MONEY = ("market_maker_money", "noise_trader_money", "trend_follower_money",
                "arbitrageur_money", "option_seller_money")  # fmt: skip
+CROWD_OPTIONAL = ("outside_holders", "outside_holder_money")
 FUND_KEYS = ("insurance", "venue_capital")
 PATH_KEYS = ("name", "volatility", "knots")
+OUTSIDE_KEYS = ("venue", "accounts", "balances", "silent")
 
 
 class StoryError(ValueError):
@@ -48,6 +50,23 @@ class IndexPath(msgspec.Struct, frozen=True):
     name: str
     volatility_e9: int
     knots: tuple[Knot, ...]
+
+
+class OutsideFeed(msgspec.Struct, frozen=True):
+    """What a simulated outside venue attests at each batch, and when it says nothing.
+
+    `accounts`: the beginning of the names it speaks of; `balances` of each of them, as plain
+    decimals by currency; `silent`: from (ns, included) to (not included).
+    """
+
+    venue: str
+    accounts: str
+    balances: dict[str, str]
+    silent: tuple[tuple[int, int], ...]
+
+    def speaks_at(self, time_ns: int) -> bool:
+        """Whether the feed is up at a time."""
+        return not any(first <= time_ns < until for first, until in self.silent)
 
 
 class Story(msgspec.Struct, frozen=True):
@@ -68,6 +87,7 @@ class Story(msgspec.Struct, frozen=True):
     insurance_minor: int
     venue_capital_minor: int
     paths: tuple[IndexPath, ...]
+    outside: tuple[OutsideFeed, ...] = ()
 
     @property
     def cycles_max(self) -> int:
@@ -107,13 +127,16 @@ def parse_story(text: bytes, source: str) -> Story:
         raise StoryError(f"{source}: {error}") from None
 
 
-def _keys(table: Any, where: str, allowed: tuple[str, ...]) -> dict[str, Any]:
+def _keys(
+    table: Any, where: str, required: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise StoryError(f"{where} must be a table")
-    unknown = [key for key in table if key not in allowed]
-    missing = [key for key in allowed if key not in table]
+    unknown = [key for key in table if key not in required + optional]
+    missing = [key for key in required if key not in table]
     if unknown:
-        raise StoryError(f"unknown key {where}.{unknown[0]}; allowed: {', '.join(allowed)}")
+        allowed = ", ".join(required + optional)
+        raise StoryError(f"unknown key {where}.{unknown[0]}; allowed: {allowed}")
     if missing:
         raise StoryError(f"key {where}.{missing[0]} is missing")
     return table
@@ -165,10 +188,38 @@ def _path(table: Any, number: int, opening_ns: int) -> IndexPath:
     return IndexPath(_text(table["name"], f"{where}.name"), volatility, tuple(knots))
 
 
+def _outside(table: Any, number: int) -> OutsideFeed:
+    where = f"outside[{number}]"
+    _keys(table, where, OUTSIDE_KEYS)
+    balances, rows = table["balances"], table["silent"]
+    if not isinstance(balances, dict):
+        raise StoryError(f"{where}.balances must be a table of amounts by currency")
+    for name, amount in balances.items():
+        if isinstance(amount, bool) or not isinstance(amount, int | Decimal):
+            raise StoryError(f"{where}.balances.{name} must be a number, not {amount!r}")
+    if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 2
+                                             for row in rows):  # fmt: skip
+        raise StoryError(f"{where}.silent must be a list of [from, to]")
+    spans = [tuple(_time_ns(time, f"{where}.silent time") for time in row) for row in rows]
+    if any(first >= until for first, until in spans):
+        raise StoryError(f"{where}.silent: a silence ends after it begins")
+    return OutsideFeed(
+        venue=_text(table["venue"], f"{where}.venue"),
+        accounts=_text(table["accounts"], f"{where}.accounts"),
+        balances={name: f"{amount:f}" if isinstance(amount, Decimal) else str(amount)
+                  for name, amount in balances.items()},
+        silent=tuple((first, until) for first, until in spans),
+    )  # fmt: skip
+
+
 def _story(table: dict[str, Any]) -> Story:
-    _keys(table, "story", TOP_KEYS)
+    _keys(table, "story", TOP_KEYS, ("outside",))
     opening_ns = _time_ns(table["opening"], "story.opening")
-    crowd = _keys(table["crowd"], "crowd", CROWD_COUNTS + CROWD_MONEY)
+    crowd = _keys(table["crowd"], "crowd", CROWD_COUNTS + CROWD_MONEY, CROWD_OPTIONAL)
+    counts = [*CROWD_COUNTS, *(key for key in CROWD_OPTIONAL[:1] if key in crowd)]
+    money = [*CROWD_MONEY, *(key for key in CROWD_OPTIONAL[1:] if key in crowd)]
+    if not isinstance(table.get("outside", []), list):
+        raise StoryError("story.outside must be a list of tables")
     fund = _keys(table["fund"], "fund", FUND_KEYS)
     if not isinstance(table["path"], list) or not table["path"]:
         raise StoryError("story.path must be a list of tables, one for each underlying")
@@ -184,11 +235,12 @@ def _story(table: dict[str, Any]) -> Story:
         interval_s=_number(table["interval_s"], "story.interval_s", 1, 1),
         cycles=_number(table["cycles"], "story.cycles", 1, 1),
         path_step_s=_number(table["path_step_s"], "story.path_step_s", 1, 1),
-        crowd={key: _number(crowd[key], f"crowd.{key}") for key in CROWD_COUNTS},
-        money_minor={key: _number(crowd[key], f"crowd.{key}", 10**6) for key in CROWD_MONEY},
+        crowd={key: _number(crowd[key], f"crowd.{key}") for key in counts},
+        money_minor={key: _number(crowd[key], f"crowd.{key}", 10**6) for key in money},
         insurance_minor=_number(fund["insurance"], "fund.insurance", 10**6),
         venue_capital_minor=_number(fund["venue_capital"], "fund.venue_capital", 10**6),
         paths=paths,
+        outside=tuple(_outside(row, n) for n, row in enumerate(table.get("outside", []))),
     )
     if story.cycles > story.cycles_max:
         raise StoryError(f"story.cycles = {story.cycles}: the knots reach {story.cycles_max}")

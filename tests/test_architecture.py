@@ -137,6 +137,8 @@ def test_the_core_imports_margin_four_packages_and_pure_standard_modules_only() 
         ("scipy", ("exchange.solver", "exchange.surface", "exchange.cli", "replays")),
         ("plotly", ("exchange.cli",)),
         ("pyarrow", ("replays",)),
+        ("arch", ("replays",)),
+        ("cryptography", ("exchange.gateway", "clients")),
     ],
 )
 def test_a_dependency_is_known_in_its_home_only(package: str, homes: tuple[str, ...]) -> None:

@@ -23,7 +23,7 @@ def broken(old: str, new: str) -> str:
 
 
 def test_the_venues_that_ship_are_sound() -> None:
-    assert venue_names() == ["demo", "march-2020", "tiny"]
+    assert venue_names() == ["demo", "march-2020", "tiny", "venue-outage"]
     for name in venue_names():
         venue = load_venue(name)
         validate(venue)
@@ -133,3 +133,50 @@ def test_a_decimal_is_scaled_exactly_or_refused() -> None:
     assert scaled(3, 10**8, "x") == 3 * 10**8
     with pytest.raises(VenueError, match=r"x = 0.1: finer"):
         scaled(Decimal("0.1"), 1, "x")
+
+
+HARBOUR = """
+[[outside_venue]]
+name = "harbour"
+public_key = "{key}"
+haircut = 0.1
+transfer_delay_s = 120
+fresh_s = 60
+age_limit_s = 600
+"""
+
+
+def test_outside_venues_are_read_into_integers() -> None:
+    text = TINY + HARBOUR.format(key="ab" * 32)
+    (harbour,) = parse_venue(text, "my.toml").outside_venues
+    assert (harbour.name, harbour.public_key) == ("harbour", "ab" * 32)
+    assert (harbour.haircut_ppb, harbour.transfer_delay_ns) == (10**8, 120 * 10**9)
+    assert (harbour.fresh_ns, harbour.age_limit_ns) == (60 * 10**9, 600 * 10**9)
+    assert harbour.delay_quantile_e9 == 3 * 10**9
+    assert not harbour.net_positions
+    more = "delay_quantile = 2.5\ncredit_cap = 1000\nnet_positions = true\n"
+    (harbour,) = parse_venue(text + more, "my.toml").outside_venues
+    assert (harbour.delay_quantile_e9, harbour.credit_cap_minor) == (2_500_000_000, 10**9)
+    assert harbour.net_positions
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("haircut = 0.1", "", "key outside_venue[0].haircut is missing"),
+        ("haircut = 0.1", "haircut = 1.5", "outside_venue harbour: haircut"),
+        ("haircut = 0.1", "haircut = 0.1\ncolour = 1", "unknown key outside_venue[0].colour"),
+        ("fresh_s = 60", "fresh_s = 600", "fresh_s must be below age_limit_s"),
+        ("fresh_s = 60", 'fresh_s = "60"', "outside_venue[0].fresh_s must be a number"),
+        ("abab", "xyzt", "public_key must be 64 hexadecimal digits"),
+        ('name = "harbour"', "name = 7", "outside_venue[0].name must be a text"),
+        ("fresh_s = 60", "fresh_s = 60\nnet_positions = 1", "net_positions must be true or false"),
+        ("[[outside_venue]]", "[outside_venue]", "outside_venue must be a list of tables"),
+    ],
+)
+def test_what_is_wrong_with_an_outside_venue_is_named(old: str, new: str, words: str) -> None:
+    text = HARBOUR.format(key="ab" * 32)
+    assert old in text
+    with pytest.raises(VenueError) as caught:
+        parse_venue(TINY + text.replace(old, new, 1), "my.toml")
+    assert words in str(caught.value)

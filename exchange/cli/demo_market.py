@@ -11,6 +11,7 @@ import msgspec
 
 from clients.crowd import Mix, build_crowd
 from exchange.cli.demo_crowd import Attendance, InProcess, OverSockets, over_sockets_keys
+from exchange.cli.demo_outside import OutsideFeeds
 from exchange.cli.tally import Tally
 from exchange.clock import SimulatedClock
 from exchange.core.engine import Engine
@@ -107,6 +108,7 @@ class DemoMarket:
                 if in_process
                 else OverSockets(self.crowd, mix, seed, dispatcher, keys)
             )
+            self.feeds = OutsideFeeds(story, venue, dispatcher)
             self.sequencer.listeners.append(self.tally.take)
             marker = Marker(feed or PathFeed(index_paths(story, seed)))
             self.driver = CycleDriver(self.sequencer, marker)
@@ -128,6 +130,7 @@ class DemoMarket:
                     break  # a bot failed; `leave` says how
                 await self.clock.sleep_until(self.clock.now_ns() + self.venue.interval_ns)
                 self.driver.close_batch()
+                await self.feeds.speak()
                 self._note_worst()
                 self._secure()
                 if after_cycle is not None:

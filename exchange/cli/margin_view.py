@@ -135,13 +135,16 @@ def _requirement(found: Explanation) -> list[str]:
 
 def _collateral(found: Explanation) -> list[str]:
     rows = [["collateral", "cash", "options", "index", "value", "haircut", "less", "counts"]]
+    by_size = any(part.size_minor for part in found.collateral)
+    if by_size:
+        rows[0].append("for size, of it")
     for part in found.collateral:
         per_unit = PRICE_SCALE // (USDC_SCALE if part.currency == "USDC" else COIN_SCALE)
         rows.append([
             part.currency, quantity_text(part.cash_minor * per_unit),
             quantity_text(part.option_value_minor * per_unit), price_text(part.index_e8),
             usdc(part.value_minor), rate_text(part.haircut_ppb), usdc(part.haircut_minor),
-            usdc(part.counted_minor),
+            usdc(part.counted_minor), *([usdc(part.size_minor)] if by_size else []),
         ])  # fmt: skip
     return table_lines(rows, "")
 

@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from exchange.core.accounts import NO_OWNER
+from exchange.core.attestations import CreditStage
 from exchange.core.auction import CLAMPED, INTERRUPTED
 from exchange.core.events import (
     CallChanged,
+    CreditAged,
     Deleveraged,
     Event,
     FundingApplied,
@@ -125,6 +127,18 @@ def warning_line(state: State, event: MarginWarned) -> str:
     return f"{who} is called with probability {likely}: margin forecast {forecast}"
 
 
+def credit_line(state: State, event: CreditAged) -> str:
+    """An attestation that began to decay, got too old, or came back."""
+    words = {
+        CreditStage.FRESH: "speaks again",
+        CreditStage.DECAYING: "is silent",
+        CreditStage.EXPIRED: "has been silent for too long",
+    }
+    who, said = pool_name(state, event.pool), words[CreditStage(event.stage)]
+    counted = f"{usdc(event.credit_minor)} of {usdc(event.full_minor)} credited"
+    return f"{event.outside_venue} {said} of {who}: {counted}"
+
+
 def step_line(state: State, event: LiquidationStep) -> str:
     """A step of a liquidation case."""
     who = pool_name(state, event.pool)
@@ -201,6 +215,7 @@ NARRATORS: dict[type[Event], tuple[str, Callable[[State, Any], str]]] = {
     InstrumentSettled: ("expiries", settled_line),
     CallChanged: ("margin calls", call_line),
     MarginWarned: ("warnings", warning_line),
+    CreditAged: ("credit", credit_line),
     LiquidationStep: ("liquidations", step_line),
     LayerPaid: ("layers", layer_line),
     Deleveraged: ("deleveraging", deleveraged_line),

@@ -17,8 +17,10 @@ from exchange.core.events import Event, Filled, OrderAccepted, Printed, Rejected
 from exchange.storage.journal import Journal
 from exchange.storage.recovery import STATE_HASH_KIND, held_mark
 
-HEADINGS = ("transfers", "auctions", "funding", "expiries", "margin calls", "liquidations",
-            "layers", "deleveraging", "shortfalls", "listings")  # fmt: skip
+HEADINGS = (
+    "transfers", "auctions", "funding", "expiries", "warnings", "credit", "margin calls",
+    "liquidations", "layers", "deleveraging", "shortfalls", "listings",
+)  # fmt: skip
 ROWS_MAX = 60
 TOLD = ("margin_calls", "margin_calls_cured", "liquidations", "fund_takeovers", "adl_events",
         "vm_haircuts", "contracts_settled")  # fmt: skip

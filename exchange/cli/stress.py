@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from exchange.portfolio_file import Portfolio
     from exchange.portfolio_stress import Needs, PortfolioStress
     from margin.book import Book
-    from margin.invariant import Int64Array
+    from margin.collateral import AnyHaircuts
     from margin.preset import Preset
     from margin.stress import Stress
 
@@ -143,14 +143,14 @@ def portfolio_stress(
         raise PortfolioError(f"{source}: positions: too large to be added exactly") from None
 
 
-def model_of(portfolio: Portfolio, book: Book, model: str | None) -> tuple[str, Needs, Int64Array]:
+def model_of(portfolio: Portfolio, book: Book, model: str | None) -> tuple[str, Needs, AnyHaircuts]:
     """The model that is asked for (the option's, the file's, the venue's): its name, what it needs
     of a book, and its haircuts by currency. Raises `PresetError` where there is no such model.
     """
     import numpy as np
 
     from exchange.portfolio_file import PortfolioError
-    from margin.book import haircuts_ppb
+    from margin.book import book_haircuts
     from margin.formula_models import INPUTS, FormulaModel, FormulaRefused, explain_formula
     from margin.models.standard_constants import load_standard
     from margin.presets import load_preset
@@ -160,7 +160,7 @@ def model_of(portfolio: Portfolio, book: Book, model: str | None) -> tuple[str, 
     name = model or portfolio.model or (DEFAULT_MODEL if own is None else own.name)
     if name not in INPUTS:
         preset = own if own is not None and name == own.name else load_preset(name)
-        return name, preset_needs(preset, book), haircuts_ppb(preset, book)
+        return name, preset_needs(preset, book), book_haircuts(preset, book)
     formula, constants = FormulaModel(name, portfolio.model_inputs.get(name, {})), load_standard()
 
     def by_formula(there: Book) -> tuple[int, int]:

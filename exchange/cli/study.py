@@ -7,20 +7,27 @@ from typing import TYPE_CHECKING
 
 import click
 
+from exchange.cli.study_calibration import calibration
+from exchange.cli.study_garch import garch
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from replays.procyclicality import Row
 
 HEADINGS = (
-    "model", "factor", "breach %", "Kupiec pass", "peak/trough", "5 d rise %", "30 d rise %",
-    "mean margin %", "shortfall %", "after 1/5/20/60 d",
+    "model", "factor", "breach %", "Kupiec pass", "peak/trough", "1/5/20/30 d rise %",
+    "after 1/5/20/60 d", "mean margin %", "shortfall %", "cost %", "effect %",
 )  # fmt: skip
 
 
 @click.group("study")
 def command() -> None:
     """Experiments on margin models."""
+
+
+command.add_command(calibration)
+command.add_command(garch)
 
 
 @command.command("procyclicality")
@@ -34,9 +41,11 @@ def procyclicality(seed: int, breach_rate: float, as_json: bool, plot: Path | No
     """How much margin models rise when markets fall, all at the same breach rate.
 
     200 simulated paths of 2,500 days (GARCH with fat tails); EWMA filters of three memories,
-    historical simulation, each tool against procyclicality on EWMA .97, and a flat margin that has
-    seen the whole path. The last column: margin over its undisturbed level so many days after the
-    market's volatility doubled.
+    historical simulation, each tool against procyclicality on EWMA .97 in full and as ps-1-dynamic
+    ships it (buffer, stressed weight, floor, caps on rises, bounds), and a flat margin that has
+    seen the whole path. Median over the paths of peak to trough and of the largest rises over 1, 5,
+    20 and 30 days; margin over its undisturbed level so many days after the market's volatility
+    doubled; cost and effect: mean margin and peak to trough against plain EWMA .97.
     """
     import json
     from dataclasses import asdict
@@ -49,7 +58,7 @@ def procyclicality(seed: int, breach_rate: float, as_json: bool, plot: Path | No
     if as_json:
         click.echo(json.dumps({"seed": seed, "rows": [asdict(row) for row in rows]}, indent=2))
     else:
-        Console(width=160).print(_table(rows))
+        Console(width=170).print(_table(rows))
     if plot is not None:
         _plot(rows, plot)
         click.echo(f"plot: {plot}", err=as_json)
@@ -58,15 +67,21 @@ def procyclicality(seed: int, breach_rate: float, as_json: bool, plot: Path | No
 def _table(rows: list[Row]) -> Table:
     from rich.table import Table
 
+    from replays.procyclicality import PLAIN
+
+    plain = next(row for row in rows if row.name == PLAIN)
     table = Table(title="margin models at one breach rate")
     for heading in HEADINGS:
         table.add_column(heading, justify="left" if heading == "model" else "right")
     for row in rows:
         table.add_row(
             row.name, f"{row.multiple:.2f}", f"{100 * row.breach_share:.2f}",
-            f"{row.kupiec_pass_share:.2f}", f"{row.peak_to_trough:.2f}", f"{100 * row.rise_5:.0f}",
-            f"{100 * row.rise_30:.0f}", f"{100 * row.mean_margin:.2f}",
-            f"{100 * row.mean_shortfall:.2f}", " ".join(f"{x:.2f}" for x in row.response),
+            f"{row.kupiec_pass_share:.2f}", f"{row.peak_to_trough:.2f}",
+            " ".join(f"{100 * x:.0f}" for x in row.rises),
+            " ".join(f"{x:.2f}" for x in row.response), f"{100 * row.mean_margin:.2f}",
+            f"{100 * row.mean_shortfall:.2f}",
+            f"{100 * (row.mean_margin / plain.mean_margin - 1):+.1f}",
+            f"{100 * (row.peak_to_trough / plain.peak_to_trough - 1):+.0f}",
         )  # fmt: skip
     return table
 

@@ -11,6 +11,7 @@ from exchange.core.commands import Command, Revalue
 from exchange.core.engine import Engine
 from exchange.core.events import (
     AccountOpened,
+    Attested,
     CallChanged,
     Deleveraged,
     Event,
@@ -49,6 +50,7 @@ class Counts:
     adl_events: int = 0
     vm_haircuts: int = 0
     shortfalls: int = 0
+    attestations: int = 0
     funding_paid: int = 0
     contracts_settled: int = 0
     layers_minor: dict[str, int] = field(default_factory=dict)
@@ -168,6 +170,7 @@ class Tally:
             "adl_events": total.adl_events,
             "vm_haircuts": total.vm_haircuts,
             "shortfalls": total.shortfalls,
+            "attestations": total.attestations,
             "funding_paid": total.funding_paid,
             "expiries_settled": len(self.expiries),
             "contracts_settled": total.contracts_settled,
@@ -193,6 +196,7 @@ COUNTERS: dict[type[Event], Any] = {
     CallChanged: Tally._call,
     LiquidationStep: Tally._step,
     LayerPaid: Tally._layer,
+    Attested: lambda tally, event: tally.add("attestations"),
     Deleveraged: lambda tally, event: tally.add("adl_events"),
     ShortfallOpen: lambda tally, event: tally.add("shortfalls"),
     FundingApplied: Tally._funding,

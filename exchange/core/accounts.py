@@ -151,6 +151,19 @@ class Accounts:
         accounts = self.layers.accounts_of(self.layers.owner(account))
         return sorted(each for number in accounts for each in self.pools_of(number))
 
+    def refusal_of_holder(self, account: int, pool: int) -> RejectReason:
+        """Why an account has no say over the money of a pool, or NONE.
+
+        It has over that of its own pools and of its sub-accounts'.
+        """
+        if not 0 <= account < len(self.names):
+            return RejectReason.ACCOUNT_UNKNOWN
+        if not self.is_open_pool(pool):
+            return RejectReason.POOL_UNKNOWN
+        holder = self.owner_of[pool]
+        own = account in (holder, self.layers.owner(holder))
+        return RejectReason.NONE if own else RejectReason.POOL_NOT_OWNED
+
     def drawing_column(self) -> Int64Array:
         """The account that draws lots for each pool; a pool of the house draws for itself."""
         if len(self._drawing) != len(self.owner_of):

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 from numba import njit
 
+from exchange.core.book_levels import OrderColumns
 from exchange.core.price_search import (
     CLAMPED,
     CUT_ROWS,
@@ -31,7 +32,6 @@ from exchange.core.price_search import (
     STATE,
     SURPLUS,
     VOLUME,
-    OrderColumns,
     TermColumns,
     search_books,
     search_books_in_parallel,
@@ -67,6 +67,7 @@ __all__ = [
 
 NO_BAND_LOW = -(1 << 62)
 NO_BAND_HIGH = 1 << 62
+WINDOW_TICKS = 512  # most books print within so many ticks; searching them is much of a batch
 HISTOGRAM_TICKS_PER_ORDER = 8  # up to here counting ticks is faster than sorting orders
 PARALLEL_ORDERS = 200_000  # below, waiting for a busy core may cost more than threads save
 CHUNKS = 32  # pieces of about equal size, dealt to the threads
@@ -154,22 +155,25 @@ def clear(
     terms: AuctionTerms,
     batch_seed: int,
     *,
+    window_ticks: int = WINDOW_TICKS,
     ticks_per_order: int = HISTOGRAM_TICKS_PER_ORDER,
     parallel_orders: int = PARALLEL_ORDERS,
 ) -> Prints:
     """Print every book at one price and fill its orders.
 
-    `batch_seed` (0 <= seed < 2^62) draws the lots among equal remainders. `ticks_per_order` chooses
-    between two searches with the same result: a book whose candidates are at most that many a
-    order is counted by tick, another one is sorted (0 sorts always). Batches of `parallel_orders`
-    and more are spread over threads, with the same result. Rules: the module texts of
+    `batch_seed` (0 <= seed < 2^62) draws the lots among equal remainders. The other numbers choose
+    between searches with the same result: first among `window_ticks` around the reference (0:
+    never); where they do not tell, a book with at most `ticks_per_order` candidates an order is
+    counted by tick, another one is sorted (0 sorts always). Batches of `parallel_orders` and more
+    are spread over threads, with the same result. Rules: the module texts of
     `price_search` and `rationing`. Raises `InvariantBroken` for columns of wrong type or length,
     and for values outside the ranges that `SealedBooks` names.
     """
     _check_columns(books, terms)
     return clear_sound(
-        books, terms, batch_seed, ticks_per_order=ticks_per_order, parallel_orders=parallel_orders
-    )
+        books, terms, batch_seed, window_ticks=window_ticks, ticks_per_order=ticks_per_order,
+        parallel_orders=parallel_orders,
+    )  # fmt: skip
 
 
 def clear_sound(
@@ -177,6 +181,7 @@ def clear_sound(
     terms: AuctionTerms,
     batch_seed: int,
     *,
+    window_ticks: int = WINDOW_TICKS,
     ticks_per_order: int = HISTOGRAM_TICKS_PER_ORDER,
     parallel_orders: int = PARALLEL_ORDERS,
 ) -> Prints:
@@ -188,7 +193,7 @@ def clear_sound(
     fill_lots = np.empty(len(books.side), dtype=np.int64)
     if len(books.side) < parallel_orders:
         _clear_serial(
-            ticks_per_order, batch_seed, starts,
+            window_ticks, ticks_per_order, batch_seed, starts,
             books.side, books.is_market, books.price_ticks, books.quantity_lots,
             terms.reference_ticks, terms.band_low_ticks, terms.band_high_ticks, terms.clamp,
             books.batch, books.account, books.sequence, prints, fill_lots,
@@ -202,7 +207,7 @@ def clear_sound(
     cuts = np.zeros((CUT_ROWS, book_count), dtype=np.int64)
     chunk_start = _chunks(starts)
     search_books_in_parallel(
-        chunk_start, ticks_per_order, starts, orders, term_columns, prints, cuts
+        chunk_start, window_ticks, ticks_per_order, starts, orders, term_columns, prints, cuts
     )
     _check_sound(prints[STATE])
     fill_books_in_parallel(chunk_start, starts, batch_seed, orders, ages, prints, cuts, fill_lots)
@@ -211,7 +216,7 @@ def clear_sound(
 
 @njit(cache=True)
 def _clear_serial(  # type: ignore[no-untyped-def]
-    ticks_per_order, seed, book_start,
+    window_ticks, ticks_per_order, seed, book_start,
     side, is_market, price_ticks, quantity_lots,
     reference_ticks, band_low_ticks, band_high_ticks, clamp,
     batch, account, sequence, prints, fill_lots,
@@ -222,7 +227,7 @@ def _clear_serial(  # type: ignore[no-untyped-def]
     orders = OrderColumns(side, is_market, price_ticks, quantity_lots)
     terms = TermColumns(reference_ticks, band_low_ticks, band_high_ticks, clamp)
     cuts = np.zeros((CUT_ROWS, books), np.int64)
-    search_books(0, books, ticks_per_order, book_start, orders, terms, prints, cuts)
+    search_books(0, books, window_ticks, ticks_per_order, book_start, orders, terms, prints, cuts)
     for book in range(books):
         if prints[STATE, book] == INVALID:
             return

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from exchange.core.attest import age_credit
 from exchange.core.commands import Revalue, Seal, Uncross
 from exchange.core.early_warning import early_warnings
 from exchange.core.events import CycleClosed, Event, PositionsRevalued
@@ -71,6 +72,8 @@ def run_revalue(state: State, risk: Risk, gate: RiskGate, command: Revalue) -> l
         events += pay_guarantees(state, risk)
     events += margin_calls(state, risk)
     events += early_warnings(state, risk)
+    if state.attestations:
+        events += age_credit(state, risk)
     to_waterfall, steps = advance_cases(state, risk)
     events += steps
     if to_waterfall or risk.equity[House.INSURANCE] < 0:

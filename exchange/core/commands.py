@@ -87,19 +87,24 @@ class SwitchMode(CommandBase, frozen=True):
 
 
 class Deposit(CommandBase, frozen=True):
-    """Bring `amount_minor` of a currency into an account from outside."""
+    """Bring `amount_minor` of a currency into an account from outside.
+
+    `pool`: one of the account's pools, or of its sub-accounts'; -1: its cross pool.
+    """
 
     account: int
     currency: int
     amount_minor: int
+    pool: int = -1
 
 
 class Withdraw(CommandBase, frozen=True):
-    """Take `amount_minor` of a currency out of an account."""
+    """Take `amount_minor` of a currency out of an account; `pool` as in `Deposit`."""
 
     account: int
     currency: int
     amount_minor: int
+    pool: int = -1
 
 
 class PlaceOrder(CommandBase, frozen=True):
@@ -170,6 +175,25 @@ class Halt(CommandBase, frozen=True):
     halted: bool
 
 
+class Attest(CommandBase, frozen=True):
+    """What an outside venue holds for an account: its latest word replaces the one before.
+
+    `sequence` rises with every word on the account; `observed_ns` is when it was true. `balances`:
+    (currency, minor units, negative where it owes), `positions`: (instrument, signed lots), both by
+    rising number. The signature was verified where the command came from; `digest` (SHA-256 of the
+    signed text) and `signature` stand here for an audit, and nothing in the engine reads them.
+    """
+
+    outside_venue: str
+    account: int
+    sequence: int
+    observed_ns: int
+    balances: tuple[tuple[int, int], ...]
+    positions: tuple[tuple[int, int], ...]
+    digest: bytes
+    signature: bytes
+
+
 class Seal(CommandBase, frozen=True):
     """Close the batch: the order set is fixed."""
 
@@ -229,6 +253,7 @@ Command: TypeAlias = (
     | OrderColumns
     | ListInstruments
     | Halt
+    | Attest
     | Seal
     | Uncross
     | Revalue
@@ -252,6 +277,7 @@ KINDS: dict[str, type[CommandBase]] = {
         OrderColumns,
         ListInstruments,
         Halt,
+        Attest,
         Seal,
         Uncross,
         Revalue,

@@ -1,7 +1,7 @@
 """Pools that are likely to be called soon: said once, when the probability crosses the threshold.
 
-Delta and gamma are read off the margin model's own grid: the two smallest moves of spot at
-unchanged volatility, one up and one down. Nothing is charged here (`margin.predictive`).
+What a move does to a pool's cushion is read off the cushion itself, one deviation of the horizon
+up and down (`exchange.core.exposures`). Nothing is charged here (`margin.predictive`).
 """
 
 from __future__ import annotations
@@ -11,77 +11,26 @@ from typing import NamedTuple
 import numpy as np
 
 from exchange.core.events import Event, MarginWarned
+from exchange.core.exposures import exposures
 from exchange.core.ledger import HOUSE_POOLS
 from exchange.core.risk import Risk
-from exchange.core.risk_model import RiskModel
 from exchange.core.state import State
 from exchange.core.venue import USDC
 from margin.dynamic_sections import Predictive
-from margin.invariant import Int64Array, check
+from margin.invariant import Int64Array
 from margin.portfolio import NEVER_NS
-from margin.predictive import UnitRisk, call_probability_ppb, forecast_initial_minor
-from margin.scenario_list import SIDE_UNCHANGED
-from margin.scenarios import COIN_STEP_MINOR
+from margin.predictive import TailLaw, call_probabilities_ppb, forecast_initial_minor
 
 E9 = 10**9
 E10 = 10**10
 
 
-class Exposures(NamedTuple):
-    """Profit of every pool in two moves of each unit: `up[P,U]`, `down[P,U]` minor USDC, moves."""
+class Chance(NamedTuple):
+    """What is forecast of one pool: the probability of a call, and its initial margin."""
 
-    up: Int64Array
-    down: Int64Array
-    move_e9: list[int]
-
-
-def _smallest_moves(model: RiskModel, unit: int) -> tuple[int, int]:
-    """Columns of the smallest move up and down at unchanged volatility."""
-    scenarios = model.scenarios[unit]
-    flat = np.flatnonzero(scenarios.volatility_side == SIDE_UNCHANGED)
-    moves = scenarios.spot_move_e9[flat]
-    check((moves > 0).any() and (moves < 0).any(), "early warning: a grid with moves both ways")
-    return (
-        int(flat[np.where(moves > 0, moves, 2**62).argmin()]),
-        int(flat[np.where(moves < 0, moves, -(2**62)).argmax()]),
-    )
-
-
-def _exposures(state: State, risk: Risk, model: RiskModel) -> Exposures:
-    matrix, positions = model.matrix, state.positions
-    rows = matrix.long if matrix.expiry_rows is None else matrix.expiry_rows.asset
-    units = state.contracts.columns.unit
-    columns = [_smallest_moves(model, unit) for unit in range(len(state.venue.underlyings))]
-    coins = risk.coin_columns()
-    found = []
-    for way in range(2):
-        at = np.array([pair[way] for pair in columns], np.int64)
-        profit = np.zeros((state.accounts.pools, len(columns)), np.int64)
-        slot = positions.instrument
-        worth = positions.lots * rows[slot, at[units[slot]]]
-        np.add.at(profit, (positions.pool, units[slot]), worth)
-        for unit, column in enumerate(at.tolist()):
-            profit[:, unit] += coins[:, unit] // COIN_STEP_MINOR * matrix.coin[unit, column]
-        found.append(profit >> model.exponent)
-    moves = [int(model.scenarios[unit].spot_move_e9[pair[0]]) for unit, pair in enumerate(columns)]
-    return Exposures(found[0], found[1], moves)
-
-
-def _unit_risks(
-    exposures: Exposures, pool: int, volatility_e9: list[int], correlated: bool
-) -> list[UnitRisk]:
-    """Central differences: D S = (up - down) / 2m, G S^2 = (up + down) / m^2.
-
-    Where no correlation is known, every coin moves against the pool at once.
-    """
-    found = []
-    for unit, move in enumerate(exposures.move_e9):
-        up, down = int(exposures.up[pool, unit]), int(exposures.down[pool, unit])
-        delta = (up - down) * E9 // (2 * move)
-        delta = delta if correlated else abs(delta)
-        gamma = (up + down) * E9 * E9 // (move * move)
-        found.append(UnitRisk(delta, gamma, volatility_e9[unit]))
-    return found
+    pool: int
+    probability_ppb: int
+    forecast_minor: int
 
 
 def _funding_minor(state: State, risk: Risk, horizon_ns: int) -> Int64Array:
@@ -115,10 +64,11 @@ def _after_expiry(state: State, risk: Risk, pool: int, until_ns: int) -> int:
     return risk.requirement_of(pool, np.where(expires, 0, columns.quantity_lots).tolist())[0]
 
 
-def _warn_class(
-    state: State, risk: Risk, number: int, section: Predictive
-) -> list[tuple[int, int, int]]:
-    """Pools of one model at or above its threshold: pool, probability, forecast."""
+def call_chances(state: State, risk: Risk, number: int, section: Predictive) -> list[Chance]:
+    """What one model says of every pool that it charges, that holds something and is not called.
+
+    After a revaluation; `number` in `Venue.presets`, `section` its forecast. Nothing changes.
+    """
     model, memory = risk.models[number], state.forecasts.memories[number]
     pools = state.accounts.pools_of_model(number)
     held = np.unique(state.positions.pool)
@@ -129,26 +79,33 @@ def _warn_class(
     correlated = memory.correlation is not None
     if correlated:
         rho = memory.correlations_ppb()
-    exposures, funding = _exposures(state, risk, model), _funding_minor(state, risk, horizon_ns)
+    slope, bend = exposures(state, risk, number, volatility)
+    if not correlated:  # every coin moves against the pool at once
+        slope = np.abs(slope)
+    funding = _funding_minor(state, risk, horizon_ns)
     until_ns = state.marks.time_ns + horizon_ns
-    shrinking, correlation = set(_expiring(state, until_ns).tolist()), rho.tolist()
-    found = []
-    for pool in np.intersect1d(pools, held).tolist():
-        if pool < HOUSE_POOLS or pool in state.accounts.calls or pool in state.accounts.cases:
-            continue
-        growth = model.growth_ppb if not section.floor else E9  # a floor has it in the margin
-        forecast = forecast_initial_minor(
-            int(risk.initial[pool]), int(risk.worst_minor[pool]), int(model.table.factors_ppb[1]),
-            growth, _after_expiry(state, risk, pool, until_ns) if pool in shrinking else 0,
-            int(funding[pool]),
-        )  # fmt: skip
-        likely = call_probability_ppb(
-            _unit_risks(exposures, pool, volatility, correlated), correlation,
-            int(risk.equity[pool]) - forecast, section.fat_tail_e9,
-        )  # fmt: skip
-        if likely >= section.warning_ppb:
-            found.append((pool, likely, forecast))
-    return found
+    shrinking = _expiring(state, until_ns).tolist()
+    busy = [*range(HOUSE_POOLS), *state.accounts.calls, *state.accounts.cases]
+    watched = np.setdiff1d(np.intersect1d(pools, held), np.array(busy, np.int64))
+    # a floor has the growth in the margin already
+    growths = (E9, E9) if section.floor else (model.growth_ppb, model.mean_growth_ppb)
+    later = np.zeros(state.accounts.pools, np.int64)
+    for pool in np.intersect1d(watched, shrinking).tolist():
+        later[pool] = _after_expiry(state, risk, pool, until_ns)
+    forecast, standing = (
+        forecast_initial_minor(
+            risk.initial[watched], risk.worst_minor[watched], int(model.table.factors_ppb[1]),
+            growth, later[watched], funding[watched],
+        )
+        for growth in growths
+    )  # fmt: skip
+    law = TailLaw(section.fat_tail_e9, section.tail_freedom)
+    likely = call_probabilities_ppb(
+        slope[watched], bend[watched], rho, risk.backing.of_pools(watched) - standing, law,
+        section.cycles,
+    )  # fmt: skip
+    rows = zip(watched.tolist(), likely.tolist(), forecast.tolist(), strict=True)
+    return [Chance(*row) for row in rows]
 
 
 def early_warnings(state: State, risk: Risk) -> list[Event]:
@@ -159,11 +116,13 @@ def early_warnings(state: State, risk: Risk) -> list[Event]:
     """
     if not state.forecasts.warns:
         return []
-    above: list[tuple[int, int, int]] = []
+    above: list[Chance] = []
     for number, preset in enumerate(state.venue.presets()):
-        if preset.predictive is not None:
-            above += _warn_class(state, risk, number, preset.predictive)
+        section = preset.predictive
+        if section is not None:
+            chances = call_chances(state, risk, number, section)
+            above += [row for row in chances if row.probability_ppb >= section.warning_ppb]
     before = state.forecasts.warned
     above.sort()
-    state.forecasts.warned = [pool for pool, _, _ in above]
-    return [MarginWarned(*row) for row in above if row[0] not in before]
+    state.forecasts.warned = [row.pool for row in above]
+    return [MarginWarned(*row) for row in above if row.pool not in before]

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from exchange.core import clearing_cycle
+from exchange.core.attest import attest
 from exchange.core.clearing_cycle import run_revalue, run_seal, run_uncross
 from exchange.core.commands import (
+    Attest,
     CancelAll,
     CancelOrder,
     ClosePool,
@@ -43,14 +45,11 @@ from exchange.core.pool_moves import close_pool, move_margin, open_pool, switch_
 from exchange.core.reject_reason import PostingCause, RejectReason
 from exchange.core.risk import Risk
 from exchange.core.risk_gate import RiskGate
-from exchange.core.state import State
+from exchange.core.state import VERSION, State
 from exchange.core.venue import USDC, validate, validate_instrument
 from margin.invariant import check
 
 __all__ = ["VERSION", "Engine", "clearing_cycle"]
-
-VERSION = "1"
-"""Version of the rules: journals of another version replay with the code that wrote them."""
 
 Handler = Callable[["Engine", Any], list[Event]]
 
@@ -167,6 +166,7 @@ HANDLERS: dict[type, Handler] = {
     OrderColumns: apply_columns,
     ListInstruments: list_instruments,
     Halt: halt,
+    Attest: attest,
     Seal: lambda engine, command: run_seal(engine.state, engine.gate, command),
     Uncross: lambda engine, command: run_uncross(engine.state, command),
     Revalue: lambda engine, command: run_revalue(engine.state, engine.risk, engine.gate, command),

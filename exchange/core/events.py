@@ -237,6 +237,34 @@ class MarginWarned(Event, frozen=True):
     forecast_minor: int
 
 
+class Attested(Event, frozen=True):
+    """An outside venue's word on an account was taken; `credit_minor`: what the pool's count for.
+
+    All outside venues together, at the last marks; 0 before the first.
+    """
+
+    account: int
+    pool: int
+    outside_venue: str
+    sequence: int
+    observed_ns: int
+    credit_minor: int
+
+
+class CreditAged(Event, frozen=True):
+    """A pool's attestation is fresh again, began to decay, or is too old: see `CreditStage`.
+
+    `credit_minor`: what all attestations of the pool count for now, `full_minor`: what those within
+    their age limit would, were they fresh.
+    """
+
+    pool: int
+    outside_venue: str
+    stage: int
+    credit_minor: int
+    full_minor: int
+
+
 class LiquidationStep(Event, frozen=True):
     """One step of a liquidation case, in words of the waterfall."""
 

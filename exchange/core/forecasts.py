@@ -22,6 +22,7 @@ from margin.invariant import Int64Array, check
 from margin.predictive import (
     growth_ppb,
     horizon_volatility_e9,
+    mean_growth_ppb,
     range_path_e9,
     variance_path_e18,
 )
@@ -44,6 +45,7 @@ class Memory:
         self.terms: RangeTerms | None = None
         self.ranges: RangeState | None = None
         self.correlation: CorrelationState | None = None
+        self._known_ppb: Int64Array | None = None  # correlations of the moments as they are
         if preset.dynamic is not None:
             self.terms = range_terms(preset, [unit.risk_class for unit in units])
             self.ranges = dynamic.opening(self.terms, annual)
@@ -61,10 +63,10 @@ class Memory:
             if self.terms.section.implied is not None:
                 implied = marks.unit_volatility_e9().tolist()
             dynamic.step(self.terms, self.ranges, marks.time_ns, index_e8, fresh, implied)
-        if self.preset.cross_unit is not None and self.correlation is not None:
-            cross_unit.step(
-                self.preset.cross_unit, self.correlation, marks.time_ns, index_e8, all(fresh)
-            )
+        section, state = self.preset.cross_unit, self.correlation
+        if section is not None and state is not None:
+            learnt = cross_unit.step(section, state, marks.time_ns, index_e8, all(fresh))
+            self._known_ppb = None if learnt else self._known_ppb
 
     def ranges_now(self) -> tuple[int, ...]:
         """The ranges in force, by unit, then the scale of the volatility shocks; () where fixed."""
@@ -72,13 +74,13 @@ class Memory:
             return ()
         return (*self.ranges.range_e9.tolist(), int(self.ranges.scale_e9.max()))
 
-    def growth_ppb(self, time_ns: int, interval_ns: int, cycles: int) -> int:
-        """The most by which a range exceeds today's in the cycles to come, x 10^9, at least 1."""
+    def growth_ppb(self, time_ns: int, interval_ns: int, cycles: int) -> tuple[int, int]:
+        """Ranges of the cycles to come over today's: the most, and the mean, x 10^9, at least 1."""
         if self.terms is None or self.ranges is None:
-            return PPB
+            return PPB, PPB
         now = self.ranges.range_e9.tolist()
         path = range_path_e9(self.terms, self.ranges, time_ns, interval_ns, cycles)
-        return growth_ppb(now, path)
+        return growth_ppb(now, path), mean_growth_ppb(now, path)
 
     def horizon_volatility_e9(self, unit: int, horizon_ns: int) -> int:
         """Forecast volatility of a unit over a horizon, not annualised."""
@@ -97,7 +99,9 @@ class Memory:
         check(section is not None and state is not None, "forecasts: a model without correlations")
         assert section is not None
         assert state is not None
-        return cross_unit.correlations_ppb(section, state)
+        if self._known_ppb is None:
+            self._known_ppb = cross_unit.correlations_ppb(section, state)
+        return self._known_ppb
 
     def columns(self) -> tuple[list[list[int]], list[list[int]], list[int], list[list[int]]]:
         """Everything remembered, in lists: memory, other columns and the day; correlation."""
@@ -118,6 +122,7 @@ class Memory:
         moment: list[list[int]],
     ) -> None:  # fmt: skip
         """Remember what `columns` gave."""
+        self._known_ppb = None
         if self.ranges is not None:
             check(len(columns) == len(_RANGE_COLUMNS), "forecasts: columns of another version")
             named = {

@@ -24,7 +24,7 @@ def pay_guarantees(state: State, risk: Risk) -> list[Event]:
     for owner, group in sorted(accounts.layers.group_of.items()):
         for account in accounts.layers.accounts_of(owner):
             pool = accounts.pool_of[account]
-            short = int(risk.initial[pool] - risk.equity[pool])
+            short = risk.backing.lacking(pool)
             if short <= 0 or pool in accounts.cases or risk.touches_stale(pool):
                 continue
             free = int(risk.equity[group] - risk.initial[group])

@@ -51,6 +51,15 @@ OWNER_SIZE_MINOR_MAX = 2**59
 # An average day's volume in one underlying; what is not known is taken to be this large.
 DAILY_VOLUME_MINOR_MAX = 2**56
 
+# Attestations of outside venues. What a pool's outside positions in one contract add up to is
+# within the contract's largest position, and its credit within one position's notional: each takes
+# the room in a scenario sum that position, buys and sells, which share two, leave of three.
+OUTSIDE_VENUES_MAX = 2**4
+OUTSIDE_NAME_LENGTH_MAX = 32
+OUTSIDE_AGE_NS_MAX = 30 * 86_400 * 10**9
+ATTESTATION_SEQUENCE_MAX = 2**53
+CREDIT_MINOR_MAX = POSITION_NOTIONAL_MINOR_MAX
+
 # Marks.
 INDEX_E8_MAX = 2**50
 VOLATILITY_E9_MAX = 20 * 10**9

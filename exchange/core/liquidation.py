@@ -7,21 +7,39 @@ cycle. What cannot wait any more goes to the default waterfall (step 9).
 
 from __future__ import annotations
 
+import numpy as np
+
 from exchange.core.accounts import LiquidationCase, LiquidationOrder
 from exchange.core.book_of_pool import slices_of, terms_of
 from exchange.core.events import CallChanged, Event, Filled, LiquidationStep
 from exchange.core.ledger import HOUSE_POOLS, House
 from exchange.core.orders import FLAGS, IMMEDIATE, LIQUIDATION, POOL, REDUCE_ONLY
+from exchange.core.outside_credit import Reading
 from exchange.core.reject_reason import DoneReason, PostingCause
 from exchange.core.risk import Risk
 from exchange.core.seal import close_rows
 from exchange.core.state import State
 from exchange.core.venue import USDC
+from margin.attested import Standing, advance_backed_call
 from margin.liquidation import plan_slice
-from margin.margin_call import CallOutcome, advance_call
+from margin.margin_call import CallOutcome, MarginCall, advance_call
 
 LIQUIDATION_FLAGS = LIQUIDATION | IMMEDIATE | REDUCE_ONLY
 PPB = 10**9
+
+
+def _advanced(state: State, risk: Risk, pool: int) -> tuple[MarginCall | None, CallOutcome]:
+    """A pool's margin call one cycle on; with attestations, by their three readings."""
+    call, equity = state.accounts.calls.get(pool), int(risk.equity[pool])
+    cycle, deadline = state.ledger.cycle, state.venue.calls.deadline_cycles
+    frozen = risk.touches_stale(pool)
+    initial, maintenance = int(risk.initial[pool]), int(risk.maintenance[pool])
+    if pool not in risk.backing.credit:
+        return advance_call(call, equity, initial, maintenance, cycle, deadline, frozen=frozen)
+    now = standing = last = Standing(risk.backing.credit[pool], initial, maintenance)
+    if risk.backing.lacking(pool) > 0:  # else it is covered under every reading
+        standing, last = (risk.backing.standing(pool, r) for r in (Reading.STANDING, Reading.LAST))
+    return advance_backed_call(call, equity, now, standing, last, cycle, deadline, frozen=frozen)
 
 
 def margin_calls(state: State, risk: Risk) -> list[Event]:
@@ -29,28 +47,23 @@ def margin_calls(state: State, risk: Risk) -> list[Event]:
     events: list[Event] = []
     calls, cases = state.accounts.calls, state.accounts.cases
     equity, initial = risk.equity[HOUSE_POOLS:], risk.initial[HOUSE_POOLS:]
-    short = (equity < initial).nonzero()[0] + HOUSE_POOLS
-    pools = sorted({*short.tolist(), *calls})
+    below, credit = equity < initial, risk.backing.credit
+    if not calls and not credit and not np.count_nonzero(below):  # as in most cycles
+        return events
+    short = below.nonzero()[0] + HOUSE_POOLS
+    pools = sorted({*short.tolist(), *calls, *credit})
     for pool in pools:
         if pool in cases:
             calls.pop(pool, None)
             continue
-        call, outcome = advance_call(
-            calls.get(pool),
-            int(risk.equity[pool]),
-            int(risk.initial[pool]),
-            int(risk.maintenance[pool]),
-            state.ledger.cycle,
-            state.venue.calls.deadline_cycles,
-            frozen=risk.touches_stale(pool),
-        )
+        call, outcome = _advanced(state, risk, pool)
         before = calls.pop(pool, None)
         if call is not None:
             calls[pool] = call
         if outcome in (CallOutcome.NONE, CallOutcome.STANDING):
             continue
         shown = call or before
-        amount = shown.amount_minor if shown else int(risk.initial[pool] - risk.equity[pool])
+        amount = shown.amount_minor if shown else risk.backing.lacking(pool)
         deadline = shown.deadline_cycle if shown else state.ledger.cycle
         events.append(CallChanged(pool, outcome, amount, deadline))
         if outcome in (CallOutcome.EXPIRED, CallOutcome.BREACHED):
@@ -59,7 +72,9 @@ def margin_calls(state: State, risk: Risk) -> list[Event]:
             events.append(LiquidationStep(pool, "opened"))
     # A loss at expiry can leave a pool without a requirement, yet owing.
     for pool in [pool for pool in short.tolist() if risk.equity[pool] < 0]:
-        if pool not in cases and not risk.touches_stale(pool):
+        if pool in cases or pool in risk.backing.credit:
+            continue
+        if not risk.touches_stale(pool):
             cases[pool] = LiquidationCase(pool, state.ledger.cycle, False)
             events.append(LiquidationStep(pool, "opened"))
     return events
@@ -156,6 +171,7 @@ def _offer(state: State, risk: Risk, case: LiquidationCase) -> list[Event] | Non
         terms_of(state),
         first_step=case.public_attempts == 0,
         initial_of=(lambda lots: requirements(lots)[0]) if case.call_expired else None,
+        credit_minor=risk.backing.standing(pool, Reading.STANDING).credit_minor,
     )
     if not plans:
         return None
@@ -182,14 +198,15 @@ def advance_cases(state: State, risk: Risk) -> tuple[list[int], list[Event]]:
             continue
         if case.opened_cycle == state.ledger.cycle:
             events += cancel_orders(state, pool, keep_reducing=True)
-        equity, maintenance = int(risk.equity[pool]), int(risk.maintenance[pool])
+        equity, needed = int(risk.equity[pool]), risk.backing.standing(pool, Reading.STANDING)
+        backing, maintenance = equity + needed.credit_minor, needed.maintenance_minor
         private_until = case.opened_cycle + state.venue.default.private_cycles
-        if state.ledger.cycle < private_until and 3 * equity >= 2 * maintenance:
+        if state.ledger.cycle < private_until and 3 * backing >= 2 * maintenance:
             # The private phase: its auction among permissioned providers has nobody to ask yet.
             events.append(LiquidationStep(pool, "private"))
             continue
         waited = case.public_attempts >= state.venue.default.public_cycles
-        urgent = equity < 0 or 3 * equity < 2 * maintenance
+        urgent = equity < 0 or 3 * backing < 2 * maintenance
         has_positions = bool(slices_of(state, pool))
         if has_positions and not urgent and not waited:
             offered = _offer(state, risk, case)
@@ -197,9 +214,9 @@ def advance_cases(state: State, risk: Risk) -> tuple[list[int], list[Event]]:
                 events += offered
                 continue
         restored = (
-            equity >= 0 and PPB * equity >= (PPB + state.venue.default.buffer_ppb) * maintenance
+            equity >= 0 and PPB * backing >= (PPB + state.venue.default.buffer_ppb) * maintenance
         )
-        if restored and (not case.call_expired or equity >= int(risk.initial[pool])):
+        if restored and (not case.call_expired or backing >= needed.initial_minor):
             del state.accounts.cases[pool]
             events.append(LiquidationStep(pool, "restored", amount_minor=equity))
         else:

@@ -1,4 +1,5 @@
-"""Accounts, deposits and withdrawals. Money comes into and leaves an account's cross pool."""
+"""Accounts, deposits and withdrawals. Money comes into and leaves the pool that is named, or an
+account's cross pool."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 from exchange.core import limits
 from exchange.core.commands import Deposit, OpenAccount, Withdraw
 from exchange.core.events import AccountOpened, Event, Rejected, Transferred
-from exchange.core.layers import PoolKind
+from exchange.core.layers import NO_POOL, PoolKind
 from exchange.core.ledger import House
 from exchange.core.reject_reason import PostingCause, RejectReason
 from exchange.core.state import State
@@ -59,9 +60,18 @@ def add_pool(engine: Engine) -> None:
     engine.gate.add_pools(1)
 
 
-def _refusal(state: State, command: Deposit | Withdraw) -> RejectReason:
-    if not 0 <= command.account < len(state.accounts.names):
-        return RejectReason.ACCOUNT_UNKNOWN
+def _pool_of(state: State, command: Deposit | Withdraw) -> int:
+    """The pool that money comes into or leaves; NO_POOL where the account is unknown."""
+    accounts = state.accounts
+    if command.pool != NO_POOL or not 0 <= command.account < len(accounts.names):
+        return command.pool
+    return accounts.pool_of[command.account]
+
+
+def _refusal(state: State, command: Deposit | Withdraw, pool: int) -> RejectReason:
+    reason = state.accounts.refusal_of_holder(command.account, pool)
+    if reason:
+        return reason
     if not 0 <= command.currency < state.ledger.currencies:
         return RejectReason.CURRENCY_UNKNOWN
     if command.amount_minor <= 0:
@@ -81,10 +91,10 @@ def refresh(engine: Engine, pool: int) -> None:
 def deposit(engine: Engine, command: Deposit) -> list[Event]:
     """Credit an account against the world outside."""
     state = engine.state
-    reason = _refusal(state, command)
+    pool = _pool_of(state, command)
+    reason = _refusal(state, command, pool)
     if reason:
         return [Rejected(reason)]
-    pool = state.accounts.pool_of[command.account]
     after = state.ledger.balance(pool, command.currency) + command.amount_minor
     if after > limits.BALANCE_MINOR_MAX // 2:
         return [Rejected(RejectReason.AMOUNT_TOO_LARGE, "the balance would exceed its bound")]
@@ -103,10 +113,10 @@ def venue_holding(state: State, currency: int) -> int:
 def withdraw(engine: Engine, command: Withdraw) -> list[Event]:
     """Pay out, if cash is there and what stays covers positions and orders."""
     state = engine.state
-    reason = _refusal(state, command)
+    pool = _pool_of(state, command)
+    reason = _refusal(state, command, pool)
     if reason:
         return [Rejected(reason)]
-    pool = state.accounts.pool_of[command.account]
     if state.accounts.withdrawals_frozen:
         return [Rejected(RejectReason.WITHDRAWALS_FROZEN)]
     if state.accounts.in_liquidation(pool):

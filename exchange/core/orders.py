@@ -155,6 +155,8 @@ class OrderTable:
         self.next_sequence = 1
         self.first_incoming = 1
         self.flags_sealed = 0  # union of the flags of all sealed orders
+        self._books_of: Int64Array | None = None
+        self._books: tuple[Int64Array, Int64Array]
 
     def append(
         self,
@@ -262,8 +264,9 @@ class OrderTable:
 
     def books(self) -> tuple[Int64Array, Int64Array]:
         """Instruments with resting orders, and the first row of each book and the end."""
-        instruments, starts = _books(self.resting[ORDER_ID])
-        return instruments, starts
+        if self._books_of is not self.resting:  # whose identifiers are never written to
+            self._books, self._books_of = _books(self.resting[ORDER_ID]), self.resting
+        return self._books
 
     def keep(self, kept: BoolArray) -> None:
         """Drop the resting rows that are not `kept`."""

@@ -109,15 +109,11 @@ def close_pool(engine: Engine, command: ClosePool) -> list[Event]:
 
 
 def _refusal_of_move(state: State, command: MoveMargin) -> RejectReason:
-    accounts, account = state.accounts, command.account
-    if not 0 <= account < len(accounts.names):
-        return RejectReason.ACCOUNT_UNKNOWN
+    accounts = state.accounts
     for pool in (command.from_pool, command.to_pool):
-        if not accounts.is_open_pool(pool):
-            return RejectReason.POOL_UNKNOWN
-        holder = accounts.owner_of[pool]
-        if account not in (holder, accounts.layers.owner(holder)):
-            return RejectReason.POOL_NOT_OWNED
+        reason = accounts.refusal_of_holder(command.account, pool)
+        if reason:
+            return reason
     if command.from_pool == command.to_pool:
         return RejectReason.POOLS_EQUAL
     if not 0 <= command.currency < state.ledger.currencies:
@@ -134,10 +130,28 @@ def _refusal_of_move(state: State, command: MoveMargin) -> RejectReason:
     return RejectReason.NONE
 
 
-def move_margin(engine: Engine, command: MoveMargin) -> list[Event]:
-    """Move collateral between pools: the giver stays covered, the receiver gets no worse.
+def _margins_of_others(engine: Engine, giver: int, taker: int) -> dict[int, int]:
+    """Equity less initial margin of the owner's other pools, where size can move them, too."""
+    if not engine.state.marks.is_open:
+        return {}
+    risk = engine.risk
+    others = [pool for pool in risk.judged_with(giver) if pool not in (giver, taker)]
+    return {pool: int(risk.equity[pool] - risk.initial[pool]) for pool in others}
 
-    Coins carry their own risk, so receiving them can cost a pool more margin than they bring.
+
+def _leaves_short(engine: Engine, before: dict[int, int]) -> bool:
+    """Whether one of some pools has less margin than before, and too little with its orders."""
+    now = engine.risk.equity - engine.risk.initial
+    worse = [pool for pool, had in before.items() if int(now[pool]) < had]
+    return any(engine.gate.room(pool) < 0 for pool in worse)
+
+
+def move_margin(engine: Engine, command: MoveMargin) -> list[Event]:
+    """Move collateral between pools: the giver stays covered, no other pool gets short by it.
+
+    Coins carry their own risk, so receiving them can cost a pool more margin than they bring. Where
+    haircuts grow with what an owner has, a coin that pays the receiver's debt, or that leaves the
+    giver owing, changes what the owner's other pools count for.
     """
     state = engine.state
     reason = _refusal_of_move(state, command)
@@ -146,14 +160,15 @@ def move_margin(engine: Engine, command: MoveMargin) -> list[Event]:
     giver, taker = command.from_pool, command.to_pool
     currency, amount = command.currency, command.amount_minor
     before = engine.gate.room(taker) if state.marks.is_open else 0
+    others = _margins_of_others(engine, giver, taker)
     cause = PostingCause.MARGIN_MOVED
     posted = state.ledger.transfer(cause, giver, taker, currency, amount)
     refresh(engine, giver)
     refresh(engine, taker)
     if state.marks.is_open:
-        if engine.gate.room(giver) < 0:
+        if engine.gate.own_room(giver) < 0:
             reason = RejectReason.INSUFFICIENT_FUNDS
-        elif engine.gate.room(taker) < min(0, before):
+        elif engine.gate.room(taker) < min(0, before) or _leaves_short(engine, others):
             reason = RejectReason.MARGIN_INSUFFICIENT
     if reason:
         state.ledger.transfer(cause, taker, giver, currency, amount)
@@ -196,8 +211,9 @@ def _lots_that_meet(state: State, pools: tuple[int, int], slot: int) -> int:
 def switch_mode(engine: Engine, command: SwitchMode) -> list[Event]:
     """Move a contract's position and orders to another pool and let it fill there from now on.
 
-    Both pools must hold their initial margin with orders afterwards. A future is paid up to the
-    mark, so it moves no equity; an option takes its value at the mark with it.
+    Both pools must hold their initial margin with orders afterwards, and none of the owner's others
+    may get short by it (the size of positions and of coins is judged over all). A future is paid up
+    to the mark, so it moves no equity; an option takes its value at the mark with it.
     """
     state, slot, taker = engine.state, command.instrument, command.pool
     accounts = state.accounts
@@ -211,12 +227,17 @@ def switch_mode(engine: Engine, command: SwitchMode) -> list[Event]:
     if lots or orders.shape[1]:
         if _lots_that_meet(state, (giver, taker), slot) > state.contracts.lots_max[slot]:
             return [Rejected(RejectReason.POSITION_LIMIT)]
+        others = _margins_of_others(engine, giver, taker)
         table = state.positions.table
         state.positions.move(giver, taker, slot)
         refresh(engine, giver)
         refresh(engine, taker)
         joined = np.concatenate((state.orders.of_pool(taker), orders), axis=1)
-        if engine.gate.room(giver, rows[:, ~moving]) < 0 or engine.gate.room(taker, joined) < 0:
+        if (
+            engine.gate.room(giver, rows[:, ~moving]) < 0
+            or engine.gate.room(taker, joined) < 0
+            or _leaves_short(engine, others)
+        ):
             state.positions.table = table
             refresh(engine, taker)
             refresh(engine, giver)

@@ -125,6 +125,9 @@ class Positions:
     def __init__(self, contracts: Contracts) -> None:
         self.contracts = contracts
         self.table: Int64Array = np.empty((COLUMNS, 0), np.int64)
+        # Keys are never written to, so whose rows are where holds for as long as a table lives.
+        self._of_table: Int64Array | None = None
+        self._start = self._slot = np.zeros(1, np.int64)
 
     @property
     def pool(self) -> Int64Array:
@@ -134,15 +137,23 @@ class Positions:
 
     @property
     def instrument(self) -> Int64Array:
-        """Instrument slot of each row."""
-        slots: Int64Array = self.contracts.by_rank[self.table[KEY] & RANK_MASK]
-        return slots
+        """Instrument slot of each row; not to be written to."""
+        return self._index()[1]
 
     @property
     def lots(self) -> Int64Array:
         """Signed quantity of each row."""
         lots: Int64Array = self.table[LOTS]
         return lots
+
+    def _index(self) -> tuple[Int64Array, Int64Array]:
+        """First row of each pool up to the last that holds anything, slot of each row."""
+        if self._of_table is not self.table:
+            keys = self.table[KEY]
+            pools = (int(keys[-1]) >> RANK_BITS) + 1 if len(keys) else 0
+            self._start, self._of_table = _starts(keys, pools), self.table
+            self._slot = self.contracts.by_rank[keys & RANK_MASK]
+        return self._start, self._slot
 
     def key_of(self, pool: int, instrument: int) -> int:
         """The key of a pool's position in an instrument."""
@@ -161,12 +172,18 @@ class Positions:
 
     def rows_of(self, pool: int) -> slice:
         """The rows of one pool."""
-        bounds = self.table[KEY].searchsorted([pool << RANK_BITS, (pool + 1) << RANK_BITS])
-        return slice(int(bounds[0]), int(bounds[1]))
+        start = self._index()[0]
+        if pool + 1 < len(start):
+            return slice(int(start[pool]), int(start[pool + 1]))
+        return slice(self.table.shape[1], self.table.shape[1])
 
     def starts(self, pools: int) -> Int64Array:
         """First row of each pool, length pools + 1."""
-        return _starts(self.table[KEY], pools)
+        start = self._index()[0]
+        if len(start) != pools + 1:
+            rest = np.full(pools + 1 - len(start), self.table.shape[1], np.int64)
+            start = np.concatenate((start, rest))
+        return start
 
     def apply(
         self, pool: Int64Array, instrument: Int64Array, lots: Int64Array, value_minor: Int64Array

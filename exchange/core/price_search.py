@@ -19,6 +19,10 @@ A *level* is a tick with its buy and sell lots. Levels come from a histogram wit
 tick or, where the grid is wide for the orders on it, from sorting the limits. Between two levels D
 and S are constant; such an interior matters only where I changes sign. Both give the same result.
 
+Most books print near their reference, and what lies far below or above counts there only as a
+whole. So a wide grid is first cut to a *window* of ticks around the reference; where that does not
+contain every level that the print or the rationing needs, all levels are searched.
+
 An order's *key* is its limit for a buy, minus its limit for a sell, `MARKET_KEY` for a market
 order: on either side the larger key is served first.
 """
@@ -30,11 +34,20 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from exchange.core.radix_sort import sort_rows
+from exchange.core.book_levels import (
+    Depth,
+    OrderColumns,
+    SortSpace,
+    book_facts,
+    count_by_tick,
+    count_in_window,
+    depth_at,
+    first_level_from,
+    sort_by_limit,
+)
 from margin.invariant import Int64Array
 
 MARKET_KEY = 1 << 62
-BOOK_LOTS_BITS = 45  # lots of one book fit in them, so that pro-rata products fit in 62
 SMALL_BOOK_ORDERS = 8  # added to the orders of a book when its grid is judged
 
 INVALID, NO_CROSS, PRINTED, INTERRUPTED, CLAMPED = -1, 0, 1, 2, 3
@@ -48,15 +61,6 @@ BUY_ABOVE, SELL_ABOVE, RATIONED_SIDE, RATIONED_KEY, RATIONED_LOTS = 0, 1, 2, 3, 
 CUT_ROWS = 5
 
 
-class OrderColumns(NamedTuple):
-    """What the price depends on: one entry an order, meaning as in `auction.SealedBooks`."""
-
-    side: Int64Array
-    is_market: Int64Array
-    price_ticks: Int64Array
-    quantity_lots: Int64Array
-
-
 class TermColumns(NamedTuple):
     """One entry a book, meaning as in `auction.AuctionTerms`."""
 
@@ -64,102 +68,6 @@ class TermColumns(NamedTuple):
     band_low_ticks: Int64Array
     band_high_ticks: Int64Array
     clamp: Int64Array
-
-
-class Depth(NamedTuple):
-    """One book's levels, price rising; `lots[2 * i]` are bought at level i, `[2 * i + 1]` sold."""
-
-    price_ticks: Int64Array
-    lots: Int64Array
-
-
-class SortSpace(NamedTuple):
-    """Scratch for sorting the limits of one book."""
-
-    keys: Int64Array
-    rows: Int64Array
-    other_keys: Int64Array
-    other_rows: Int64Array
-
-
-@njit(cache=True)
-def _book_facts(orders, reference):  # type: ignore[no-untyped-def]
-    """Lowest and highest candidate, lots bought, market lots sold; `bad` is 0 for a sound book.
-
-    Free of branches, so that it compiles to vector instructions: it reads every order.
-    """
-    lowest = highest = reference
-    lots = signed_lots = market_lots = signed_market_lots = 0
-    bad = (reference + (1 << 31)) >> 32
-    for row in range(len(orders.side)):
-        market = orders.is_market[row]
-        limit = orders.price_ticks[row]
-        limit = reference if market != 0 else limit
-        lowest = min(lowest, limit)
-        highest = max(highest, limit)
-        quantity = orders.quantity_lots[row]
-        signed = orders.side[row] * quantity
-        lots += quantity
-        signed_lots += signed
-        market_lots += market * quantity
-        signed_market_lots += market * signed
-        bad |= (orders.side[row] * orders.side[row]) ^ 1
-        bad |= (market >> 1) | ((quantity - 1) >> 31) | ((limit + (1 << 31)) >> 32)
-    bad |= lots >> BOOK_LOTS_BITS
-    bought = (lots + signed_lots) >> 1
-    market_sold = (market_lots - signed_market_lots) >> 1
-    return lowest, highest, bought, market_sold, bad
-
-
-@njit(cache=True)
-def _count_by_tick(orders, lowest, count, depth):  # type: ignore[no-untyped-def]
-    """Write `count` levels, one a tick from `lowest` on."""
-    for level in range(count):
-        depth.price_ticks[level] = lowest + level
-    for cell in range(2 * count):
-        depth.lots[cell] = 0
-    for row in range(len(orders.side)):
-        cell = 2 * (orders.price_ticks[row] - lowest)
-        # market orders go to a spare level behind the last: selecting a cell costs no branch
-        cell = 2 * count if orders.is_market[row] != 0 else cell
-        cell += (1 - orders.side[row]) >> 1
-        depth.lots[cell] += orders.quantity_lots[row]
-
-
-@njit(cache=True)
-def _open_level(depth, level, price):  # type: ignore[no-untyped-def]
-    depth.price_ticks[level] = price
-    depth.lots[2 * level] = 0
-    depth.lots[2 * level + 1] = 0
-
-
-@njit(cache=True)
-def _sort_by_limit(orders, lowest, highest, depth, spare):  # type: ignore[no-untyped-def]
-    """Write a level for each distinct limit and both ends of the grid; returns their number."""
-    limits = 0
-    for row in range(len(orders.side)):
-        spare.keys[limits] = orders.price_ticks[row] - lowest
-        spare.rows[limits] = row
-        limits += 1 - orders.is_market[row]
-    keys, rows = sort_rows(
-        spare.keys[:limits],
-        spare.rows[:limits],
-        spare.other_keys[:limits],
-        spare.other_rows[:limits],
-        highest - lowest,
-    )
-    level = 0
-    _open_level(depth, 0, lowest)
-    for k in range(limits):
-        if lowest + keys[k] != depth.price_ticks[level]:
-            level += 1
-            _open_level(depth, level, lowest + keys[k])
-        row = rows[k]
-        depth.lots[2 * level + ((1 - orders.side[row]) >> 1)] += orders.quantity_lots[row]
-    if depth.price_ticks[level] != highest:
-        level += 1
-        _open_level(depth, level, highest)
-    return level + 1
 
 
 @njit(cache=True)
@@ -194,24 +102,10 @@ def _crossing(count, depth, bought, market_sold):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True)
-def _first_level_from(count, depth, price):  # type: ignore[no-untyped-def]
-    """Index of the first level at or above `price`; `count` if there is none."""
-    low = 0
-    high = count
-    while low < high:
-        middle = (low + high) >> 1
-        if depth.price_ticks[middle] < price:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@njit(cache=True)
 def _balanced_from(count, depth, last):  # type: ignore[no-untyped-def]
     """Lowest tick of the run that ends at tick `last` and on which D and S do not change."""
     prices, lots = depth
-    level = _first_level_from(count, depth, last)
+    level = first_level_from(count, depth, last)
     if prices[level] == last and (lots[2 * level + 1] != 0 or level == 0):
         return last
     level -= 1
@@ -224,30 +118,21 @@ def _balanced_from(count, depth, last):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _free_print(count, depth, bought, market_sold, reference):  # type: ignore[no-untyped-def]
-    """Price, demand and supply by volume, surplus, pressure and reference, without a collar."""
+    """Price, demand and supply by volume, surplus, pressure and reference, without a collar.
+
+    And whether I changes sign between two of the levels.
+    """
     a, demand_a, supply_a, b, demand_b, supply_b = _crossing(count, depth, bought, market_sold)
+    inside = a != b
     surplus_a = demand_a - supply_a  # >= 0, so supply_a is the volume at a
     surplus_b = supply_b - demand_b  # >= 0, so demand_b is the volume at b
     if supply_a > demand_b or (supply_a == demand_b and surplus_a < surplus_b):
         if surplus_a == 0 and reference < a:
-            return max(reference, _balanced_from(count, depth, a)), demand_a, supply_a
-        return a, demand_a, supply_a
+            return max(reference, _balanced_from(count, depth, a)), demand_a, supply_a, inside
+        return a, demand_a, supply_a, inside
     if supply_a == demand_b and surplus_a == surplus_b and reference <= a:
-        return a, demand_a, supply_a
-    return b, demand_b, supply_b
-
-
-@njit(cache=True)
-def _depth_at(count, depth, bought, market_sold, price):  # type: ignore[no-untyped-def]
-    """Demand and supply at any tick."""
-    demand = bought
-    supply = market_sold
-    for level in range(count):
-        if depth.price_ticks[level] < price:
-            demand -= depth.lots[2 * level]
-        if depth.price_ticks[level] <= price:
-            supply += depth.lots[2 * level + 1]
-    return demand, supply
+        return a, demand_a, supply_a, inside
+    return b, demand_b, supply_b, inside
 
 
 @njit(cache=True)
@@ -257,7 +142,7 @@ def _rationed_class(count, depth, price, heavy, excess, volume):  # type: ignore
     From the print towards better prices, levels drop out whole until `excess` is used up. If
     every limit drops out, the market orders share the volume. 0 lots: only larger keys fill.
     """
-    level = _first_level_from(count, depth, price)
+    level = first_level_from(count, depth, price)
     if heavy < 0 and (level == count or depth.price_ticks[level] != price):
         level -= 1
     cell = (1 - heavy) >> 1
@@ -271,52 +156,84 @@ def _rationed_class(count, depth, price, heavy, excess, volume):  # type: ignore
 
 
 @njit(cache=True)
-def _print_book(book, count, depth, bought, market_sold, terms, prints, cuts):  # type: ignore[no-untyped-def]
-    """Write one book's column of `prints`, and of `cuts` the lines where its fills end."""
+def _print_book(book, count, depth, bought, market_sold, terms, whole, prints, cuts):  # type: ignore[no-untyped-def]
+    """Write one book's column of `prints`, and of `cuts` the lines where its fills end.
+
+    Unless the levels are the `whole` book, they may not tell; then nothing is written, and the
+    answer is False. The reference must be one of their ticks.
+    """
     reference = terms.reference_ticks[book]
     low = terms.band_low_ticks[book]
     high = terms.band_high_ticks[book]
-    price, demand, supply = _free_print(count, depth, bought, market_sold, reference)
+    price, demand, supply, inside = _free_print(count, depth, bought, market_sold, reference)
+    if not (inside or whole):
+        return False
     if min(demand, supply) == 0:
-        return
+        return True
     state = PRINTED
+    surplus = demand - supply
     if price < low or price > high:
         if terms.clamp[book] == 0:
             prints[STATE, book] = INTERRUPTED
             prints[PRICE, book] = price
-            prints[SURPLUS, book] = demand - supply
-            return
+            prints[SURPLUS, book] = surplus
+            return True
         state = CLAMPED
         price = max(low, min(high, price))
-        demand, supply = _depth_at(count, depth, bought, market_sold, price)
+        if not whole and not depth.price_ticks[0] <= price <= depth.price_ticks[count - 1]:
+            return False
+        demand, supply = depth_at(count, depth, bought, market_sold, price)
+        surplus = demand - supply
         if min(demand, supply) == 0:
-            return
+            return True
     volume = min(demand, supply)
+    heavy = 1 if surplus > 0 else -1
+    key = share_lots = 0
+    if surplus != 0:
+        key, share_lots = _rationed_class(count, depth, price, heavy, abs(surplus), volume)
+        if key == MARKET_KEY and not whole:
+            return False
     prints[STATE, book] = state
     prints[PRICE, book] = price
     prints[VOLUME, book] = volume
-    prints[SURPLUS, book] = demand - supply
+    prints[SURPLUS, book] = surplus
     cuts[BUY_ABOVE, book] = price - 1
     cuts[SELL_ABOVE, book] = -price - 1
-    if demand == supply:
-        return
-    heavy = 1 if demand > supply else -1
-    excess = abs(demand - supply)
-    key, share_lots = _rationed_class(count, depth, price, heavy, excess, volume)
-    cuts[BUY_ABOVE if heavy > 0 else SELL_ABOVE, book] = key
+    if surplus != 0:
+        cuts[BUY_ABOVE if heavy > 0 else SELL_ABOVE, book] = key
     if share_lots > 0:
         cuts[RATIONED_SIDE, book] = heavy
         cuts[RATIONED_KEY, book] = key
         cuts[RATIONED_LOTS, book] = share_lots
+    return True
 
 
 @njit(cache=True)
-def search_books(first, last, ticks_per_order, book_start, orders, terms, prints, cuts):  # type: ignore[no-untyped-def]
+def _print_in_window(book, width, own, facts, depth, terms, prints, cuts):  # type: ignore[no-untyped-def]
+    """Print a book from `width` ticks around its reference, if they tell; whether they did.
+
+    `facts`: lowest and highest candidate, lots bought, market lots sold.
+    """
+    lowest, highest, bought, market_sold = facts
+    first = terms.reference_ticks[book] - width // 2
+    first = max(lowest, min(first, highest - width + 1))
+    below_bought, below_sold = count_in_window(own, first, width, depth)
+    return _print_book(
+        book, width, depth, bought - below_bought, market_sold + below_sold, terms, False, prints,
+        cuts,
+    )  # fmt: skip
+
+
+@njit(cache=True)
+def search_books(  # type: ignore[no-untyped-def]
+    first, last, window_ticks, ticks_per_order, book_start, orders, terms, prints, cuts
+):
     """Print the books first .. last - 1 one by one, on one scratch as large as they need."""
     most_orders = 0
     for book in range(first, last):
         most_orders = max(most_orders, book_start[book + 1] - book_start[book])
-    most_levels = max(most_orders + 2, ticks_per_order * (most_orders + SMALL_BOOK_ORDERS) + 1)
+    most_ticks = ticks_per_order * (most_orders + SMALL_BOOK_ORDERS)
+    most_levels = max(most_orders, most_ticks, window_ticks) + 2
     depth = Depth(np.empty(most_levels, np.int64), np.empty(2 * most_levels, np.int64))
     spare = SortSpace(
         np.empty(most_orders + 1, np.int64),
@@ -332,20 +249,26 @@ def search_books(first, last, ticks_per_order, book_start, orders, terms, prints
             orders.price_ticks[rows],
             orders.quantity_lots[rows],
         )
-        lowest, highest, bought, market_sold, bad = _book_facts(own, terms.reference_ticks[book])
+        lowest, highest, bought, market_sold, bad = book_facts(own, terms.reference_ticks[book])
         if bad != 0:
             prints[STATE, book] = INVALID
             continue
         count = highest - lowest + 1
+        if 0 < window_ticks < count:
+            facts = lowest, highest, bought, market_sold
+            if _print_in_window(book, window_ticks, own, facts, depth, terms, prints, cuts):
+                continue
         if count <= ticks_per_order * (len(own.side) + SMALL_BOOK_ORDERS):
-            _count_by_tick(own, lowest, count, depth)
+            count_by_tick(own, lowest, count, depth)
         else:
-            count = _sort_by_limit(own, lowest, highest, depth, spare)
-        _print_book(book, count, depth, bought, market_sold, terms, prints, cuts)
+            count = sort_by_limit(own, lowest, highest, depth, spare)
+        _print_book(book, count, depth, bought, market_sold, terms, True, prints, cuts)
 
 
 @njit(cache=True, parallel=True)
-def search_books_in_parallel(chunk_start, ticks_per_order, book_start, orders, terms, prints, cuts):  # type: ignore[no-untyped-def]
+def search_books_in_parallel(  # type: ignore[no-untyped-def]
+    chunk_start, window_ticks, ticks_per_order, book_start, orders, terms, prints, cuts
+):
     """Write `prints` [4, B] and `cuts` [5, B], both zero before, for all books.
 
     `chunk_start` splits the books into chunks of neighbours, which threads take one by one.
@@ -355,6 +278,7 @@ def search_books_in_parallel(chunk_start, ticks_per_order, book_start, orders, t
         search_books(
             chunk_start[chunk],
             chunk_start[chunk + 1],
+            window_ticks,
             ticks_per_order,
             book_start,
             orders,

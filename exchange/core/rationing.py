@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
+from exchange.core.book_levels import OrderColumns
 from exchange.core.price_search import (
     BUY_ABOVE,
     MARKET_KEY,
@@ -25,7 +26,6 @@ from exchange.core.price_search import (
     RATIONED_SIDE,
     SELL_ABOVE,
     VOLUME,
-    OrderColumns,
 )
 from exchange.core.radix_sort import sort_rows
 from margin.invariant import Int64Array

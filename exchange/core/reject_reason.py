@@ -68,6 +68,13 @@ class RejectReason(IntEnum):
     MARGIN_INSUFFICIENT = 501
     POSITION_LIMIT = 502
 
+    # 7xx: attestations of outside venues
+    OUTSIDE_VENUE_UNKNOWN = 701
+    ATTESTATION_OUT_OF_ORDER = 702
+    ATTESTATION_IN_FUTURE = 703
+    ATTESTATION_FORGED = 704
+    ATTESTATION_INVALID = 705
+
 
 class DoneReason(IntEnum):
     """Why an order left the book."""

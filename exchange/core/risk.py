@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numba import njit
 
+from exchange.core.backing import Backing
 from exchange.core.contracts import value_per_lot_e6
 from exchange.core.ledger import HOUSE_POOLS, House
 from exchange.core.margin_models import risk_model
@@ -19,10 +20,10 @@ from exchange.core.positions import KEY, LOTS, RANK_MASK
 from exchange.core.risk_model import Charged, RiskModel
 from exchange.core.state import State
 from margin.changed_pools import gather_pools
+from margin.collateral import AnyHaircuts, pool_equity
 from margin.fixed_point import PRICE_SCALE, mul_div_floor
 from margin.invariant import Int64Array, check
 from margin.portfolio import Positions as PositionColumns
-from margin.requirement import equity
 from margin.risk_table import RiskLayout, risk_layout
 
 _ONE_OWNER: Int64Array = np.zeros(1, np.int64)
@@ -52,6 +53,8 @@ class Risk:
     `initial` and `maintenance` hold the add-ons too, which `add_on_minor` says again: they are
     charged on positions; an open order reserves none. `relief_minor` is what something that a fill
     may end takes off `initial`, as the offset between coins: no bound on an order counts on it.
+    `equity` is what is here. What pools are credited for what is elsewhere stands in `backing`;
+    their `initial` and `maintenance` hold what is elsewhere, too.
     """
 
     def __init__(self, state: State) -> None:
@@ -60,6 +63,8 @@ class Risk:
         self.models = [
             risk_model(venue, preset, number) for number, preset in enumerate(venue.presets())
         ]
+        units = enumerate(venue.underlyings)
+        self._coin_units = np.array([at for at, unit in units if unit.is_collateral], np.int64)
         self.layout: RiskLayout
         self._listed = -1
         self.no_haircut = np.zeros_like(self.models[0].haircut_ppb)
@@ -70,6 +75,7 @@ class Risk:
         self.equity, self.initial, self.maintenance = none, none, none
         self.add_on_minor = none
         self.relief_minor = none
+        self.backing = Backing(self)
 
     def model(self, pool: int) -> RiskModel:
         """The margin model that charges a pool."""
@@ -94,12 +100,10 @@ class Risk:
             self._listed = len(contracts)
         for model in self.models:
             model.reprice(state, self.layout)
-        coins = [
-            int(e8)
-            for e8, u in zip(marks.index_e8, state.venue.underlyings, strict=True)
-            if u.is_collateral
-        ]
-        self.index_e8 = np.array([PRICE_SCALE, *coins], np.int64)
+        self.index_e8 = np.empty(1 + len(self._coin_units), np.int64)
+        self.index_e8[0] = PRICE_SCALE
+        self.index_e8[1:] = marks.index_e8[self._coin_units]
+        self.backing.outside.marks_changed()
 
     def cash(self) -> Int64Array:
         """Cash and unreleased gains per pool and currency."""
@@ -128,7 +132,8 @@ class Risk:
         coins[House.INSURANCE + 1 : HOUSE_POOLS] = 0
         return coins
 
-    def _all_columns(self, coins: Int64Array) -> PositionColumns:
+    def all_columns(self, coins: Int64Array) -> PositionColumns:
+        """Every pool's positions as margin reads them, with coin cash [P,U]."""
         positions = self.state.positions
         return PositionColumns(
             pool_start=positions.starts(self.state.accounts.pools),
@@ -187,15 +192,17 @@ class Risk:
         if pending is not None:
             self.pending = pending
         cash = self.cash()
-        columns, owner = self._all_columns(self._coin_columns(cash)), self._owners()
+        columns, owner = self.all_columns(self._coin_columns(cash)), self._owners()
         options = self.option_values()
         needed, self.add_on_minor, self.relief_minor = self.models[0].charged(columns, owner)
         self.initial, self.maintenance = needed.initial_minor, needed.maintenance_minor
-        self.worst_minor = needed.worst_minor
+        self.worst_minor, self.unit_loss = needed.worst_minor, needed.unit_loss
         self.worst_scenario = needed.worst_scenario
-        self.equity = equity(cash, options, self.index_e8, self.models[0].haircut_ppb)
+        self.equity = pool_equity(cash, options, self.index_e8, self.models[0].haircuts, owner)
         for number in range(1, len(self.models)):
             self._revalue_class(number, columns, owner, cash, options)
+        if self.state.attestations:
+            self.backing.count_all()
 
     def _owners(self) -> Int64Array:
         """The owner of each pool, numbered from 0; a pool of the house is its own."""
@@ -215,15 +222,18 @@ class Risk:
             needed.initial_minor,
             needed.maintenance_minor,
         )
-        self.worst_minor[pools] = needed.worst_minor
+        self.worst_minor[pools], self.unit_loss[pools] = needed.worst_minor, needed.unit_loss
         self.worst_scenario[pools], self.add_on_minor[pools] = needed.worst_scenario, added
         self.relief_minor[pools] = relief
-        self.equity[pools] = equity(cash[pools], options[pools], self.index_e8, model.haircut_ppb)
+        self.equity[pools] = pool_equity(
+            cash[pools], options[pools], self.index_e8, model.haircuts, owner[pools]
+        )
 
     def revalue_pool(self, pool: int) -> None:
         """The same for one pool, after its cash or positions moved.
 
-        Where size is charged, the requirements of its owner's other pools move with it.
+        Where size counts, its owner's other pools move with it: size of positions moves their
+        requirements, size of collateral their equity.
         """
         pools = self.judged_with(pool)
         charge = self._charged_together(pools, [self.columns_of(each) for each in pools])
@@ -232,7 +242,9 @@ class Risk:
             self.initial[each] = needed.initial_minor[at]
             self.maintenance[each] = needed.maintenance_minor[at]
             self.add_on_minor[each], self.relief_minor[each] = added[at], relief[at]
-        self.equity[pool] = self.equity_of(pool)
+        self._renew_equity(pool)
+        if self.state.attestations:
+            self.backing.count(pools)
 
     def judged_with(self, pool: int) -> list[int]:
         """The pools whose requirements depend on this one's positions: itself, or its family."""
@@ -255,7 +267,36 @@ class Risk:
 
     def equity_of(self, pool: int, haircut: bool = True) -> int:
         """Equity of one pool in minor USDC, with or without collateral haircuts."""
-        rates = self.model(pool).haircut_ppb if haircut else self.no_haircut
+        haircuts = self.model(pool).haircuts
+        if not haircut:
+            return int(self._equities([pool], self.no_haircut)[0])
+        if not haircuts.grow:
+            return int(self._equities([pool], haircuts)[0])
+        family = self.state.accounts.family(pool)
+        return int(self._equities(family, haircuts)[family.index(pool)])
+
+    def _renew_equity(self, pool: int) -> None:
+        """Equity of a pool, and of its owner's others where haircuts grow with what all have."""
+        haircuts = self.model(pool).haircuts
+        pools = self.state.accounts.family(pool) if haircuts.grow else [pool]
+        for each, minor in zip(pools, self._equities(pools, haircuts).tolist(), strict=True):
+            self.equity[each] = minor
+
+    def _equities(self, pools: list[int], haircuts: AnyHaircuts) -> Int64Array:
+        """Equity of some pools of one owner."""
+        if len(pools) == 1:
+            cash, values = (
+                self._cash_of(pools[0])[None, :],
+                self.option_values_of(pools[0])[None, :],
+            )
+            return pool_equity(cash, values, self.index_e8, haircuts)
+        cash = np.array([self._cash_of(pool) for pool in pools], np.int64)
+        values = np.array([self.option_values_of(pool) for pool in pools], np.int64)
+        one_owner = np.zeros(len(pools), np.int64)
+        return pool_equity(cash, values, self.index_e8, haircuts, one_owner)
+
+    def option_values_of(self, pool: int) -> Int64Array:
+        """Value at mark of one pool's options, in minor units of each currency, [C]."""
         columns = self.columns_of(pool)
         options = np.zeros((1, self.state.ledger.currencies), np.int64)
         here = np.zeros(len(columns.instrument), np.int64)
@@ -268,7 +309,8 @@ class Risk:
             self.value_e6,
             options,
         )
-        return int(equity(self._cash_of(pool)[None, :], options, self.index_e8, rates)[0])
+        values: Int64Array = options[0]
+        return values
 
     def add_pools(self, count: int) -> None:
         """Room for pools opened since the last revaluation; they hold nothing."""
@@ -290,9 +332,10 @@ class Risk:
         )
         pools = self.judged_with(pool)
         columns = [held if each == pool else self.columns_of(each) for each in pools]
-        needed = self._charged_together(pools, columns).requirements
+        needed, _, relief = self._charged_together(pools, columns)
         at = pools.index(pool)
-        return int(needed.initial_minor[at]), int(needed.maintenance_minor[at])
+        own = int(needed.initial_minor[at]), int(needed.maintenance_minor[at])
+        return self.backing.requirement(pool, held, own, int(relief[at]))
 
     def requirement_of(self, pool: int, lots: Sequence[int]) -> tuple[int, int]:
         """Initial and maintenance margin of a pool if its positions were `lots` (row order)."""

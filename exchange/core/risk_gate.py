@@ -31,6 +31,7 @@ from exchange.core.orders import (
     SEQUENCE_MASK,
     SIDE,
 )
+from exchange.core.outside_credit import Reading
 from exchange.core.reject_reason import RejectReason
 from exchange.core.risk import Risk
 from exchange.core.state import State
@@ -62,7 +63,8 @@ class RiskGate:
         self.losses = [
             OrderLoss(self.state, model, self.risk.value_e6) for model in self.risk.models
         ]
-        self.headroom = (self.risk.equity - self.risk.initial - self.risk.relief_minor).tolist()
+        needed = self.risk.initial + self.risk.relief_minor
+        self.headroom = (self.risk.backing.all() - needed).tolist()
         reserved = np.zeros(len(self.headroom), np.int64)
         reserving = rows[:, (rows[FLAGS] & RESERVES_NOTHING) == 0]
         models = np.array(self.state.accounts.model_of, np.int64)[reserving[POOL]]
@@ -147,7 +149,7 @@ class RiskGate:
             return
         for each in self.risk.judged_with(pool):
             needed = self.risk.initial[each] + self.risk.relief_minor[each]
-            self.headroom[each] = int(self.risk.equity[each] - needed)
+            self.headroom[each] = int(self.risk.backing.of(each) - needed)
 
     def orders_moved(self, giver: int, taker: int, slot: int, rows: Int64Array) -> None:
         """Orders (columns x n) and position of a pool in a contract are another pool's now."""
@@ -207,18 +209,20 @@ class RiskGate:
             np.int64,
         )
         with_order, fees = self.requirement(pool, np.concatenate((rows, new), axis=1))
-        if not stale and int(self.risk.equity[pool]) - fees >= with_order:
+        if not stale and self.risk.backing.of(pool) - fees >= with_order:
             return RejectReason.NONE
         without, _ = self.requirement(pool, rows)
         if with_order <= without:
             return RejectReason.NONE
         return RejectReason.INDEX_STALE if stale else RejectReason.MARGIN_INSUFFICIENT
 
-    def requirement(self, pool: int, rows: Int64Array) -> tuple[int, int]:
+    def requirement(
+        self, pool: int, rows: Int64Array, reading: Reading = Reading.NOW
+    ) -> tuple[int, int]:
         """Initial margin of a pool with these orders (columns x n), and the fees they can cost.
 
         Reduce-only and liquidation orders reserve nothing: they are trimmed to the position.
-        Add-ons are those of the positions.
+        Add-ons are those of the positions. `reading`: how the pool's attestations are read.
         """
         rows = rows[:, (rows[FLAGS] & RESERVES_NOTHING) == 0]
         slots, sides = rows[ORDER_ID] >> INSTRUMENT_SHIFT, np.ascontiguousarray(rows[SIDE])
@@ -237,6 +241,8 @@ class RiskGate:
         )
         columns = self.risk.columns_of(pool)
         initial, _ = self.risk.model(pool).with_orders(columns, orders)
+        if pool in self.risk.backing.credit:
+            initial += self.risk.backing.shift(pool, reading, columns, orders).initial_minor
         return initial + int(self.risk.add_on_minor[pool]), loss.fees_minor(rows)
 
     def orders_to_drop(self, rows: Int64Array) -> list[int]:
@@ -252,7 +258,7 @@ class RiskGate:
 
     def _newest_to_drop(self, pool: int, own: Int64Array) -> list[int]:
         drop: list[int] = []
-        equity = int(self.risk.equity[pool])
+        equity = self.risk.backing.of(pool)
         needed, fees = self.requirement(pool, own)
         last = own.shape[1] - 1
         while last >= 0 and equity - fees < needed:
@@ -270,17 +276,31 @@ class RiskGate:
         `rows` (columns x n): the orders, where they are not those that the pool has.
         """
         if not self.state.venue.risk_gate:
-            return int(self.risk.equity[pool] - self.risk.initial[pool])
+            return self.risk.backing.of(pool) - int(self.risk.initial[pool])
         rows = self.state.orders.of_pool(pool) if rows is None else rows
         needed, fees = self.requirement(pool, rows)
-        return int(self.risk.equity[pool]) - fees - needed
+        return self.risk.backing.of(pool) - fees - needed
+
+    def own_room(self, pool: int) -> int:
+        """`room` without anything that is elsewhere: what may leave the pool.
+
+        Debts elsewhere and positions there that cost are held against it all the same.
+        """
+        if pool not in self.risk.backing.credit:
+            return self.room(pool)
+        bare = self.risk.backing.standing(pool, Reading.BARE)
+        backing = int(self.risk.equity[pool]) + bare.credit_minor
+        if not self.state.venue.risk_gate:
+            return backing - bare.initial_minor
+        needed, fees = self.requirement(pool, self.state.orders.of_pool(pool), Reading.BARE)
+        return backing - fees - needed
 
     def covers_withdrawal(self, pool: int, currency: int, amount_minor: int) -> bool:
         """Whether a pool, its open orders included, stays covered after paying this out."""
         ledger = self.state.ledger.cash
         ledger[pool, currency] -= amount_minor
         self.risk.revalue_pool(pool)
-        enough = self.room(pool) >= 0
+        enough = self.own_room(pool) >= 0
         ledger[pool, currency] += amount_minor
         self.risk.revalue_pool(pool)
         return enough

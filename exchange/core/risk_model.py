@@ -17,10 +17,11 @@ from exchange.core.marks import IndexState
 from exchange.core.state import State
 from exchange.core.venue import Venue, lot_notional_minor
 from margin.add_ons import AddOns, AddOnTable, MarketConditions, add_on_table, add_ons
-from margin.cross_unit import losses_with_direction, offsets_minor, relief_minor
+from margin.collateral import haircuts_of
+from margin.cross_unit import relief_minor
 from margin.dynamic import preset_at, range_terms
 from margin.invariant import Int64Array, check
-from margin.portfolio import Collateral, Positions
+from margin.portfolio import Collateral, Marks, Positions
 from margin.predictive import growth_minor
 from margin.preset import Preset
 from margin.requirement import (
@@ -73,12 +74,11 @@ class RiskModel:
         self._classes = [unit.risk_class for unit in units]
         self.exponent = self._finest_exponent(widest_preset(preset, self._classes))
         self._ranges: tuple[int, ...] = ()
-        self.growth_ppb = PPB  # of the ranges on the path that is forecast
+        self.growth_ppb = self.mean_growth_ppb = PPB  # of ranges on the path that is forecast
         self._correlations_ppb: Int64Array = np.zeros((0, 0), np.int64)
         self._build_grid()
-        self.haircut_ppb = np.array(
-            [preset.haircut_ppb(name) for name in venue.currencies()], np.int64
-        )
+        self.haircuts = haircuts_of(preset, venue.currencies())
+        self.haircut_ppb = self.haircuts.base_ppb
         rates = [preset.collateral_rates_ppb(unit.name) for unit in units]
         self._coin_ppb, self._coin_extra_ppb = np.array(rates, np.int64).T.copy()
         self._units = np.arange(len(units), dtype=np.int64)
@@ -99,6 +99,7 @@ class RiskModel:
     def _build_grid(self) -> None:
         """Scenarios of the preset in force: once, and again whenever its ranges have moved."""
         preset, units = self.preset, len(self._classes)
+        self._room: tuple[RiskLayout, ScenarioMatrix, RiskTable] | None = None
         self.scenarios = [scenarios_of(preset, name) for name in self._classes]
         self.grid = scenario_grid(preset, self.scenarios, np.full(units, self.exponent, np.int64))
         self._spot_range_e9 = np.array(
@@ -121,17 +122,22 @@ class RiskModel:
             self._correlations_ppb = memory.correlations_ppb()
         if self._given.predictive is not None:
             cycles, interval = self._given.predictive.cycles, self.venue.interval_ns
-            self.growth_ppb = memory.growth_ppb(state.marks.time_ns, interval, cycles)
+            self.growth_ppb, self.mean_growth_ppb = memory.growth_ppb(
+                state.marks.time_ns, interval, cycles
+            )
 
     def reprice(self, state: State, layout: RiskLayout) -> None:
         """New matrix and tables at the marks; call when marks or listings change."""
         self._follow(state)
         columns, marks = state.contracts.columns, state.marks
         seen = marks.columns()
-        self.matrix = lot_matrix(self.grid, columns, seen, self._collateral(state))
+        old_matrix, old_table = self._overwritten(layout)
+        coins = self._collateral(state, seen.index_e8)
+        self.matrix = lot_matrix(self.grid, columns, seen, coins, old_matrix)
         if any(index != IndexState.FRESH for index in marks.index_state):
             self._widen_stale(state)
-        self.table = risk_table(self.preset, columns, self.matrix, layout)
+        self.table = risk_table(self.preset, columns, self.matrix, layout, old_table)
+        self._room = layout, self.matrix, self.table
         self.add_on_table = None
         if self._sections != AddOns():
             self.add_on_table = add_on_table(
@@ -139,11 +145,25 @@ class RiskModel:
                 self.grid.risk_exponent,
             )  # fmt: skip
 
-    def _collateral(self, state: State) -> Collateral:
-        """The coin of every unit, with what the model charges on it."""
+    def _overwritten(self, layout: RiskLayout) -> tuple[ScenarioMatrix | None, RiskTable | None]:
+        """The last matrix and table, if they have room for the same listing."""
+        if self._room is None or self._room[0] is not layout:
+            return None, None
+        return self._room[1:]
+
+    def requirements_at(
+        self, state: State, layout: RiskLayout, marks: Marks, positions: Positions
+    ) -> Requirements:
+        """Requirements of pools were the marks these, without add-ons; offsets are off."""
+        columns = state.contracts.columns
+        matrix = lot_matrix(self.grid, columns, marks, self._collateral(state, marks.index_e8))
+        return pool_requirements(risk_table(self.preset, columns, matrix, layout), positions)
+
+    def _collateral(self, state: State, index_e8: Int64Array) -> Collateral:
+        """The coin of every unit at these indices, with what the model charges on it."""
         return Collateral(
             unit=self._units,
-            price_e8=state.marks.index_e8,
+            price_e8=index_e8,
             moves=self._moving,
             maintenance_ppb=self._coin_ppb,
             initial_extra_ppb=self._coin_extra_ppb,
@@ -178,9 +198,21 @@ class RiskModel:
                 self.matrix.delta_one_im_extra[slot] += extra
 
     @property
+    def correlations_ppb(self) -> Int64Array | None:
+        """Correlations between the underlyings now, [U,U]; None where the model offsets nothing."""
+        return None if self.preset.cross_unit is None else self._correlations_ppb
+
+    @property
+    def charged_growth_ppb(self) -> int:
+        """Growth of the ranges that initial margin holds already: 10^9 where none is charged."""
+        predictive = self._given.predictive
+        return self.growth_ppb if predictive is not None and predictive.floor else PPB
+
+    @property
     def sees_size(self) -> bool:
-        """Whether it charges for size, which is judged over all pools of an owner together."""
-        return self.add_on_table is not None and self.add_on_table.charges_liquidity
+        """Whether size counts, of positions or of collateral: judged over all pools of an owner."""
+        charges = self.add_on_table is not None and self.add_on_table.charges_liquidity
+        return charges or self.haircuts.grow
 
     @property
     def initial_factor_ppb(self) -> int:
@@ -237,16 +269,15 @@ class RiskModel:
         section = self.preset.cross_unit
         check(section is not None, "risk model: no offsets without their section")
         assert section is not None
-        loss_minor, direction = losses_with_direction(
-            found.unit_loss, found.worst_scenario, self.grid.risk_exponent, self._direction
-        )
-        offset = offsets_minor(section, self._correlations_ppb, loss_minor, direction)
-        relief = relief_minor(found.worst_minor, offset, self.table.factors_ppb)
+        relief = relief_minor(
+            section, self._correlations_ppb, found, self.grid.risk_exponent, self._direction,
+            self.table.factors_ppb,
+        )  # fmt: skip
         return found._replace(
-            worst_minor=found.worst_minor - offset,
-            maintenance_minor=found.maintenance_minor - relief[0],
-            initial_minor=found.initial_minor - relief[1],
-        ), relief[1]
+            worst_minor=found.worst_minor - relief.offset_minor,
+            maintenance_minor=found.maintenance_minor - relief.maintenance_minor,
+            initial_minor=found.initial_minor - relief.initial_minor,
+        ), relief.initial_minor
 
 
 def widest_preset(preset: Preset, classes: list[str]) -> Preset:

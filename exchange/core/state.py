@@ -2,7 +2,7 @@
 
 Each component yields its parts as (name, bytes) in a fixed order. A snapshot stores exactly the
 parts that the state hash digests (and the client order ids behind their digests), so a snapshot
-that restores to the same hash is complete.
+that restores to the same hash is complete. It also says by which version of the rules.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numba import njit
 
 from exchange.core import limits
 from exchange.core.accounts import Accounts
+from exchange.core.attestations import Attestations
 from exchange.core.client_orders import ClientOrders
 from exchange.core.collar import Collars
 from exchange.core.contracts import Contracts
@@ -28,6 +29,13 @@ from exchange.core.orders import OPEN_LOTS, ORDER_ID, OrderTable
 from exchange.core.positions import KEY, LOTS, RANK_MASK, Positions
 from exchange.core.venue import Venue
 from margin.invariant import Int64Array, check
+
+VERSION = "2"
+"""Version of the rules and of the state's parts: a journal or a snapshot of another is refused.
+
+The code that wrote a journal replays it; from a journal of this version a refused snapshot's state
+is computed again.
+"""
 
 
 class Phase(IntEnum):
@@ -56,6 +64,7 @@ class State:
         self.last_prints = LastPrints()
         self.marks = MarkBoard(venue, self.contracts)
         self.forecasts = Forecasts(venue)
+        self.attestations = Attestations(venue)
         self.client_orders = ClientOrders(venue.client_order_id_cycles)
         self.last_hash = bytes(32)
         self._venue_bytes = msgspec.msgpack.encode((venue, seed))
@@ -75,6 +84,7 @@ class State:
         yield from self.marks.parts()
         yield from self.client_orders.parts()
         yield from self.forecasts.parts()
+        yield from self.attestations.parts()
 
     def digest(self) -> bytes:
         """SHA-256 over the lengths of all parts, then their bytes."""
@@ -85,12 +95,15 @@ class State:
     def snapshot(self) -> bytes:
         """Canonical bytes from which `restore` makes an equal state."""
         entries = ("client_orders.entries", self.client_orders.entries())
-        return msgspec.msgpack.encode([*self.parts(), entries])
+        version = ("version", VERSION.encode())
+        return msgspec.msgpack.encode([*self.parts(), entries, version])
 
     @classmethod
     def restore(cls, data: bytes) -> State:
-        """The state whose snapshot this is."""
+        """The state whose snapshot this is; `InvariantBroken` for one of another version."""
         parts = dict(msgspec.msgpack.decode(data, type=list[tuple[str, bytes]]))
+        version = parts.get("version", b"1").decode()
+        check(version == VERSION, f"a snapshot of version {version}; this is version {VERSION}")
         venue, seed = msgspec.msgpack.decode(parts["venue"], type=tuple[Venue, int])
         state = cls(venue, seed)
         phase, state.batch, state.cycle, state.time_ns = map(int, parts["clock"].split(b","))
@@ -106,6 +119,7 @@ class State:
         state.marks.load(parts)
         state.client_orders.load(parts)
         state.forecasts.load(parts)
+        state.attestations.load(parts)
         return state
 
     def validate(self) -> None:

@@ -131,8 +131,13 @@ def _is_halted(state: State, slot: int) -> bool:
 
 def _terms(state: State, slots: list[int]) -> auction.AuctionTerms:
     bands = [state.collars.band(slot, state.marks.reference_ticks(slot)) for slot in slots]
-    columns = [(b.reference_ticks, b.low_ticks, b.high_ticks, b.clamp) for b in bands]
-    return auction.AuctionTerms(*np.array(columns, np.int64).T.copy())
+    rows = [
+        [band.reference_ticks for band in bands],
+        [band.low_ticks for band in bands],
+        [band.high_ticks for band in bands],
+        [band.clamp for band in bands],
+    ]
+    return auction.AuctionTerms(*np.array(rows, np.int64))
 
 
 def _clear(

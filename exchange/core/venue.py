@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from exchange.core import limits
+from exchange.core.outside_venue import OutsideVenue, outside_problem
 from margin.portfolio import (
     INVERSE,
     INVERSE_CALL,
@@ -198,6 +199,18 @@ class Venue(Part, frozen=True):
     client_order_id_cycles: int
     limits: LimitSpec = LimitSpec()
     account_classes: tuple[AccountClass, ...] = ()
+    outside_venues: tuple[OutsideVenue, ...] = ()
+
+    def horizon_ns(self) -> int:
+        """Margin period of risk: call deadline, private and public cycles, times interval."""
+        rules = self.default
+        cycles = self.calls.deadline_cycles + rules.private_cycles + rules.public_cycles
+        return cycles * self.interval_ns
+
+    def outside_number(self, name: str) -> int:
+        """Number of an outside venue by name, or -1."""
+        names = [outside.name for outside in self.outside_venues]
+        return names.index(name) if name in names else -1
 
     def presets(self) -> tuple[Preset, ...]:
         """The margin models in use: the venue's own, then each account class's."""
@@ -346,6 +359,8 @@ def validate(venue: Venue) -> None:
     classes = [kind.name for kind in venue.account_classes]
     require(all(classes), "an account class needs a name")
     require(len(set(classes)) == len(classes), "account classes must have different names")
+    problem = outside_problem(venue.outside_venues)
+    require(not problem, problem)
     listed = [i.name for i in venue.instruments]
     require(len(set(listed)) == len(listed), "instruments must have different names")
     for spec in venue.instruments:

@@ -78,10 +78,17 @@ class Waterfall:
         return [*pools, fund] if fund in self._below_zero() else pools
 
     def _below_zero(self) -> list[int]:
-        """Margined pools with negative equity whose marks are fresh enough to act on."""
+        """Margined pools with negative equity whose marks are fresh enough to act on.
+
+        One that stands on credit is left to its margin call.
+        """
         below = np.flatnonzero(self.risk.equity < 0).tolist()
         margined = [pool for pool in below if is_user(pool) or pool == House.INSURANCE]
-        return [pool for pool in margined if not self.risk.touches_stale(pool)]
+        return [
+            pool
+            for pool in margined
+            if not (self.risk.touches_stale(pool) or self.risk.backing.carries(pool))
+        ]
 
     def _convert_to_usdc(self, pool: int) -> None:
         """Exchange a defaulter's coins at the index, through `fx`; gains to come included."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from exchange.core.attestations import CreditStage
 from exchange.core.engine import Engine
 from exchange.core.events import (
     CallChanged,
+    CreditAged,
     Deleveraged,
     Event,
     GuaranteePaid,
@@ -49,6 +51,11 @@ from margin.portfolio import INVERSE
 from margin.portfolio import Positions as PositionColumns
 
 
+def account_type(state: State, account: int) -> str:
+    """Deribit's word for an account that has a parent, or has none."""
+    return "subaccount" if account in state.accounts.layers.parent_account else "main"
+
+
 def currency_of(state: State, name: str) -> int:
     """The number of a currency by name (any case); 11029 where there is none."""
     names = state.venue.currencies()
@@ -78,11 +85,18 @@ class AccountView:
         self._known: dict[int, tuple[PoolFigures, list[PoolFigures]]] = {}
 
     def changed(self, account: int | None = None) -> None:
-        """An account's money or orders changed; without a number, everybody's."""
+        """An account's money or orders changed; without a number, everybody's.
+
+        Its owner's other accounts may be judged with it, so theirs are read anew, too.
+        """
         if account is None:
             self._known.clear()
-        else:
-            self._known.pop(account, None)
+            return
+        self._known.pop(account, None)
+        layers = self.engine.state.accounts.layers
+        if not layers.is_plain(account):
+            for related in layers.accounts_of(layers.owner(account)):
+                self._known.pop(related, None)
 
     def _own_margins(self, account: int, slot: int, lots: int) -> tuple[int, int]:
         """What a position would need on its own, in minor USDC."""
@@ -248,8 +262,9 @@ class AccountView:
             "margin_balance": converted(pool.equity_minor),
             "available_funds": converted(pool.available_minor),
             "available_withdrawal_funds": max(
-                0.0, min(money(currency, balances[0]), converted(by_pool[0].available_minor))
+                0.0, min(money(currency, balances[0]), converted(by_pool[0].free_minor))
             ),
+            "attested_credit": converted(pool.credit_minor),
             "initial_margin": converted(pool.initial_minor),
             "maintenance_margin": converted(pool.maintenance_minor),
             "projected_initial_margin": converted(pool.initial_minor),
@@ -282,7 +297,7 @@ class AccountView:
                 "username": state.accounts.names[account],
                 "system_name": state.accounts.names[account],
                 "email": "",
-                "type": "main",
+                "type": account_type(state, account),
                 "fees": [
                     {"instrument_type": kind, "maker_fee": ppb / 10**9, "taker_fee": ppb / 10**9}
                     for kind, ppb in (("future", fees.future_ppb), ("option", fees.option_ppb))
@@ -342,6 +357,12 @@ def default_notice(
     if isinstance(event, MarginWarned):
         row = call_notice(event.pool, "warning", event.forecast_minor, None, time_ns)
         row["probability"] = event.probability_ppb / 10**9
+        return event.pool, row
+    if isinstance(event, CreditAged):
+        outcome = f"credit_{CreditStage(event.stage).name.lower()}"
+        row = call_notice(event.pool, outcome, event.credit_minor, None, time_ns)
+        row["outside_venue"] = event.outside_venue
+        row["full_amount"] = event.full_minor / USDC_MINOR
         return event.pool, row
     if isinstance(event, (LiquidationStep, Deleveraged)):
         step = event.step if isinstance(event, LiquidationStep) else "deleveraged"

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from exchange.core.commands import (
+    Attest,
     CancelAll,
     CancelOrder,
     Command,
@@ -38,10 +39,12 @@ from exchange.core.events import (
     OrderDone,
     Printed,
 )
+from exchange.core.layers import NO_POOL
 from exchange.core.limits import instrument_of
 from exchange.core.state import State
 from exchange.gateway.account_queries import AccountQueries
 from exchange.gateway.account_view import AccountView
+from exchange.gateway.attestation_methods import AttestationMethods
 from exchange.gateway.authentication import Authenticator
 from exchange.gateway.batch_view import BatchView, Readiness
 from exchange.gateway.cycle_record import CycleRecord
@@ -64,6 +67,7 @@ from exchange.gateway.queries import Queries, Query
 from exchange.gateway.rate_limit import RateLimit
 from exchange.gateway.session import Session
 from exchange.gateway.session_methods import SessionMethods, must_be_websocket
+from exchange.gateway.sub_accounts import SubAccounts
 from exchange.gateway.trading import Action, Trading
 from exchange.sequencer import Sequencer, SequencerStopped
 
@@ -72,7 +76,7 @@ OF_A_CONNECTION = frozenset({
     "public/subscribe", "public/unsubscribe", "private/subscribe", "private/unsubscribe",
     "batch/register", "batch/ready",
 })  # fmt: skip
-OF_ACCOUNT = (PlaceOrder, EditOrder, CancelOrder, CancelAll, Deposit, Withdraw)
+OF_ACCOUNT = (PlaceOrder, EditOrder, CancelOrder, CancelAll, Deposit, Withdraw, Attest)
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -124,6 +128,10 @@ class Dispatcher:
         queries |= self.margins.handlers()
         actions = Trading(sequencer, self.history, self.sessions.entered).handlers()
         actions |= PoolMethods(sequencer).handlers()
+        sub_accounts = SubAccounts(sequencer, self.accounts, self.history)
+        attestations = AttestationMethods(sequencer)
+        queries |= sub_accounts.queries() | attestations.queries()
+        actions |= sub_accounts.actions() | attestations.handlers()
         self.entries = {
             method.name: Entry(method, msgspec.json.Decoder(method.parameters),
                                queries.get(method.name), actions.get(method.name))
@@ -216,8 +224,13 @@ class Dispatcher:
             self.publisher.revalued(state, events, command.time_ns)
         if kind in (Seal, Uncross, Revalue):
             self.publisher.batch(state)
-        elif isinstance(command, (Deposit, Withdraw)) and self.publisher.users:
+        elif isinstance(command, Attest) and self.publisher.users:
             self.publisher.portfolio(state, command.account)
+        elif isinstance(command, (Deposit, Withdraw)) and self.publisher.users:
+            holder = command.account
+            if command.pool != NO_POOL and state.accounts.is_open_pool(command.pool):
+                holder = state.accounts.owner_of[command.pool]
+            self.publisher.portfolio(state, holder)
         elif isinstance(command, MoveMargin) and self.publisher.users:
             for event in events:
                 if isinstance(event, MarginMoved):

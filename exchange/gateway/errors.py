@@ -88,6 +88,15 @@ CODES: dict[RejectReason, tuple[int, str, str]] = {
     _R.POSITION_LIMIT: (
         10018, "non_pme_max_future_position_size", "the position could exceed its limit",
     ),
+    _R.OUTSIDE_VENUE_UNKNOWN: (13020, "not_found", "there is no such outside venue"),
+    _R.ATTESTATION_OUT_OF_ORDER: (
+        11050, "bad_request", "an attestation of this sequence or a later one was taken",
+    ),
+    _R.ATTESTATION_IN_FUTURE: (11050, "bad_request", "the attestation's time has not come yet"),
+    _R.ATTESTATION_FORGED: (
+        13004, "invalid_credentials", "the signature is not the outside venue's",
+    ),
+    _R.ATTESTATION_INVALID: (11029, "invalid_arguments", "the attestation is invalid"),
 }  # fmt: skip
 
 EDIT_CODES: dict[RejectReason, tuple[int, str, str]] = {

@@ -19,12 +19,12 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from exchange.core import limits
 from exchange.core.admission import refusal_of_contract
 from exchange.core.engine import Engine
 from exchange.core.marks import IndexState
 from exchange.core.order_loss import OrderLoss
 from exchange.core.orders import INSTRUMENT_SHIFT
+from exchange.core.outside_credit import Reading
 from exchange.core.reject_reason import RejectReason
 from exchange.core.risk_gate import RiskGate
 from exchange.core.risk_model import RiskModel
@@ -34,6 +34,8 @@ from exchange.gateway import query_parameters as q
 from exchange.gateway.account_view import currency_of
 from exchange.gateway.errors import WireError, invalid_params, refused
 from exchange.gateway.instrument_view import slot_of
+from exchange.gateway.pool_book import pool_book
+from exchange.gateway.pool_view import own_pool
 from exchange.gateway.queries import Query, account_of
 from exchange.gateway.session import Session
 from exchange.gateway.strict_json import JsonRefused, check_json
@@ -47,9 +49,10 @@ from exchange.gateway.units import (
     ticks_of,
 )
 from exchange.sequencer import Sequencer
-from margin.book import NO_COIN, Book, Conditions, positions_of, traded
+from margin.book import Book, positions_of, traded
 from margin.explain import STALE_INDEX, explain
 from margin.explanation import Explanation
+from margin.explanation_parts import NOTHING_ELSEWHERE, Elsewhere
 from margin.formula_models import (
     INPUTS,
     FormulaModel,
@@ -59,7 +62,7 @@ from margin.formula_models import (
     prepared,
 )
 from margin.invariant import Int64Array, check
-from margin.portfolio import Instruments, Marks, Positions
+from margin.portfolio import Positions
 from margin.preset import Preset
 from margin.presets import load_preset
 
@@ -68,12 +71,19 @@ _ALONE: Int64Array = np.zeros(1, np.int64)
 _sizes = msgspec.json.Decoder(q.Sizes).decode
 
 
+class _NothingElsewhere(NamedTuple):
+    """Orders are priced beside the positions that are asked about and nothing else."""
+
+    credit: dict[int, int] = {}  # noqa: RUF012 - never changed
+
+
 class _Held(NamedTuple):
     """What the gate reads of `Risk`, for positions that a pool does not have."""
 
     charged_by: RiskModel
     columns: Positions
     add_on_minor: Int64Array
+    backing: _NothingElsewhere
 
     def model(self, pool: int) -> RiskModel:
         """The margin model that charges the pool."""
@@ -96,11 +106,14 @@ class Question(NamedTuple):
     venue_initial_minor: int | None = None
     open_orders_minor: int = 0
     other_pools_minor: int = 0
+    correlations_ppb: Int64Array | None = None
+    growth_ppb: int = 10**9
     stale: bool = False
+    elsewhere: Elsewhere = NOTHING_ELSEWHERE
 
 
 class MarginQueries:
-    """Margins, simulations and explanations of the caller's own account."""
+    """Margins, simulations and explanations of any pool of the caller's."""
 
     def __init__(self, sequencer: Sequencer) -> None:
         self.sequencer = sequencer
@@ -125,21 +138,26 @@ class MarginQueries:
             return work()
         return asyncio.get_running_loop().run_in_executor(self.executor, work)
 
-    def _pool(self, session: Session) -> int:
+    def _pool(self, session: Session, named: int) -> int:
+        """The pool that is asked about: the account's, or its sub-accounts'."""
         state = self.engine.state
         if not state.marks.is_open:
             raise refused(RejectReason.MARKET_NOT_OPEN)
-        return state.accounts.pool_of[account_of(session)]
+        return own_pool(state, account_of(session), named)
 
     # One order
 
     def _margins(self, session: Session, params: q.MarginsParameters) -> dict[str, float]:
         """What the gate's rule asks with the order less what it asks without, either side."""
-        engine, state, pool = self.engine, self.engine.state, self._pool(session)
+        engine, state = self.engine, self.engine.state
         slot = slot_of(state, params.instrument_name)
         reason = refusal_of_contract(state, slot)
         if reason:
             raise refused(reason)
+        account = account_of(session)
+        pool, reason = state.accounts.pool_for(account, slot, params.pool_id)
+        if reason:
+            raise refused(reason, param="pool_id")
         spec = state.contracts.specs[slot]
         lots, ticks = lots_of(spec, params.amount), ticks_of(spec, params.price)
         if lots > state.contracts.lots_max[slot]:
@@ -174,11 +192,11 @@ class MarginQueries:
     # Other positions, and reasons
 
     def _explain(self, session: Session, params: q.ExplainParameters) -> object:
-        question = self._question(self._pool(session), {}, params.model)
+        question = self._question(self._pool(session, params.pool_id), {}, params.model)
         return self._compute(partial(answer, question, params.distances))
 
     def _simulate(self, session: Session, params: q.SimulateParameters) -> object:
-        pool, state = self._pool(session), self.engine.state
+        pool, state = self._pool(session, params.pool_id), self.engine.state
         currency = currency_of(state, params.currency)
         wanted = _wanted_lots(state, params)
         held = self._lots(pool)
@@ -198,7 +216,7 @@ class MarginQueries:
             if held.get(slot, 0) + changes.get(slot, 0)
         }
         price_e8 = int(self.engine.risk.index_e8[currency])
-        named = {"currency": state.venue.currencies()[currency],
+        named = {"pool_id": pool, "currency": state.venue.currencies()[currency],
                  "add_positions": params.add_positions, "positions": sizes}  # fmt: skip
         return self._compute(lambda: _simulated(answer(question, False), named, price_e8))
 
@@ -231,7 +249,7 @@ class MarginQueries:
         risk, contracts = engine.risk, state.contracts
         held = self._lots(pool)
         slots = sorted({**held, **changes}, key=lambda slot: int(contracts.rank[slot]))
-        book = _book(engine, pool, slots, [held.get(slot, 0) for slot in slots])
+        book = pool_book(engine, pool, slots, [held.get(slot, 0) for slot in slots])
         for slot, lots in changes.items():
             book = traded(book, slots.index(slot), lots)
         charged_by = risk.model(pool)
@@ -247,19 +265,32 @@ class MarginQueries:
             coin_minor=positions_of(book).coin_minor,
         )
         needed, _ = charged_by.needed(columns, _ALONE)
+        elsewhere = NOTHING_ELSEWHERE
+        if pool in risk.backing.credit:
+            credit = risk.backing.of(pool) - int(risk.equity[pool])
+            elsewhere = Elsewhere(credit, *risk.backing.shift(pool, Reading.NOW, columns))
+        # where anything elsewhere moves the requirement, nothing is offset
+        offset = elsewhere[1:] == NOTHING_ELSEWHERE[1:]
+        rho_ppb = charged_by.correlations_ppb if offset else None
         # of what stands, what the owner's other pools add to the size of this one
-        others = int(risk.add_on_minor[pool]) - int(charged_by.needed(before, _ALONE)[1][0])
+        alone = charged_by.charged(before, _ALONE)
+        others = int(risk.add_on_minor[pool]) - int(alone.add_on_minor[0])
         orders, of_orders = state.orders.of_pool(pool), 0
         if orders.shape[1] and state.venue.risk_gate:
-            initial = int(charged_by.requirements(columns).initial_minor[0])
             gate = copy(engine.gate)
             none = np.zeros(state.accounts.pools, np.int64)
-            gate.risk = _Held(charged_by, columns, none)  # type: ignore[assignment]
-            of_orders = gate.requirement(pool, orders)[0] - initial
+            gate.risk = _Held(charged_by, columns, none, _NothingElsewhere())  # type: ignore[assignment]
+            # the gate trusts no offset: with orders it is not charged
+            charged = charged_by.charged(columns, _ALONE) if offset else None
+            found = charged.requirements if charged else charged_by.requirements(columns)
+            initial = found.initial_minor[0] - (charged.add_on_minor[0] if charged else 0)
+            of_orders = gate.requirement(pool, orders)[0] - int(initial)
         stale = any(index != IndexState.FRESH for index in state.marks.index_state)
         return Question(
-            asked, book, charged_by.exponent, int(needed.initial_minor[0]), of_orders, others, stale
-        )
+            asked, book, charged_by.exponent, int(needed.initial_minor[0]), of_orders, others,
+            None if rho_ppb is None else rho_ppb.copy(), charged_by.charged_growth_ppb, stale,
+            elsewhere,
+        )  # fmt: skip
 
 
 def answer(question: Question, distances: bool) -> Explanation:
@@ -271,57 +302,12 @@ def answer(question: Question, distances: bool) -> Explanation:
         venue_initial_minor=question.venue_initial_minor,
         open_orders_minor=question.open_orders_minor,
         other_pools_minor=question.other_pools_minor,
+        correlations_ppb=question.correlations_ppb, growth_ppb=question.growth_ppb,
+        elsewhere=question.elsewhere,
     )  # fmt: skip
     widened = any(charge.name == STALE_INDEX for charge in found.charges)
     check(question.stale or not widened, "the venue asks what its model asks")
     return found
-
-
-def _book(engine: Engine, pool: int, slots: list[int], lots: list[int]) -> Book:
-    state = engine.state
-    contracts, marks, venue = state.contracts, state.marks.columns(), state.venue
-    at = np.array(slots, np.int64)
-
-    def taken(column: Int64Array) -> Int64Array:
-        return np.ascontiguousarray(column[at])
-
-    of = contracts.columns
-    return Book(
-        instrument_names=tuple(contracts.specs[slot].name for slot in slots),
-        unit_names=tuple(unit.name for unit in venue.underlyings),
-        risk_classes=tuple(unit.risk_class for unit in venue.underlyings),
-        currency_names=venue.currencies(),
-        coin_of_unit=tuple(
-            coin if coin > 0 else NO_COIN
-            for coin in (venue.coin_of(unit) for unit in range(len(venue.underlyings)))
-        ),
-        instruments=Instruments(
-            taken(of.kind), taken(of.unit), taken(of.expiry_ns), taken(of.strike_e8),
-            taken(of.lot_e8), taken(of.strike_group),
-        ),
-        marks=Marks(
-            marks.now_ns, marks.index_e8.copy(), taken(marks.mark_e8), taken(marks.forward_e8),
-            taken(marks.volatility_e9), taken(marks.rate_e9),
-            index_confidence_ppb=state.marks.confidence_ppb.copy(),
-        ),
-        quantity_lots=np.array(lots, np.int64),
-        cash_minor=engine.risk.cash()[pool].copy(),
-        conditions=_conditions(state, slots),
-    )  # fmt: skip
-
-
-def _conditions(state: State, slots: list[int]) -> Conditions:
-    """The market as the venue's add-ons see it."""
-    volumes = [
-        unit.daily_volume_minor or limits.DAILY_VOLUME_MINOR_MAX for unit in state.venue.underlyings
-    ]
-    rates = [state.marks.funding_rate_e9.get(slot, 0) for slot in slots]
-    return Conditions(
-        volatility_e9=state.marks.unit_volatility_e9(),
-        daily_volume_minor=np.array(volumes, np.int64),
-        interval_ns=state.venue.interval_ns,
-        funding_rate_e9=np.array(rates, np.int64),
-    )
 
 
 def _no_model(reason: str) -> WireError:

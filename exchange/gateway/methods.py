@@ -55,6 +55,18 @@ WINDOW = (
 )
 ORDER = '{"instrument_name":"BTC_USDC-PERPETUAL","amount":0.01,"type":"limit","price":%s}'
 
+# What the simulated outside venue `harbour` of clients.outside_venue says of an account.
+_SIGNED = (
+    '{"purpose": "uncross attestation 1", "venue": "tiny", "outside_venue": "harbour", '
+    '"account": "ann", "sequence": 1, "timestamp": 1767225600000, '
+    '"balances": {"USDC": "2500.5"}, "positions": {"BTC_USDC-PERPETUAL": "-0.1"}}'
+)
+EXAMPLE_ATTESTATION = msgspec.json.encode({
+    "attestation": _SIGNED,
+    "signature": "b075570bdac64551b2d932919cf799519f5dc613dc6c4c7f1b098bd67d6d4de9"
+                 "0bc9c7cc55d77cd4b8f0db5b4ecbd0e6e945dc69ac5f3e8ab7c9a5b9dbd09f03",
+}).decode()  # fmt: skip
+
 METHODS: tuple[Method, ...] = (
     Method("public/get_time", PUBLIC, p.NoParameters, "The venue's time.", "milliseconds"),
     Method("public/status", PUBLIC, p.NoParameters, "Whether the venue takes requests.",
@@ -210,32 +222,36 @@ METHODS: tuple[Method, ...] = (
            "position, of direction `zero` where there is none", PERPETUAL),
     Method("private/get_account_summary", READ, p.SummaryParameters,
            "Money of a currency; margins are those of all margin pools, converted into it.",
-           "account summary; ours: `pools`, each with `pool_id`, `kind` (cross, isolated, "
-           "portfolio, group), `name`, `instrument_name`, `parent_pool_id`, its margins in USDC, "
-           "`balances`", '{"currency":"USDC"}'),
+           "account summary; ours: `pools`, each with `pool_id`, `account_id`, `kind` (cross, "
+           "isolated, portfolio, group), `name`, `instrument_name`, `parent_pool_id`, its margins "
+           "in USDC, `balances`", '{"currency":"USDC"}'),
     Method("private/get_account_summaries", READ, p.SummariesParameters, "Money of all currencies.",
            "object: `id`, `username`, `summaries`"),
     Method("private/get_margin_calls", READ, p.NoParameters,
            "Ours: the margin calls and liquidations that stand.",
            "list: as in the channel `user.margin_calls`; at most one a margin pool"),
     Method("private/get_margins", READ, q.MarginsParameters,
-           "What an order would add to the account's initial margin, in the currency that the "
-           "contract settles in, and the prices that an order can meet.",
+           "What an order would add to the initial margin of the pool that it fills into, in the "
+           "currency that the contract settles in, and the prices that an order can meet.",
            "object: `buy`, `sell`, `min_price`, `max_price`",
            '{"instrument_name":"BTC_USDC-PERPETUAL","amount":0.1,"price":100000}'),
     Method("private/simulate_portfolio", READ, q.SimulateParameters,
-           "Margin of the account if it had other positions, bought and sold at the mark. Nothing "
-           "is changed. Margins are the whole pool's, converted into the currency.",
-           "object: `currency`, `model`, `add_positions`, `positions` ({instrument: size}), "
-           "`margin_balance`, `available_funds`, `initial_margin` (with open orders, "
+           "Margin of a pool if it had other positions, bought and sold at the mark. Nothing is "
+           "changed. Margins are the whole pool's, converted into the currency.",
+           "object: `pool_id`, `currency`, `model`, `add_positions`, `positions` ({instrument: "
+           "size}), `margin_balance`, `available_funds`, `initial_margin` (with open orders, "
            "`open_orders_margin` of it), `maintenance_margin`, `total_*_usd` of these, "
            "`worst_scenarios` (`underlying`, `scenario`, `loss` in USDC)",
            '{"currency":"USDC","simulated_positions":"{\\"BTC_USDC-PERPETUAL\\":0.5}"}'),
     Method("private/explain_margin", READ, q.ExplainParameters,
-           "Ours: every number behind the account's margin, as `uncross margin --json` prints it: "
-           "scenarios, each position's part of the worst one, charges, haircuts, distances to a "
-           "call and to liquidation. Whole minor units (10^-6 USDC).",
+           "Ours: every number behind a pool's margin, as `uncross margin --json` prints it: "
+           "scenarios, each position's part of the worst one, charges, offsets between underlyings "
+           "(charges below 0), haircuts and what of them is for size, distances to a call and to "
+           "liquidation. Whole minor units (10^-6 USDC).",
            "object: `margin.explanation.Explanation`"),
+    Method("private/get_margin_pools", READ, p.NoParameters,
+           "Ours: all pools of the account, and of its sub-accounts: money, equity, margins.",
+           "list of pools, as in `pools` of private/get_account_summary"),
     Method("private/open_margin_pool", TRADE, p.OpenPoolParameters,
            "Ours: open a margin pool: `isolated` for one contract, `portfolio` with a name, or "
            "`group`, behind the cross pools of this account and its sub-accounts. It starts empty.",
@@ -245,8 +261,9 @@ METHODS: tuple[Method, ...] = (
            "Ours: close a pool that holds no position, order or money.", '"ok"',
            '{"pool_id":12}'),
     Method("private/move_margin", TRADE, p.MoveMarginParameters,
-           "Ours: move collateral between own pools (or those of own sub-accounts). The giving "
-           "pool must stay covered with its orders.",
+           "Ours: move collateral between own pools (or those of own sub-accounts), whole or not. "
+           "The giving pool must stay covered with its orders, and no other own pool may get short "
+           "by it.",
            "object: `currency`, `amount`, `pools` (both)",
            '{"from_pool_id":10,"to_pool_id":12,"currency":"USDC","amount":1000}'),
     Method("private/switch_margin_mode", TRADE, p.SwitchParameters,
@@ -254,10 +271,46 @@ METHODS: tuple[Method, ...] = (
            "orders fill from then on. Both pools must be covered afterwards.",
            "object: `instrument_name`, `margin_mode`, `size`, `orders` (how many), `pools` (both)",
            '{"instrument_name":"BTC_USDC-PERPETUAL","pool_id":12}'),
+    Method("private/create_subaccount", TRADE, p.CreateSubAccountParameters,
+           "Open a sub-account, charged by the same margin model. It holds nothing, and trades "
+           "with keys of its own.", "object: an account, as in private/get_subaccounts"),
+    Method("private/get_subaccounts", READ, q.SubAccountsParameters,
+           "The account and its sub-accounts; asked by a sub-account, itself.",
+           "list: `id`, `username`, `type` (main, subaccount), `portfolio` ({currency: balance, "
+           "equity, margins})", '{"with_portfolio":true}'),
+    Method("private/get_subaccounts_details", READ, q.SubAccountsDetailsParameters,
+           "Positions of the account and of its sub-accounts.",
+           "list: `uid`, `positions`, `open_orders`",
+           '{"currency":"USDC","with_open_orders":true}'),
+    Method("private/submit_transfer_to_subaccount", TRADE, p.TransferParameters,
+           "Move money from the account's cross pool to that of a sub-account.",
+           "object: `id` (since the server started), `type`, `direction`, `currency`, `amount`, "
+           "`state` (confirmed), `other_side`, `created_timestamp`, `updated_timestamp`",
+           '{"currency":"USDC","amount":250,"destination":2}'),
+    Method("private/submit_transfer_between_subaccounts", TRADE, p.TransferBetweenParameters,
+           "Move money between the cross pools of two accounts of one owner, asked by the owner. "
+           "Refused as in private/move_margin, which moves between any pools.",
+           "object: as in private/submit_transfer_to_subaccount",
+           '{"currency":"USDC","amount":250,"destination":2,"source":0}'),
     Method("private/deposit", TRADE, p.MoneyParameters, "Ours: bring money in from outside.",
-           "object: `currency`, `amount`, `balance`", '{"currency":"USDC","amount":1000}'),
-    Method("private/withdraw", TRADE, p.MoneyParameters, "Ours: take money out.",
-           "object: `currency`, `amount`, `balance`", '{"currency":"USDC","amount":10.5}'),
+           "object: `pool_id`, `currency`, `amount`, `balance` (the pool's)",
+           '{"currency":"USDC","amount":1000}'),
+    Method("private/withdraw", TRADE, p.MoneyParameters,
+           "Ours: take money out. What stays must cover the pool.",
+           "object: `pool_id`, `currency`, `amount`, `balance` (the pool's)",
+           '{"currency":"USDC","amount":10.5}'),
+    Method("public/submit_attestation", PUBLIC, p.AttestationParameters,
+           "Ours: what an outside venue of this venue's file says of an account there. Whoever "
+           "sends it, the signature counts. `attestation` is the JSON text that was signed.",
+           "object: `outside_venue`, `account`, `sequence`, `credit` (USDC, of all outside venues "
+           "of the account)", EXAMPLE_ATTESTATION),
+    Method("private/get_attestations", READ, p.NoParameters,
+           "Ours: what outside venues last said of this account, and what it counts for.",
+           "object: `currency` (USDC), `credit`, `full_credit` (were all fresh), `initial_margin` "
+           "and `maintenance_margin` (what coin and positions there add), `attestations`: list: "
+           "`outside_venue`, `sequence`, `timestamp`, `age` (ms), `stage` (fresh, decaying, "
+           "expired), `decay`, `haircut`, `transfer_delay` (ms), `balances`, `positions`, "
+           "`credit`, `full_credit`"),
     Method("batch/register", READ, p.NoParameters,
            "Ours: take part in the batches; a market that waits for its clients waits for this "
            "session.", "object: as in the channel `batch.any`"),
@@ -314,9 +367,11 @@ CHANNELS: tuple[Channel, ...] = (
             "currency.", "as private/get_account_summary", "user.portfolio.USDC"),
     Channel("user.margin_calls", READ, "Ours: margin calls and the steps of a liquidation.",
             "`pool_id`, `outcome` (issued, standing, cured, expired, breached, liquidation, "
-            "warning, guaranteed: paid by the group's collateral), `amount`, `currency`, "
+            "warning, guaranteed: paid by the group's collateral, credit_fresh, credit_decaying, "
+            "credit_expired), `amount`, `currency`, "
             "`deadline` (cycle), `timestamp`; liquidation: `step`, `instrument_name`, `size`; "
-            "warning: `probability` of a call, `amount` is the forecast margin",
+            "warning: `probability` of a call, `amount` is the forecast margin; credit: `amount` "
+            "that counts now, `full_amount` were it fresh, `outside_venue`",
             "user.margin_calls"),
 )  # fmt: skip
 

@@ -21,6 +21,8 @@ Kind = Literal["future", "option", "spot", "future_combo", "option_combo", "comb
 Label = Annotated[str, msgspec.Meta(max_length=limits.LABEL_LENGTH_MAX)]
 ClientOrderId = Annotated[str, msgspec.Meta(max_length=limits.CLIENT_ORDER_ID_LENGTH_MAX)]
 PoolId = Annotated[int, msgspec.Meta(ge=-1, lt=limits.POOLS_MAX)]
+AccountId = Annotated[int, msgspec.Meta(ge=0, lt=limits.POOLS_MAX)]
+AccountName = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[!-~]+$")]
 CHANNELS_MAX = 1000
 
 
@@ -250,30 +252,61 @@ class HistoryParameters(Parameters, frozen=True):
 
 
 class PositionsParameters(Parameters, frozen=True):
-    """Positions filed under a currency, of a kind."""
+    """Positions filed under a currency, of a kind; `subaccount_id` names a sub-account."""
 
     currency: Name = "any"
     kind: Kind = "any"
+    subaccount_id: AccountId | None = None
 
 
 class SummaryParameters(Parameters, frozen=True):
-    """Money of one currency; `extended` adds who the account is and what it pays."""
+    """Money of one currency; `extended` adds who the account is and what it pays.
+
+    `subaccount_id`: of a sub-account, asked by its parent.
+    """
 
     currency: Name
     extended: bool = False
+    subaccount_id: AccountId | None = None
 
 
 class SummariesParameters(Parameters, frozen=True):
-    """Money of all currencies."""
+    """Money of all currencies, of a sub-account if `subaccount_id` names one."""
 
     extended: bool = False
+    subaccount_id: AccountId | None = None
 
 
 class MoneyParameters(Parameters, frozen=True):
-    """An amount of one currency."""
+    """An amount of one currency; `pool_id` (ours): another pool than the account's cross pool, of
+    the account or one of its sub-accounts."""
 
     currency: Name
     amount: Decimal
+    pool_id: PoolId = -1
+
+
+class TransferParameters(Parameters, frozen=True):
+    """An amount for the account with the number `destination`, out of the asking account."""
+
+    currency: Name
+    amount: Decimal
+    destination: AccountId
+
+
+class TransferBetweenParameters(Parameters, frozen=True):
+    """An amount from `source` (left out: the asking account) to `destination`, both by number."""
+
+    currency: Name
+    amount: Decimal
+    destination: AccountId
+    source: AccountId | None = None
+
+
+class CreateSubAccountParameters(Parameters, frozen=True):
+    """`name` (ours): how keys name the account; left out, the parent's with a number."""
+
+    name: AccountName | None = None
 
 
 class OpenPoolParameters(Parameters, frozen=True):
@@ -304,6 +337,13 @@ class SwitchParameters(Parameters, frozen=True):
 
     instrument_name: Name
     pool_id: PoolId
+
+
+class AttestationParameters(Parameters, frozen=True):
+    """The text that an outside venue signed, character by character, and its signature in hex."""
+
+    attestation: Annotated[str, msgspec.Meta(max_length=32_768)]
+    signature: Annotated[str, msgspec.Meta(min_length=128, max_length=128)]
 
 
 class ChannelsParameters(Parameters, frozen=True):

@@ -7,13 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from exchange.core.engine import Engine
-from exchange.core.layers import PoolKind
+from exchange.core.layers import NO_POOL, PoolKind
 from exchange.core.positions import ENTRY_MINOR, LOTS, REALISED_MINOR
+from exchange.core.reject_reason import RejectReason
 from exchange.core.state import State
 from exchange.core.venue import USDC
+from exchange.gateway.errors import refused
 from exchange.gateway.units import money
-from margin.fixed_point import mul_div_floor
-from margin.requirement import equity
+from margin.equity import equity
 
 USDC_MINOR = 10**6
 
@@ -32,7 +33,8 @@ class PoolFigures(NamedTuple):
     """A pool's money in minor USDC; `option_minor` by currency in its own minor units.
 
     `whole_minor` is equity before collateral haircuts; `initial_minor` counts open orders.
-    `available_minor`: what new orders may reserve, at least 0.
+    `available_minor`: what new orders may reserve, at least 0. `credit_minor`: what is counted for
+    collateral elsewhere. `free_minor`: what may leave the pool, in which no credit counts.
     """
 
     whole_minor: int
@@ -40,6 +42,8 @@ class PoolFigures(NamedTuple):
     initial_minor: int
     maintenance_minor: int
     available_minor: int
+    credit_minor: int
+    free_minor: int
     option_minor: list[int]
 
 
@@ -56,25 +60,25 @@ def position_rows(state: State, pool: int) -> list[PositionRow]:
 def pool_figures(engine: Engine, pool: int) -> PoolFigures:
     """Equity and requirements of a pool at the last marks."""
     state = engine.state
-    options = np.zeros((1, state.ledger.currencies), np.int64)
     if not state.marks.is_open:
         cash = state.ledger.balance(pool, USDC)
-        return PoolFigures(cash, cash, 0, 0, max(0, cash), options[0].tolist())
+        free = max(0, cash)
+        return PoolFigures(cash, cash, 0, 0, free, 0, free, [0] * state.ledger.currencies)
     risk = engine.risk
-    for row in position_rows(state, pool):
-        if state.contracts.is_option_slot(row.slot):
-            currency = state.contracts.currency[row.slot]
-            options[0, currency] += mul_div_floor(int(risk.value_e6[row.slot]), row.lots, 10**6)
+    options = risk.option_values_of(pool)[None, :]
     initial = int(risk.initial[pool])
     orders = state.orders.of_pool(pool)
     if orders.shape[1] and state.venue.risk_gate:
         initial = engine.gate.requirement(pool, orders)[0]
     cash_row = np.ascontiguousarray(risk.cash()[pool : pool + 1])
     whole = int(equity(cash_row, options, risk.index_e8, risk.no_haircut)[0])
-    held = int(risk.equity[pool])
+    held, backing = int(risk.equity[pool]), risk.backing
+    available = free = max(0, backing.of(pool) - initial)
+    if pool in backing.credit:
+        free = max(0, engine.gate.own_room(pool))
     return PoolFigures(
-        whole, held, initial, int(risk.maintenance[pool]), max(0, held - initial),
-        options[0].tolist(),
+        whole, held, initial, int(risk.maintenance[pool]), available,
+        backing.credit.get(pool, 0), free, options[0].tolist(),
     )  # fmt: skip
 
 
@@ -83,6 +87,38 @@ def sum_of(figures: list[PoolFigures]) -> PoolFigures:
     *amounts, options = zip(*figures, strict=True)
     sums = [sum(amount) for amount in amounts]
     return PoolFigures(*sums, [sum(values) for values in zip(*options, strict=True)])
+
+
+def own_pool(state: State, account: int, named: int) -> int:
+    """The pool that an account means: its cross pool if it names none (-1).
+
+    13020 where there is no such pool, 11042 where it is neither its own nor a sub-account's.
+    """
+    if named == NO_POOL:
+        return state.accounts.pool_of[account]
+    reason = state.accounts.refusal_of_holder(account, named)
+    if reason:
+        raise refused(reason, param="pool_id")
+    return named
+
+
+def own_account(state: State, account: int, named: int | None) -> int:
+    """The account that is asked about: the asking one or a sub-account of it; else 11042."""
+    accounts = state.accounts
+    if named is None or named == account:
+        return account
+    if named >= len(accounts.names) or accounts.layers.owner(named) != account:
+        reason = RejectReason.POOL_NOT_OWNED
+        raise refused(reason, f"account {named} is no sub-account of this one", "subaccount_id")
+    return named
+
+
+def owned_pools(state: State, account: int) -> list[int]:
+    """All pools that an account has a say over: its own first, then those of its sub-accounts."""
+    accounts = state.accounts
+    is_owner = accounts.layers.owner(account) == account
+    holders = accounts.layers.accounts_of(account) if is_owner else [account]
+    return [pool for holder in holders for pool in accounts.pools_of(holder)]
 
 
 def margin_mode(state: State, pool: int) -> str:
@@ -98,6 +134,7 @@ def describe_pool(state: State, pool: int, figures: PoolFigures) -> dict[str, ob
     names = state.venue.currencies()
     return {
         "pool_id": pool,
+        "account_id": accounts.owner_of[pool],
         "kind": margin_mode(state, pool),
         "name": "" if layer is None else layer.name,
         "instrument_name": None if slot < 0 else state.contracts.specs[slot].name,
@@ -106,6 +143,7 @@ def describe_pool(state: State, pool: int, figures: PoolFigures) -> dict[str, ob
         "initial_margin": figures.initial_minor / USDC_MINOR,
         "maintenance_margin": figures.maintenance_minor / USDC_MINOR,
         "available_funds": figures.available_minor / USDC_MINOR,
+        "attested_credit": figures.credit_minor / USDC_MINOR,
         "margin_call": pool in accounts.calls,
         "in_liquidation": pool in accounts.cases,
         "balances": {

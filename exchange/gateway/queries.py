@@ -17,6 +17,7 @@ from exchange.gateway.instrument_view import InstrumentView, slot_of
 from exchange.gateway.market_data import MarketData, PublicTrade
 from exchange.gateway.order_history import OrderHistory
 from exchange.gateway.order_record import OrderRecord, UserTrade, WireOrder, wire_order
+from exchange.gateway.pool_view import own_account
 from exchange.gateway.publisher import Publisher
 from exchange.gateway.query_parameters import CurrencyTradesParameters
 from exchange.gateway.session import Session
@@ -237,7 +238,8 @@ class Queries:
         self, session: Session, params: p.PositionsParameters
     ) -> list[dict[str, object]]:
         currency = params.currency if params.currency == "any" else params.currency.upper()
-        return self.accounts.positions(account_of(session), currency, params.kind)
+        account = own_account(self.state, account_of(session), params.subaccount_id)
+        return self.accounts.positions(account, currency, params.kind)
 
     def _position(self, session: Session, params: p.OfInstrument) -> dict[str, object]:
         slot = slot_of(self.state, params.instrument_name)
@@ -245,10 +247,12 @@ class Queries:
 
     def _summary(self, session: Session, params: p.SummaryParameters) -> dict[str, object]:
         currency = currency_of(self.state, params.currency)
-        return self.accounts.summary(account_of(session), currency, params.extended)
+        account = own_account(self.state, account_of(session), params.subaccount_id)
+        return self.accounts.summary(account, currency, params.extended)
 
     def _summaries(self, session: Session, params: p.SummariesParameters) -> dict[str, object]:
-        return self.accounts.summaries(account_of(session), params.extended)
+        account = own_account(self.state, account_of(session), params.subaccount_id)
+        return self.accounts.summaries(account, params.extended)
 
     def _margin_calls(self, session: Session, params: p.NoParameters) -> list[dict[str, object]]:
         return self.accounts.margin_calls(account_of(session))

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from exchange.gateway.parameters import Count, Kind, Name, Parameters
+from exchange.gateway.parameters import Count, Kind, Name, Parameters, PoolId
 
 Sorting = Literal["asc", "desc", "default"]
 Sizes = Annotated[dict[Name, Decimal], msgspec.Meta(max_length=256)]
@@ -108,31 +108,49 @@ class CurrencyHistoryParameters(Parameters, frozen=True):
 
 
 class MarginsParameters(Parameters, frozen=True):
-    """A limit order that is not entered: `amount` as in an order."""
+    """A limit order that is not entered: `amount` and `pool_id` as in an order."""
 
     instrument_name: Name
     amount: Decimal
     price: Decimal
+    pool_id: PoolId = -1
 
 
 class SimulateParameters(Parameters, frozen=True):
     """Positions as {instrument: size}, an object or its JSON text, sizes as in get_positions.
 
-    They come on top of those that the account has, or (`add_positions` false) in their place.
-    `model` (ours): another margin preset; open orders are then left out.
+    They come on top of those that the pool has, or (`add_positions` false) in their place.
+    `model` (ours): another margin model, a preset or one by formula; open orders are then left
+    out. `pool_id` (ours): another pool than the account's cross pool, of the account or one of its
+    sub-accounts.
     """
 
     currency: Name
     add_positions: bool = True
     simulated_positions: Sizes | SizesText = ""
     model: Name = ""
+    pool_id: PoolId = -1
 
 
 class ExplainParameters(Parameters, frozen=True):
-    """`model`: another margin preset than the venue's; open orders are then left out.
-
-    Without `distances` nobody looks for the moves that end in a margin call.
+    """`model`: another margin model than the venue's, a preset or one by formula; open orders are
+    then left out. `pool_id`: another pool than the account's cross pool, of the account or one of
+    its sub-accounts. Without `distances` nobody looks for the moves that end in a margin call.
     """
 
     model: Name = ""
     distances: bool = True
+    pool_id: PoolId = -1
+
+
+class SubAccountsParameters(Parameters, frozen=True):
+    """`with_portfolio` adds every account's money by currency."""
+
+    with_portfolio: bool = False
+
+
+class SubAccountsDetailsParameters(Parameters, frozen=True):
+    """Positions filed under a currency; `with_open_orders` adds the orders there."""
+
+    currency: Name
+    with_open_orders: bool = False

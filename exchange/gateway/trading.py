@@ -34,6 +34,7 @@ from exchange.gateway.order_terms import (
     order_lots,
     size_lots,
 )
+from exchange.gateway.pool_view import own_pool
 from exchange.gateway.queries import account_of
 from exchange.gateway.session import Session
 from exchange.gateway.units import (
@@ -218,9 +219,10 @@ class Trading:
         account, state = account_of(session), self.state
         currency = currency_of(state, params.currency)
         amount = minor_of(currency, params.amount)
-        await self._submit(kind, account, currency, amount)
-        pool = state.accounts.pool_of[account]
+        pool = own_pool(state, account, params.pool_id)
+        await self._submit(kind, account, currency, amount, params.pool_id)
         return {
+            "pool_id": pool,
             "currency": state.venue.currencies()[currency],
             "amount": money(currency, amount),
             "balance": money(currency, state.ledger.balance(pool, currency)),

@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from exchange.core.margin_models import require_models
+from exchange.core.outside_venue import OutsideVenue
 from exchange.core.venue import (
     AccountClass,
     CallSpec,
@@ -63,6 +64,8 @@ UNDERLYING_KEYS = (
     "opening_volatility",
 )
 OPTIONAL_KEYS = ("daily_volume",)
+OUTSIDE_KEYS = ("name", "public_key", "haircut", "transfer_delay_s", "fresh_s", "age_limit_s")
+OUTSIDE_OPTIONAL = ("delay_quantile", "credit_cap", "net_positions")
 CONTRACT_KEYS = ("linear", "inverse", "option", "inverse_option", "strikes", "expiries")
 
 
@@ -229,8 +232,40 @@ def _account_classes(tables: Any) -> tuple[AccountClass, ...]:
     return tuple(AccountClass(str(t["name"]), venue_model(str(t["preset"]))) for t in tables)
 
 
+def _outside_venue(table: Any, number: int) -> OutsideVenue:
+    where = f"outside_venue[{number}]"
+    _keys(table, where, OUTSIDE_KEYS, OUTSIDE_OPTIONAL)
+    texts = {key: table[key] for key in ("name", "public_key")}
+    for key, value in texts.items():
+        if not isinstance(value, str):
+            raise VenueError(f"{where}.{key} must be a text, not {value!r}")
+    nets = table.get("net_positions", False)
+    if not isinstance(nets, bool):
+        raise VenueError(f"{where}.net_positions must be true or false, not {nets!r}")
+    numbers = {
+        "haircut_ppb": ("haircut", 10**9),
+        "transfer_delay_ns": ("transfer_delay_s", 10**9),
+        "fresh_ns": ("fresh_s", 10**9),
+        "age_limit_ns": ("age_limit_s", 10**9),
+        "delay_quantile_e9": ("delay_quantile", 10**9),
+        "credit_cap_minor": ("credit_cap", 10**6),
+    }
+    values = {
+        field: scaled(table[key], scale, f"{where}.{key}")
+        for field, (key, scale) in numbers.items()
+        if key in table
+    }
+    return OutsideVenue(**texts, **values, net_positions=nets)
+
+
+def _outside_venues(tables: Any) -> tuple[OutsideVenue, ...]:
+    if not isinstance(tables, list):
+        raise VenueError("venue.outside_venue must be a list of tables")
+    return tuple(_outside_venue(table, number) for number, table in enumerate(tables))
+
+
 def _venue(table: dict[str, Any]) -> Venue:
-    _keys(table, "venue", TOP_KEYS, ("limits", "account_class"))
+    _keys(table, "venue", TOP_KEYS, ("limits", "account_class", "outside_venue"))
     opening = table["opening"]
     if not isinstance(opening, datetime) or opening.tzinfo is None:
         raise VenueError("venue.opening must be a date and time with an offset, such as ...Z")
@@ -257,6 +292,7 @@ def _venue(table: dict[str, Any]) -> Venue:
         limits=_section(LimitSpec, table["limits"], "limits") if "limits" in table else LimitSpec(),
         preset=venue_model(str(table["preset"])),
         account_classes=_account_classes(table.get("account_class", [])),
+        outside_venues=_outside_venues(table.get("outside_venue", [])),
         client_order_id_cycles=scaled(
             table["client_order_id_cycles"], 1, "venue.client_order_id_cycles"
         ),

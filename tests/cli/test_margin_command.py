@@ -55,6 +55,20 @@ def test_the_example_says_what_the_documentation_says(example: Path) -> None:
         assert line in output, line
 
 
+def test_what_a_haircut_is_for_size_has_a_column_where_there_is_any(tmp_path: Path) -> None:
+    assert (
+        "for size" not in uncross("margin", written(tmp_path / "a", "collateral", "BTC", 99)).output
+    )
+    path = written(tmp_path / "b", "collateral", "BTC", 300)
+    output = uncross("margin", path, "--model", "ps-1").output
+    assert "for size, of it" in output
+    row = "30,000,000.00      5 %  2,125,000.00  27,875,000.00       625,000.00"
+    assert row in output
+    (coin,) = [part for part in explained(path)["collateral"] if part["currency"] == "BTC"]
+    assert (coin["haircut_minor"], coin["size_minor"]) == (2_125_000 * E6, 625_000 * E6)
+    assert "for size" not in uncross("margin", path, "--model", "span-16").output
+
+
 def test_json_holds_the_numbers_of_the_table(example: Path) -> None:
     output, found = uncross("margin", example).output, explained(example)
     assert found["model"] == "ps-1"

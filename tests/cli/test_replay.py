@@ -29,7 +29,7 @@ FLOW = b"""34200.000000001,1,101,40,1000100,-1
 @pytest.fixture
 def flow(tmp_path: Path) -> Path:
     path = tmp_path / "TOY_2012-06-21_message.csv.gz"
-    path.write_bytes(gzip.compress(FLOW))
+    path.write_bytes(gzip.compress(FLOW, mtime=0))
     return path
 
 
@@ -72,7 +72,7 @@ def test_an_interval_is_a_positive_time(flow: Path, interval: str) -> None:
     [
         ("cut.csv", FLOW[:-9], "line 8"),
         ("text.csv", b"time,type\n", "line 1"),
-        ("cut.csv.gz", gzip.compress(FLOW)[:-20], "gzip archive is cut off"),
+        ("cut.csv.gz", gzip.compress(FLOW, mtime=0)[:-20], "gzip archive is cut off"),
         ("flow.txt", FLOW, "a name ending in .csv or .csv.gz"),
         ("over.csv", FLOW.replace(b"4,101,40", b"4,101,41"), "which has fewer left"),
     ],

@@ -8,6 +8,7 @@ import pytest
 
 from exchange.core.commands import (
     KINDS,
+    Attest,
     CancelAll,
     CancelOrder,
     ClosePool,
@@ -53,13 +54,14 @@ def one_of_each() -> list[Command]:
         OrderColumns(9, 2, columns),
         ListInstruments(10, market.venue.instruments),
         Halt(11, 3, True),
+        Attest(11, "harbour", 0, 7, 3, ((0, 2**52), (1, -5)), ((3, -9),), b"d" * 32, b"s" * 64),
         Seal(12, 4),
         Uncross(13, 4),
         market.marks(),
     ]
 
 
-@pytest.mark.parametrize("number", range(18))
+@pytest.mark.parametrize("number", range(19))
 def test_a_command_survives_encoding_and_its_bytes_are_canonical(number: int) -> None:
     command = one_of_each()[number]
     kind, payload = encode_command(command)

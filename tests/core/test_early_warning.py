@@ -5,20 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
 from exchange.core.commands import Deposit
+from exchange.core.early_warning import call_chances
 from exchange.core.engine import Engine
 from exchange.core.events import CallChanged, Event, MarginWarned
+from exchange.core.exposures import exposures
 from margin.dynamic_sections import Predictive
 from margin.preset import Preset
 from margin.presets import load_preset
 from tests.core.market import (
+    BUY,
     CALL,
+    COIN_PUT,
     E9,
     FUTURE,
+    INVERSE_BTC,
+    INVERSE_FUTURE,
     LINEAR_BTC,
     PUT,
     SECOND,
+    SELL,
     USDC,
     Market,
     every,
@@ -26,7 +34,7 @@ from tests.core.market import (
 )
 
 DYNAMIC = load_preset("ps-1-dynamic")
-WARN = Predictive(cycles=60, fat_tail_e9=1_500_000_000, warning_ppb=50_000_000)
+WARN = Predictive(cycles=60, fat_tail_e9=1_100_000_000, warning_ppb=50_000_000, tail_freedom=4)
 
 
 def warning_preset(section: Predictive | None = WARN, **parts: Any) -> Preset:
@@ -115,18 +123,58 @@ def test_a_hedge_that_expires_within_the_horizon_counts_as_gone() -> None:
 
 
 def test_a_short_straddle_is_warned_for_its_gamma() -> None:
-    """Calls and puts of one BTC sold for a day: hardly a delta, and 300 USDC to spare."""
-    section = msgspec.structs.replace(WARN, warning_ppb=10**4)
-    venue = small(preset=warning_preset(section), interval_ns=60 * SECOND, expiry_after_s=86_400)
+    """Calls and puts of one BTC sold for a day: hardly a delta, and 1,000 USDC to spare."""
+    venue = small(preset=warning_preset(), interval_ns=60 * SECOND, expiry_after_s=86_400)
     market = Market(venue)
     maker, taker = market.account("ann", 100_000), market.account("bob", 10_000_000)
     for slot in (CALL, PUT):
         market.trade(taker, maker, 100, market.state.marks.reference_ticks(slot), slot)
     room = market.equity(maker) - market.initial(maker)
-    market.withdraw(maker, room // 10**6 - 300)
+    market.withdraw(maker, room // 10**6 - 1_000)
     said = warnings(market.cycle())
     assert [w.pool for w in said] == [market.pool(maker)]
     assert said[0].probability_ppb < E9
+
+
+@pytest.mark.parametrize("slot", [LINEAR_BTC, INVERSE_BTC, FUTURE, CALL, INVERSE_FUTURE, COIN_PUT])
+@pytest.mark.parametrize("side", [BUY, SELL])
+def test_exposures_are_what_the_engine_books_and_asks_once_the_market_has_moved(
+    slot: int, side: int
+) -> None:
+    """The index 1 % up or down in a cycle later: the cushion changes by slope z + bend z^2."""
+    quiet = msgspec.structs.replace(DYNAMIC, dynamic=None, cross_unit=None, predictive=None)
+    for way in (1, -1):
+        market = Market(small(preset=quiet, interval_ns=SECOND, expiry_after_s=30 * 86_400))
+        pair = market.account("ann", 10_000_000, BTC=10**9), market.account("bob", 10**7, BTC=10**9)
+        buyer, seller = pair if side == BUY else pair[::-1]
+        price = market.state.marks.reference_ticks(slot)
+        market.trade(buyer, seller, 50, price, slot)
+        market.cycle(after_ns=1)
+        pool = market.pool(pair[0])
+        slope, bend = exposures(market.state, market.engine.risk, 0, [10**7, 10**7])
+        before = market.equity(pair[0]) - market.initial(pair[0])
+        market.cycle(100_000 + way * 1_000, after_ns=1)
+        change = market.equity(pair[0]) - market.initial(pair[0]) - before
+        said = way * int(slope[pool, 0]) + int(bend[pool, 0])
+        assert said == pytest.approx(change, rel=1e-3, abs=20_000), way
+
+
+def test_every_chance_is_told_and_a_thinner_cushion_is_likelier_to_be_called() -> None:
+    market = Market(small(preset=warning_preset(), interval_ns=60 * SECOND))
+    pools = []
+    for room in (500, 1_000, 2_000, 4_000):
+        buyer, seller = market.account(f"a{room}", 30_000), market.account(f"b{room}")
+        market.trade(buyer, seller, 1000, 200_000, LINEAR_BTC)
+        spare = market.equity(buyer) - market.initial(buyer)
+        market.withdraw(buyer, spare // 10**6 - room)
+        pools.append(market.pool(buyer))
+    market.cycle()
+    found = {row.pool: row for row in call_chances(market.state, market.engine.risk, 0, WARN)}
+    chances = [found[pool].probability_ppb for pool in pools]
+    assert chances == sorted(chances, reverse=True)
+    assert len(set(chances)) == len(chances)
+    for pool, row in found.items():
+        assert row.forecast_minor >= int(market.engine.risk.initial[pool])
 
 
 def test_a_predictive_floor_only_raises_initial_margin() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from exchange.core.commands import (
@@ -180,7 +181,7 @@ def test_a_market_order_cannot_be_edited(market: Market) -> None:
 
 def test_every_reason_has_its_own_number_grouped_by_subsystem() -> None:
     assert len({int(reason) for reason in R}) == len(list(R))
-    assert {int(reason) // 100 for reason in R} == {0, 1, 2, 3, 4, 5}
+    assert {int(reason) // 100 for reason in R} == {0, 1, 2, 3, 4, 5, 7}
 
 
 def busy() -> Market:
@@ -231,3 +232,13 @@ def test_the_hash_of_a_cycle_depends_on_everything_before() -> None:
 
 def test_a_refusal_is_an_event_with_a_number_and_words() -> None:
     assert Rejected(R.ACCOUNT_UNKNOWN).reason == 201
+
+
+@pytest.mark.parametrize("version", ["1", "3", None])
+def test_a_snapshot_of_another_version_is_refused_and_both_are_named(version: str | None) -> None:
+    parts = dict(msgspec.msgpack.decode(Market().engine.snapshot(), type=list[tuple[str, bytes]]))
+    assert parts.pop("version") == VERSION.encode()
+    if version is not None:
+        parts["version"] = version.encode()
+    with pytest.raises(InvariantBroken, match=f"of version {version or 1}; this is .* {VERSION}"):
+        Engine.restore(msgspec.msgpack.encode(list(parts.items())))

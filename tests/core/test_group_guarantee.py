@@ -120,7 +120,9 @@ def test_a_group_keeps_what_its_own_coins_need() -> None:
         msgspec.structs.replace(row, rate_e9=950_000_000) if row.name == "BTC" else row
         for row in preset.haircut
     )
-    market = Market(small(preset=msgspec.structs.replace(preset, haircut=little)))
+    market = Market(
+        small(preset=msgspec.structs.replace(preset, haircut=little, collateral_size=()))
+    )
     ann, bob = market.account("ann", 32_000, BTC=10**8), market.account("bob")
     group = only(market.do(OpenPool, ann, PoolKind.GROUP), PoolOpened).pool
     cross, risk = market.pool(ann), market.engine.risk

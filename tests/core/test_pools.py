@@ -142,7 +142,9 @@ def test_a_coin_that_costs_the_receiver_more_than_it_brings_is_not_moved() -> No
         msgspec.structs.replace(row, rate_e9=950_000_000) if row.name == "BTC" else row
         for row in preset.haircut
     )
-    market = Market(small(preset=msgspec.structs.replace(preset, haircut=worth_little)))
+    market = Market(
+        small(preset=msgspec.structs.replace(preset, haircut=worth_little, collateral_size=()))
+    )
     ann, bob = market.account("ann", BTC=E8), market.account("bob")
     alone, cross = isolated(market, ann, usdc=20_000), market.pool(ann)
     market.place(ann, BUY, 1_000, 200_000, pool=alone)

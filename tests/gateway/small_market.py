@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
+
 from exchange.clock import RealClock, SimulatedClock
 from exchange.core.commands import (
     Deposit,
@@ -16,6 +18,8 @@ from exchange.core.commands import (
 )
 from exchange.core.engine import VERSION, Engine
 from exchange.core.events import Event
+from exchange.core.outside_venue import OutsideVenue
+from exchange.core.venue import Venue
 from exchange.gateway.authentication import Authenticator
 from exchange.gateway.dispatch import Dispatcher
 from exchange.gateway.keys import Key, KeyRing
@@ -30,9 +34,12 @@ PERPETUAL = "BTC_USDC-PERPETUAL"
 class SmallMarket:
     """The `tiny` venue (or another), open, at given index prices; accounts `ann` and `bob`."""
 
-    def __init__(self, venue: str = "tiny", index: tuple[int, ...] = (100_000,),
-                 deposit: int = 1_000_000, **changes: int | str) -> None:  # fmt: skip
-        self.venue = load_venue(venue, **changes)
+    def __init__(self, venue: str | Venue = "tiny", index: tuple[int, ...] = (100_000,),
+                 deposit: int = 1_000_000, outside_venues: tuple[OutsideVenue, ...] = (),
+                 **changes: int | str) -> None:  # fmt: skip
+        self.venue = load_venue(venue, **changes) if isinstance(venue, str) else venue
+        if outside_venues:
+            self.venue = msgspec.structs.replace(self.venue, outside_venues=outside_venues)
         self.index = list(index)
         self.clock = SimulatedClock(self.venue.opening_time_ns)
         self.engine = Engine()

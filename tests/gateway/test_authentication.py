@@ -98,7 +98,7 @@ async def test_the_body_of_a_post_is_signed() -> None:
     "change",
     [{"secret": "wrong"}, {"key": "nobody-key"}, {"ts": 0}, {"ts": now_ms() - 120_000},
      {"ts": now_ms() + 3_600_000}],
-    ids=str,
+    ids=["wrong secret", "unknown key", "no time", "two minutes ago", "in an hour"],
 )  # fmt: skip
 async def test_a_wrong_signature_key_or_time_is_13004(change: dict[str, object]) -> None:
     async with served() as market:

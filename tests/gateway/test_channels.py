@@ -251,7 +251,9 @@ async def test_the_portfolio_comes_at_once_after_cycles_and_after_transfers(
                       "maintenance_margin"):  # fmt: skip
             assert isinstance(data[field], float)
     answer = await market.ask(market.ann, "private/deposit", currency="usdc", amount=1.000001)
-    assert answer == {"currency": "USDC", "amount": 1.000001, "balance": 1_000_001.000001}
+    assert answer == {
+        "pool_id": 10, "currency": "USDC", "amount": 1.000001, "balance": 1_000_001.000001,
+    }  # fmt: skip
     assert only(market.ann, channel)[0]["balance"] == 1_000_001.000001
     market.close_batch()
     assert len(only(market.ann, channel)) == 1

@@ -9,12 +9,24 @@ import msgspec
 import pytest
 
 import exchange.gateway
+from clients.outside_venue import simulated
+from exchange.core.outside_venue import OutsideVenue
 from exchange.gateway.methods import CHANNELS, METHOD_OF, METHODS, Method, Permission
 from exchange.gateway.reference import BEGIN, END, reference_markdown
 from tests.gateway.small_market import PERPETUAL, SmallMarket, heard
 
 NEEDS_A_POOL = (
     "private/close_margin_pool", "private/move_margin", "private/switch_margin_mode",
+)  # fmt: skip
+
+
+NEEDS_A_SUB_ACCOUNT = (
+    "private/submit_transfer_to_subaccount", "private/submit_transfer_between_subaccounts",
+)  # fmt: skip
+SIGNED = ("public/submit_attestation",)  # these need no account: they carry a signature
+HARBOUR = OutsideVenue(
+    name="harbour", public_key=simulated("harbour").public_key, haircut_ppb=10**8,
+    transfer_delay_ns=0, fresh_ns=10**10, age_limit_ns=10**11,
 )  # fmt: skip
 
 
@@ -30,13 +42,16 @@ async def open_pool(market: SmallMarket, funded: bool) -> None:
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 async def test_the_example_of_every_method_works(method: Method) -> None:
-    market = SmallMarket()
+    signed = method.name in SIGNED
+    market = SmallMarket(outside_venues=(HARBOUR,) if signed else ())
     order = await market.buy(market.ann, 0.01, 99_000, client_order_id="mine-1")
     assert order["order_id"] == "1"
     if method.name == "batch/ready":
         await market.ask(market.ann, "batch/register")
     if method.name in NEEDS_A_POOL:
         await open_pool(market, funded=method.name != "private/close_margin_pool")
+    if method.name in NEEDS_A_SUB_ACCOUNT:
+        await market.ask(market.ann, "private/create_subaccount")
     if method.name == "private/close_position":
         await market.buy(market.ann, 0.01, 100_000)
         await market.sell(market.bob, 0.01, 100_000)
@@ -75,7 +90,7 @@ def test_every_method_has_exactly_one_answerer() -> None:
 
 def test_what_changes_the_market_needs_the_trade_scope() -> None:
     for entry in SmallMarket().dispatcher.entries.values():
-        if entry.action is not None:
+        if entry.action is not None and entry.method.name not in SIGNED:
             assert entry.method.permission is Permission.TRADE
         assert (entry.method.permission is Permission.PUBLIC) == entry.method.name.startswith(
             "public/"

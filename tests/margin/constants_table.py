@@ -9,7 +9,7 @@ from typing import Any
 
 PRESETS = ("ps-1", "derive-pmrm2", "derive-pmrm1", "deribit", "paradex", "span-16")
 # What the sections say in words, or what is no constant.
-LEFT_OUT = ("name", "numeraire", "scenario", "grid")
+LEFT_OUT = ("name", "numeraire", "scenario", "grid", "collateral_size")
 
 
 def _shown(value: Any) -> str:

@@ -81,14 +81,12 @@ GRID_ONLY = msgspec.structs.replace(PS_1, skew=None, discount=None, basis=None)
 
 
 @pytest.mark.parametrize(
-    ("preset", "kernel", "row_bytes"),
-    [(PS_1, "_expiries_parallel", 8), (GRID_ONLY, "_margins_parallel", 4)],
+    ("preset", "kernel"), [(PS_1, "_expiries_parallel"), (GRID_ONLY, "_margins_parallel")]
 )
 def test_the_parallel_pass_gives_the_serial_integers(
-    monkeypatch: pytest.MonkeyPatch, preset: Preset, kernel: str, row_bytes: int
+    monkeypatch: pytest.MonkeyPatch, preset: Preset, kernel: str
 ) -> None:
-    """Large passes go to threads, and those without expiries to rows of 32 bits; made to do so
-    here with few pools."""
+    """Large passes go to threads, and to rows of 32 bits; made to do so here with few pools."""
     venue = random_venue(preset, 42)
     wide = risk_table(preset, venue.instruments, venue.matrix)
     entries = np.arange(wide.rows.size).reshape(wide.rows.shape) * 7_919 % 2**32 - 2**31
@@ -99,14 +97,14 @@ def test_the_parallel_pass_gives_the_serial_integers(
     parallel_kernel = getattr(requirement, kernel)
 
     def spied(chunks: int, *columns: np.ndarray) -> None:
-        widths.append(columns[4].dtype.itemsize)
+        widths.append(columns[5].dtype.itemsize)
         parallel_kernel(chunks, *columns)
 
     monkeypatch.setattr(requirement, kernel, spied)
     monkeypatch.setattr(requirement, "PARALLEL_POOLS", 0)
     monkeypatch.setattr("margin.risk_table._READS_PER_ROW", 0)
     parallel = pool_requirements(table, positions)
-    assert widths == [row_bytes]
+    assert widths == [4]
     for one, other in zip(serial, parallel, strict=True):
         assert (one == other).all()
     assert (serial.worst_minor > 0).mean() > 0.8

@@ -14,7 +14,6 @@ import pytest
 from margin.cross_unit import (
     CorrelationState,
     correlations_ppb,
-    losses_with_direction,
     offsets_minor,
     opening,
     relief_minor,
@@ -23,10 +22,11 @@ from margin.cross_unit import (
 from margin.dynamic_sections import CrossUnit
 from margin.invariant import Int64Array
 from margin.presets import load_preset
-from margin.requirement import pool_requirements
+from margin.requirement import PARALLEL_POOLS, Requirements, pool_requirements
 from margin.risk_table import risk_table
 from tests.reference.random_portfolios import random_positions, random_venue
 from tests.reference.reference_dynamic import offset_minor
+from tests.reference.reference_forecasts import CorrelationTwin
 
 E9 = 10**9
 POOLS = int(os.environ.get("UNCROSS_RANDOM_POOLS", "1000"))
@@ -146,35 +146,64 @@ def test_a_wider_cap_never_raises_the_charge_and_no_offset_exceeds_its_cap(seed:
         assert (offsets_minor(section, matrix, losses, ways) <= most_usdc * 10**6).all()
 
 
+def needed(losses: Int64Array, scenario: Int64Array, worst: Int64Array) -> Requirements:
+    none = np.zeros(len(losses), np.int64)
+    return Requirements(worst, none, none, scenario, losses)
+
+
+FACTORS = np.array([800_000_000, E9], np.int64)
+
+
 def test_relief_is_the_difference_of_the_two_rounded_margins() -> None:
-    worst, offset = np.array([1_001], np.int64), np.array([100], np.int64)
-    factors = np.array([800_000_000, E9], np.int64)
-    found = relief_minor(worst, offset, factors)
-    assert found[:, 0].tolist() == [801 - 721, 100]  # 800.8 and 720.8 rounded up
+    """Unit losses of 500.5 each, wholly against each other, capped at 100."""
+    losses, scenario = np.array([[2002, 2002]], np.int64), np.array([[0, 1]], np.int64)
+    sign = np.array([[-1, 1]] * 2, np.int64)
+    section = msgspec.structs.replace(WHOLE, most_share_ppb=100_000_000)
+    two = np.array([2, 2], np.int64)
+    found = relief_minor(
+        section, rho(E9), needed(losses, scenario, np.array([1_001], np.int64)), two, sign, FACTORS
+    )
+    assert found.offset_minor.tolist() == [100]
+    assert found.maintenance_minor.tolist() == [801 - 721]  # 800.8 and 720.8 rounded up
+    assert found.initial_minor.tolist() == [100]
+
+
+@pytest.mark.parametrize("pools", [1, 300, PARALLEL_POOLS + 300])
+def test_relief_of_many_pools_is_that_of_their_losses_and_directions(pools: int) -> None:
+    """Also by threads; a scenario beyond the moves (the basis) and none have no direction."""
+    dice = np.random.default_rng(pools)
+    losses = dice.integers(0, 10**15, (pools, 3)).astype(np.int64)
+    scenario = dice.integers(-1, 5, (pools, 3)).astype(np.int64)
+    sign = dice.integers(-1, 2, (3, 4)).astype(np.int64)
+    exponent = np.array([0, 2, 5], np.int64)
+    matrix = rho(600_000_000, -300_000_000, 100_000_000)
+    minor = losses >> exponent
+    way = np.array(
+        [[sign[u, s] if 0 <= s < 4 else 0 for u, s in enumerate(row)] for row in scenario.tolist()],
+        np.int64,
+    )
+    worst = minor.sum(axis=1) + 3
+    found = relief_minor(WHOLE, matrix, needed(losses, scenario, worst), exponent, sign, FACTORS)
+    offset = offsets_minor(WHOLE, matrix, minor, way)
+    assert np.array_equal(found.offset_minor, offset)
+    assert np.array_equal(found.initial_minor, offset)
+    left = -(-(worst - offset) * 4 // 5)
+    assert np.array_equal(found.maintenance_minor, -(-worst * 4 // 5) - left)
 
 
 def test_unit_losses_add_up_to_the_worst_loss_of_a_pool() -> None:
     preset = load_preset("ps-1")
     venue = random_venue(preset, 5)
     table = risk_table(preset, venue.instruments, venue.matrix)
-    needed = pool_requirements(table, random_positions(venue, 300, 5))
+    asked = pool_requirements(table, random_positions(venue, 300, 5))
     exponents = table.risk_exponent.tolist()
     for losses, scenarios, worst in zip(
-        needed.unit_loss.tolist(), needed.worst_scenario.tolist(), needed.worst_minor.tolist(),
+        asked.unit_loss.tolist(), asked.worst_scenario.tolist(), asked.worst_minor.tolist(),
         strict=True,
     ):  # fmt: skip
         whole = sum(Fraction(x, 2**e) for x, e in zip(losses, exponents, strict=True))
         assert -(-whole.numerator // whole.denominator) == worst
         assert all((s == -1) == (x == 0) for x, s in zip(losses, scenarios, strict=True))
-
-
-def test_a_direction_is_that_of_the_spot_move_and_the_basis_has_none() -> None:
-    sign = np.array([[-1, 1, 0]] * 2, np.int64)
-    loss = np.array([[9, 9], [9, 8], [0, 17]], np.int64)
-    scenario = np.array([[0, 1], [2, 3], [-1, 1]], np.int64)
-    minor, way = losses_with_direction(loss, scenario, np.array([1, 2], np.int64), sign)
-    assert minor.tolist() == [[4, 2], [4, 2], [0, 4]]
-    assert way.tolist() == [[-1, 1], [0, 0], [0, 1]]
 
 
 def walked(section: CrossUnit, moves: list[tuple[int, int]]) -> CorrelationState:
@@ -198,6 +227,29 @@ def test_indices_that_move_together_or_against_each_other_are_known_as_such() ->
     drawn = msgspec.structs.replace(WHOLE, shrinkage_ppb=E9 // 2, toward_ppb=E9 // 2)
     state = walked(WHOLE, [(m, 2 * m) for m in sizes])
     assert correlations_ppb(drawn, state)[0, 1] == pytest.approx(E9 * 3 // 4, rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_correlations_are_those_of_the_slow_twin(seed: int) -> None:
+    dice = random.Random(seed)
+    section = msgspec.structs.replace(
+        WHOLE, shrinkage_ppb=dice.randrange(E9), toward_ppb=dice.randrange(E9)
+    )
+    variance = [10**12, 3 * 10**12, 2 * 10**11]
+    state = opening(section, np.array(variance, np.int64))
+    twin = CorrelationTwin(
+        variance, decay_ppb=section.decay_ppb, shrinkage_ppb=section.shrinkage_ppb,
+        toward_ppb=section.toward_ppb,
+    )  # fmt: skip
+    price = [10**12, 4 * 10**11, 10**10]
+    step(section, state, 0, price, True)
+    for minute in range(1, 200):
+        common = dice.randint(-(10**6), 10**6)
+        before = price
+        price = [p * (E9 + common + dice.randint(-(10**6), 10**6)) // E9 for p in price]
+        step(section, state, minute * 60 * 10**9, price, True)
+        moves = [(b - a) * E9 // a for a, b in zip(before, price, strict=True)]
+        assert correlations_ppb(section, state).tolist() == twin.move(moves)
 
 
 def test_it_opens_at_the_constant_and_learns_nothing_from_a_stale_index() -> None:

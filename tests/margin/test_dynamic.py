@@ -32,6 +32,7 @@ from margin.preset import NamedRate, Preset
 from margin.presets import PresetError, load_preset, parse_preset
 from margin.procyclicality import NO_CAP_PPB
 from tests.reference.reference_dynamic import Range, up
+from tests.reference.reference_forecasts import ImpliedTwin
 
 E9 = 10**9
 SECOND = 10**9
@@ -278,6 +279,29 @@ def test_volatility_shocks_follow_at_the_money_volatility_within_their_bounds() 
     assert state.scale_e9.tolist() == [800_000_000] * 3
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_volatility_shocks_are_those_of_the_slow_twin(seed: int) -> None:
+    rule = ImpliedShock(decay_ppb=980_000_000, multiple_e9=7 * E9, least_e9=300_000_000,
+                        most_e9=9 * E9)  # fmt: skip
+    terms = terms_of(**{**PLAIN, "implied": rule})
+    state = opening(terms, ANNUAL)
+    twins = [
+        ImpliedTwin(
+            decay_ppb=980_000_000, multiple_e9=7 * E9, least_e9=300_000_000, most_e9=9 * E9,
+            shock_up_e9=500_000_000, horizon_periods=DAY_S // 60,
+        )
+        for _ in COINS
+    ]  # fmt: skip
+    dice, implied = random.Random(seed), ANNUAL
+    step(terms, state, 0, [10**12] * 3, [True] * 3, implied)
+    for minute in range(1, 200):
+        before, size = implied, dice.choice([10**6, 10**7])
+        implied = [v * (E9 + dice.randint(-size, size)) // E9 for v in implied]
+        step(terms, state, minute * 60 * SECOND, [10**12] * 3, [True] * 3, implied)
+        wanted = [t.move(a, b) for t, a, b in zip(twins, before, implied, strict=True)]
+        assert state.scale_e9.tolist() == wanted
+
+
 def test_a_preset_in_force_has_the_ranges_of_the_cycle_and_scaled_shocks() -> None:
     now = preset_at(DYNAMIC, ("BTC", "X", "X"), [10, 20, 30], 1_500_000_000)
     assert now.spot_range_e9("BTC") == 10
@@ -301,6 +325,7 @@ def test_a_preset_in_force_has_the_ranges_of_the_cycle_and_scaled_shocks() -> No
         ("stressed = { BTC = 1.5, ETH = 1.8, default = 2.5 }", "", "dynamic.stressed"),
         ("horizon_s = 86400", "", "dynamic.horizon_s: missing"),
         ("ewma = { decay = 0.998 }", "ewma = { decay = 1 }", "ewma.decay"),
+        ("tail_freedom = 4", "tail_freedom = 5", "predictive.tail_freedom: must be 0, or even"),
         ("shrinkage = 0.3", "shrinkage = 1.3", "cross_unit.shrinkage: must lie in 0 .. 1"),
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from margin.book import book_equity, haircuts_ppb, moved, positions_of
+from margin.book import book_equity, book_haircuts, moved, positions_of
 from margin.explain import DELTA_ONE, NAKED_OPTIONS, OPEN_ORDERS, STALE_INDEX, dealt, explain
 from margin.invariant import InvariantBroken
 from margin.pool_model import BASIS, FRACTION_ONE, SKEW, PoolModel, percent_text, weight_text
@@ -46,7 +46,7 @@ def test_an_explanation_adds_up_and_is_what_the_engine_says(name: str, seed: int
     assert found.worst_minor == needed.worst_minor[0]
     assert found.initial_minor == needed.initial_minor[0]
     assert found.maintenance_minor == needed.maintenance_minor[0]
-    assert found.equity_minor == book_equity(book, haircuts_ppb(preset, book))
+    assert found.equity_minor == book_equity(book, book_haircuts(preset, book))
     lots = {row: lots for row, lots in enumerate(book.quantity_lots.tolist()) if lots}
     for unit in found.units:
         number, coins = CLASSES.index(unit.unit), book.cash_minor[1:].tolist()

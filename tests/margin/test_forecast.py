@@ -22,6 +22,7 @@ from margin.forecast import (
     volatility_e9,
 )
 from margin.invariant import InvariantBroken
+from tests.reference.reference_forecasts import HarTwin
 
 EWMA = Ewma(970_000_000)
 GARCH = Garch(9_000_000_000_000, 80_000_000, 910_000_000)
@@ -63,6 +64,16 @@ def test_integers_follow_the_recursion_to_a_millionth(forecaster: Forecaster, se
     assert all(
         abs(int(a) - b) <= b / 10**6 + 60 for a, b in zip(found.tolist(), exact, strict=True)
     )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_har_is_its_slow_twin_to_the_last_digit(seed: int) -> None:
+    moves = np.random.default_rng(seed).normal(0, 3e7, 120).astype(np.int64)
+    har = Har(10**11, 350_000_000, 300_000_000, 250_000_000)
+    twin = HarTwin(10**11, 350_000_000, 300_000_000, 250_000_000, 9 * 10**14)
+    memory = start(har, np.array([9 * 10**14], np.int64))
+    found = run(har, memory, moves[:, None])[:, 0].tolist()
+    assert found[1:] == [twin.move(move) for move in moves.tolist()]
 
 
 @pytest.mark.parametrize("forecaster", [EWMA, GARCH, HAR])

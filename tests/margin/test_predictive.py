@@ -16,17 +16,20 @@ from margin.dynamic_sections import GarchRule
 from margin.forecast import Ewma, Forecaster, Garch, Har, run, start
 from margin.invariant import InvariantBroken
 from margin.predictive import (
-    UnitRisk,
-    call_probability_ppb,
+    TailLaw,
+    call_probabilities_ppb,
     forecast_initial_minor,
     growth_minor,
     growth_ppb,
     horizon_volatility_e9,
+    mean_growth_ppb,
     range_path_e9,
     variance_path_e18,
 )
 from margin.preset import NamedRate
 from margin.presets import load_preset
+from tests.margin.readme_page import FLAT
+from tests.reference import reference_predictive
 
 E9 = 10**9
 MINUTE = 60 * 10**9
@@ -94,83 +97,152 @@ def test_growth_is_the_most_of_any_unit_and_never_below_one() -> None:
     assert growth_ppb([3, 3], [[3, 4]]) == 1_333_333_334
 
 
-def test_the_forecast_is_never_below_today_s_margin() -> None:
-    dice = random.Random(9)
-    for _ in range(1000):
-        initial, growth = dice.randrange(10**15), dice.randint(E9, 3 * E9)
-        worst = dice.randrange(initial + 1)
-        found = forecast_initial_minor(
-            initial, worst, E9, growth, dice.randrange(10**15), dice.randint(-(10**9), 10**9)
-        )
-        assert found >= initial
-        more = growth_minor(np.array([worst], np.int64), E9, growth)
-        assert 0 <= more[0] <= found - initial
+def test_the_mean_growth_counts_cycles_below_today_as_today() -> None:
+    assert mean_growth_ppb([100, 200], [[90, 190], [80, 100]]) == E9
+    assert mean_growth_ppb([100, 300], [[90, 301], [125, 300], [150, 300]]) == 1_251_111_112
+    path = [[dice, 100] for dice in (70, 130, 180, 110)]
+    assert mean_growth_ppb([100, 100], path) <= growth_ppb([100, 100], path)
+
+
+def forecast(initial: int, worst: int, growth: int, after: int = 0, funding: int = 0) -> int:
+    """Of one pool whose worst loss is charged whole."""
+    columns = [np.array([x], np.int64) for x in (initial, worst, after, funding)]
+    return int(forecast_initial_minor(columns[0], columns[1], E9, growth, *columns[2:])[0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_forecast_is_never_below_today_s_margin_and_that_of_the_slow_twin(seed: int) -> None:
+    dice = random.Random(seed)
+    for _ in range(20):
+        factor, growth = dice.randint(1, 2 * E9), dice.randint(E9, 3 * E9)
+        initial = [dice.randrange(10**15) for _ in range(50)]
+        worst = [dice.randrange(most + 1) for most in initial]
+        after = [dice.randrange(10**15) for _ in range(50)]
+        due = [dice.randint(-(10**9), 10**9) for _ in range(50)]
+        columns = [np.array(x, np.int64) for x in (initial, worst, after, due)]
+        found = forecast_initial_minor(columns[0], columns[1], factor, growth, *columns[2:])
+        assert (found >= columns[0]).all()
+        more = growth_minor(columns[1], factor, growth)
+        assert ((more >= 0) & (more <= found - columns[0])).all()
+        assert found.tolist() == [
+            reference_predictive.forecast_initial(*row[:2], factor, growth, *row[2:])
+            for row in zip(initial, worst, after, due, strict=True)
+        ]
     with pytest.raises(InvariantBroken):
-        forecast_initial_minor(10, 10, E9, E9 - 1)
+        forecast(10, 10, E9 - 1)
 
 
 def test_a_worked_forecast() -> None:
     """Initial 1,000 of which 900 is the worst loss; ranges grow by a tenth; 5 of funding."""
-    assert forecast_initial_minor(1000 * USD, 900 * USD, E9, 1_100_000_000) == 1_090 * USD
-    assert (
-        forecast_initial_minor(1000 * USD, 900 * USD, E9, 1_100_000_000, 1_200 * USD, 5 * USD)
-        == 1_325 * USD
-    )  # without what expires it would be 1,200, and grow to 1,320
+    assert forecast(1000 * USD, 900 * USD, 1_100_000_000) == 1_090 * USD
+    assert forecast(1000 * USD, 900 * USD, 1_100_000_000, 1_200 * USD, 5 * USD) == 1_325 * USD
+    # without what expires it would be 1,200, and grow to 1,320
+
+
+NORMAL, SHIPPED = TailLaw(E9, 0), TailLaw(1_100_000_000, 4)
+
+
+def chance(
+    slopes: list[int], bends: list[int], cushion: int, law: TailLaw = NORMAL,
+    rho: list[list[int]] | None = None, cycles: int = 60,
+) -> int:  # fmt: skip
+    """Of one pool, in whole USD."""
+    one = [np.array([column], np.int64) * USD for column in (slopes, bends)]
+    matrix = np.array(rho or [[E9] * len(slopes)] * len(slopes), np.int64)
+    matrix = matrix.reshape(len(slopes), len(slopes))
+    cushions = np.array([cushion * USD], np.int64)
+    return int(call_probabilities_ppb(one[0], one[1], matrix, cushions, law, cycles)[0])
+
+
+def test_a_worked_probability() -> None:
+    """Long 100,000 USD of which 16 % are margin, at 2 %: 1,680 a deviation; a cushion of 4,200.
+
+    2.5 deviations, and 0.0752 for what 60 cycles do not see; Student's t of four degrees with 1.1
+    times the deviation: 2.2727 and 0.0752, times root 2.
+    """
+    assert chance([1_680], [0], 4_200) == 10_017_839
+    assert chance([1_680], [0], 4_200) == pytest.approx(
+        2 * normal(-2.5 - 0.5825971579 / sqrt(60)) * E9, abs=2
+    )
+    assert chance([1_680], [0], 4_200, SHIPPED) == 29_365_121
+    assert "1.0017839 % under the normal law, with 2.9365121 % under the shipped one" in FLAT
+    section = DYNAMIC.predictive
+    assert section is not None
+    assert TailLaw(section.fat_tail_e9, section.tail_freedom) == SHIPPED
+    assert "`ps-1-dynamic`: 4 degrees, `fat_tail` 1.1." in FLAT
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_probabilities_are_those_of_the_slow_twin(seed: int) -> None:
+    """Roots by bisection, Student's t by quadrature of its density."""
+    dice = random.Random(seed)
+    for _ in range(40):
+        units = dice.randint(1, 3)
+        slopes = [dice.randint(-5_000, 5_000) for _ in range(units)]
+        bends = [dice.choice([0, dice.randint(-2_000, 800)]) for _ in range(units)]
+        pairs = dice.randint(-300, 900) * 10**6
+        rho = [[E9 if i == j else pairs for j in range(units)] for i in range(units)]
+        law = TailLaw(dice.randint(E9, 2 * E9), dice.choice([0, 4, 6, 12]))
+        cushion, cycles = dice.randint(-100, 20_000), dice.randint(1, 100)
+        said = chance(slopes, bends, cushion, law, rho, cycles)
+        exact = reference_predictive.call_probability(
+            slopes, bends, rho, cushion, law.fat_tail_e9, law.freedom, cycles
+        )
+        assert said / E9 == pytest.approx(exact, abs=2e-7), (slopes, bends, cushion, law)
 
 
 def normal(x: float) -> float:
     return 0.5 * erfc(-x / sqrt(2))
 
 
-def test_a_worked_probability() -> None:
-    """Long 100,000 USD at 2 %: a cushion of 5,000 is 2.5 deviations, 1.67 with fat tails of 1.5."""
-    unit = [UnitRisk(100_000 * USD, 0, 20_000_000)]
-    plain = call_probability_ppb(unit, [[E9]], 5_000 * USD, E9)
-    assert plain == pytest.approx(2 * normal(-2.5) * E9, abs=2)
-    assert plain == 12_419_332
-    fat = call_probability_ppb(unit, [[E9]], 5_000 * USD, 1_500_000_000)
-    assert fat == pytest.approx(2 * normal(-5 / 3) * E9, abs=2)
-    assert fat == 95_580_706
-
-
 def test_a_probability_falls_with_equity_and_rises_with_short_gamma_and_fat_tails() -> None:
-    def chance(cushion: int, gamma: int = 0, fat: int = E9) -> int:
-        return call_probability_ppb(
-            [UnitRisk(100_000 * USD, gamma, 20_000_000)], [[E9]], cushion * USD, fat
-        )
-
-    path = [chance(cushion) for cushion in range(0, 20_000, 500)]
+    path = [chance([2_000], [0], cushion) for cushion in range(0, 20_000, 500)]
     assert path[0] == E9
     assert all(a >= b for a, b in pairwise(path))
-    assert chance(5_000, -(10**6) * USD) > chance(5_000) > chance(5_000, 10**6 * USD)
-    assert chance(5_000, 0, 2 * E9) > chance(5_000)
-    assert chance(-1) == chance(0) == E9
-    assert call_probability_ppb([], [], 1, E9) == 0
+    assert chance([2_000], [-300], 5_000) > chance([2_000], [0], 5_000)
+    assert chance([2_000], [300], 5_000) < chance([2_000], [0], 5_000)
+    assert chance([2_000], [0], 5_000, SHIPPED) > chance([2_000], [0], 5_000)
+    assert chance([2_000], [0], -1) == chance([2_000], [0], 0) == E9
+    assert chance([0], [0], 1) == 0
+    assert chance([100], [1_000], 5) == 0, "gains from gamma hold it above nothing"
+
+
+def test_the_more_often_it_is_looked_the_likelier_a_call_is_seen() -> None:
+    path = [chance([2_000], [0], 3_000, cycles=cycles) for cycles in (1, 5, 24, 1000, 10**6)]
+    assert path == sorted(path)
+    assert path[-1] == pytest.approx(2 * normal(-1.5) * E9, rel=2e-3)
 
 
 def test_hedged_coins_are_called_less_often_than_coins_that_fall_together() -> None:
-    def chance(second: int, rho: int) -> int:
-        units = [UnitRisk(100_000 * USD, 0, 20_000_000), UnitRisk(second * USD, 0, 20_000_000)]
-        return call_probability_ppb(units, [[E9, rho], [rho, E9]], 6_000 * USD, E9)
+    def pair(second: int, rho: int) -> int:
+        return chance([2_000, second], [0, 0], 6_000, NORMAL, [[E9, rho], [rho, E9]])
 
-    assert chance(-100_000, 900_000_000) < chance(-100_000, 0) < chance(100_000, 900_000_000)
-    assert chance(-100_000, E9) == 0, "nothing is left to move"
+    assert pair(-2_000, 900_000_000) < pair(-2_000, 0) < pair(2_000, 900_000_000)
+    assert pair(-2_000, E9) == 0, "nothing is left to move"
 
 
-@pytest.mark.parametrize(("delta", "gamma"), [(100_000, 0), (60_000, -500_000), (0, -2_000_000)])
-def test_simulated_calls_are_no_more_frequent_than_the_probability_says(
-    delta: int, gamma: int
+@pytest.mark.parametrize(("slope", "bend"), [(3_000, 0), (1_800, -220), (0, -900), (-2_000, 150)])
+@pytest.mark.parametrize("cushion", [2_000, 4_000])
+def test_normal_paths_are_called_as_often_as_the_probability_says(
+    slope: int, bend: int, cushion: int
 ) -> None:
-    """20,000 normal paths of 50 cycles; the bound holds and is not idle."""
+    """20,000 paths of 50 cycles: within 1 % and three standard errors, both sides counted."""
     generator = np.random.default_rng(5)
-    steps = generator.normal(0, 0.03 / sqrt(50), (20_000, 50)).cumsum(axis=1)
-    lowest = (delta * steps + 0.5 * gamma * steps**2).min(axis=1)
-    unit = [UnitRisk(delta * USD, gamma * USD, 30_000_000)]
-    for cushion in (2_000, 4_000):
-        seen = float((lowest < -cushion).mean())
-        said = call_probability_ppb(unit, [[E9]], cushion * USD, 1_500_000_000) / E9
-        assert said > seen - 3 * sqrt(seen / 20_000)
-        assert said < 0.1 + 4 * seen
+    walk = generator.normal(0, 1 / sqrt(50), (20_000, 50)).cumsum(axis=1)
+    lowest = (slope * walk + bend * walk**2).min(axis=1)
+    seen = float((lowest < -cushion).mean())
+    said = chance([slope], [bend], cushion, cycles=50) / E9
+    assert abs(said - seen) < 0.01 + 3 * sqrt(seen / 20_000)
+
+
+def test_student_s_law_has_the_deviation_it_is_given() -> None:
+    """P(|t| > 2.776) = 5 % at four degrees, whose deviation is root 2 (tables of Student's t)."""
+    barrier = round(2.7764451 / sqrt(2) * 10**6)
+    one = np.array([[10**6]], np.int64)
+    found = call_probabilities_ppb(
+        one, one * 0, one * 1000, np.array([barrier], np.int64), TailLaw(E9, 4), 10**12
+    )
+    assert int(found[0]) == pytest.approx(0.05 * E9, rel=1e-5)
 
 
 def test_a_horizon_is_as_volatile_as_its_periods_together() -> None:

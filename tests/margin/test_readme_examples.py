@@ -13,7 +13,12 @@ import margin
 from margin.add_on_sections import SQUARE_ROOT
 from margin.presets import load_preset, preset_names
 from margin.scenarios import scenarios_of
-from tests.margin import default_examples, requirement_examples
+from tests.margin import (
+    attested_examples,
+    collateral_examples,
+    default_examples,
+    requirement_examples,
+)
 from tests.margin import test_add_on_examples as add_on_examples
 from tests.margin import test_simulation_examples as simulation_examples
 from tests.margin.constants_table import PRESETS, constants_table
@@ -21,7 +26,12 @@ from tests.margin.example_book import PS_1
 from tests.margin.models import test_model_examples as model_examples
 from tests.margin.readme_page import EXAMPLE, FLAT, SECTIONS, TEXT, Examples, compute
 
-HERE: Examples = {**requirement_examples.EXAMPLES, **default_examples.EXAMPLES}
+HERE: Examples = {
+    **requirement_examples.EXAMPLES,
+    **collateral_examples.EXAMPLES,
+    **default_examples.EXAMPLES,
+    **attested_examples.EXAMPLES,
+}
 ELSEWHERE = (model_examples, add_on_examples, simulation_examples)
 
 
@@ -44,6 +54,12 @@ def test_the_table_of_constants_is_what_the_presets_hold() -> None:
     )
     assert plain == load_preset("ps-1")
     assert constants_table() in TEXT
+
+
+def test_the_table_of_collateral_sizes_is_what_ps_1_holds() -> None:
+    assert collateral_examples.sizes_table() in SECTIONS["Collateral by size"]
+    others = [name for name in preset_names() if load_preset(name).collateral_size]
+    assert others == ["ps-1", "ps-1-dynamic"]
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -201,7 +201,7 @@ def test_an_inverse_contract_needs_a_currency_to_settle_in() -> None:
     pools = book(({INVERSE_BTC: 10}, 10, 0))
     nowhere = Book(
         INSTRUMENTS, MARKS, pools.positions, pools.cash_minor, pools.option_value_minor,
-        pools.haircut_ppb, column([-1, 2]),
+        pools.haircuts, column([-1, 2]),
     )  # fmt: skip
     with pytest.raises(InvariantBroken, match="settles in no currency"):
         breaking_moves(nowhere, FALL_OF_BTC)

@@ -102,14 +102,18 @@ def assert_equal(cases: Sequence[Case], ours: list[Outcome], expected: list[Outc
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_ten_thousand_random_books_equal_the_twin_by_counting_and_by_sorting(seed: int) -> None:
+def test_ten_thousand_random_books_equal_the_twin_whichever_way_they_are_searched(
+    seed: int,
+) -> None:
     cases = random_cases(seed, 2500)
     expected = [twin(case) for case in cases]
     assert {outcome.state for outcome in expected} == {NO_CROSS, PRINTED, INTERRUPTED, CLAMPED}
     assert_equal(cases, clear_together(cases), expected)
-    assert_equal(cases, clear_together(cases, ticks_per_order=0), expected)
-    assert_equal(cases, clear_together(cases, ticks_per_order=100), expected)
-    assert_equal(cases, clear_together(cases, parallel_orders=0), expected)
+    for window_ticks in (0, 1, 2, 3, 7, 20):
+        for ticks_per_order in (0, 100):
+            options = {"window_ticks": window_ticks, "ticks_per_order": ticks_per_order}
+            assert_equal(cases, clear_together(cases, **options), expected)
+    assert_equal(cases, clear_together(cases, parallel_orders=0, window_ticks=7), expected)
 
 
 def test_every_book_of_up_to_three_orders_on_three_prices_equals_the_twin() -> None:
@@ -125,6 +129,7 @@ def test_every_book_of_up_to_three_orders_on_three_prices_equals_the_twin() -> N
     expected = [twin(case) for case in cases]
     assert_equal(cases, clear_together(cases, ticks_per_order=0), expected)
     assert_equal(cases, clear_together(cases, ticks_per_order=100), expected)
+    assert_equal(cases, clear_together(cases, window_ticks=2), expected)
     clamped = [replace(case, band=(1, 1), clamp=True) for case in cases]
     assert_equal(clamped, clear_together(clamped), [twin(case) for case in clamped])
 
@@ -201,8 +206,12 @@ def outcomes(cases: list[Case]) -> list[Outcome]:
     return clear_together(cases)
 
 
-def test_thick_books_give_the_same_result_by_counting_and_by_sorting(cases: list[Case]) -> None:
-    assert clear_together(cases, ticks_per_order=0) == clear_together(cases, ticks_per_order=10**4)
+def test_thick_books_give_the_same_result_whichever_way_they_are_searched(
+    cases: list[Case],
+) -> None:
+    sorted_books = clear_together(cases, window_ticks=0, ticks_per_order=0)
+    assert clear_together(cases, window_ticks=0, ticks_per_order=10**4) == sorted_books
+    assert clear_together(cases) == sorted_books
 
 
 def test_buys_filled_equal_sells_filled_equal_volume(

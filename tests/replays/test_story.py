@@ -148,7 +148,7 @@ LOWEST = {
 
 
 def test_the_stories_that_ship_are_those_named_here() -> None:
-    assert story_names() == sorted(LOWEST)
+    assert story_names() == sorted([*LOWEST, "venue-outage"])
 
 
 @pytest.mark.parametrize("name", sorted(LOWEST))

@@ -1,0 +1,72 @@
+"""A pool and its market as margin explains them, copied out of the engine's state."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from exchange.core import limits
+from exchange.core.engine import Engine
+from exchange.core.state import State
+from margin.book import NO_COIN, Book, Conditions, OtherPools
+from margin.invariant import Int64Array
+from margin.portfolio import Instruments, Marks
+
+
+def pool_book(engine: Engine, pool: int, slots: list[int], lots: list[int]) -> Book:
+    """A copy of what margin reads of a pool that holds `lots` in the contracts of `slots`."""
+    state = engine.state
+    contracts, marks, venue = state.contracts, state.marks.columns(), state.venue
+    at = np.array(slots, np.int64)
+
+    def taken(column: Int64Array) -> Int64Array:
+        return np.ascontiguousarray(column[at])
+
+    of = contracts.columns
+    return Book(
+        instrument_names=tuple(contracts.specs[slot].name for slot in slots),
+        unit_names=tuple(unit.name for unit in venue.underlyings),
+        risk_classes=tuple(unit.risk_class for unit in venue.underlyings),
+        currency_names=venue.currencies(),
+        coin_of_unit=tuple(
+            coin if coin > 0 else NO_COIN
+            for coin in (venue.coin_of(unit) for unit in range(len(venue.underlyings)))
+        ),
+        instruments=Instruments(
+            taken(of.kind), taken(of.unit), taken(of.expiry_ns), taken(of.strike_e8),
+            taken(of.lot_e8), taken(of.strike_group),
+        ),
+        marks=Marks(
+            marks.now_ns, marks.index_e8.copy(), taken(marks.mark_e8), taken(marks.forward_e8),
+            taken(marks.volatility_e9), taken(marks.rate_e9),
+            index_confidence_ppb=state.marks.confidence_ppb.copy(),
+        ),
+        quantity_lots=np.array(lots, np.int64),
+        cash_minor=engine.risk.cash()[pool].copy(),
+        conditions=_conditions(state, slots),
+        others=_others(engine, pool),
+    )  # fmt: skip
+
+
+def _others(engine: Engine, pool: int) -> OtherPools | None:
+    """What the owner's other pools have, where the venue's haircuts of a pool grow with it."""
+    if not engine.risk.model(pool).haircuts.grow:
+        return None
+    family = engine.state.accounts.family(pool)
+    cash, options = engine.risk.cash(), engine.risk.option_values_of
+    rows = [cash[other] + options(other) for other in family if other != pool]
+    amounts = np.array(rows, np.int64).reshape(len(rows), cash.shape[1])
+    return OtherPools(amounts, family.index(pool)) if rows else None
+
+
+def _conditions(state: State, slots: list[int]) -> Conditions:
+    """The market as the venue's add-ons see it."""
+    volumes = [
+        unit.daily_volume_minor or limits.DAILY_VOLUME_MINOR_MAX for unit in state.venue.underlyings
+    ]
+    rates = [state.marks.funding_rate_e9.get(slot, 0) for slot in slots]
+    return Conditions(
+        volatility_e9=state.marks.unit_volatility_e9(),
+        daily_volume_minor=np.array(volumes, np.int64),
+        interval_ns=state.venue.interval_ns,
+        funding_rate_e9=np.array(rates, np.int64),
+    )

@@ -1,0 +1,82 @@
+"""`uncross study` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import uncross
+
+
+@pytest.fixture(scope="module")
+def prices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two weeks and a half of hours."""
+    chance, price = random.Random(5), 100.0
+    rows = ["unix,close"]
+    for hour in range(420):
+        price *= 1 + chance.gauss(0, 0.006)
+        rows.append(f"{1_700_000_000 + 3600 * hour},{price:.4f}")
+    path = tmp_path_factory.mktemp("prices") / "eth.csv"
+    path.write_text("\n".join(rows) + "\n", "utf-8")
+    return path
+
+
+def test_calibration_prints_a_table_scores_json_and_a_page(prices: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    shown = uncross("study", "calibration", prices, "--cycles", 12, "--plot", page)
+    assert shown.exit_code == 0, shown.output
+    for words in ("eth.csv: called within 12 cycles of 3600 s", "mean forecast", "observed",
+                  "16 horizons, 224 forecasts", "base rate", "skill", "short:"):  # fmt: skip
+        assert words in " ".join(shown.output.split()), words
+    assert "eth.csv" in page.read_text("utf-8")
+    told = uncross("study", "calibration", prices, "--cycles", 12, "--json")
+    (study,) = json.loads(told.stdout)
+    assert study["horizons"] == 16
+    assert sum(row["count"] for row in study["whole"]["bins"]) == study["whole"]["count"] == 224
+    assert set(study["by_position"]) == {"long", "short"}
+
+
+def test_calibration_on_simulated_paths_and_a_garch_forecast() -> None:
+    arguments = ("--paths", 1, "--cycles", 2, "--seed", 3, "--json")
+    told = uncross("study", "calibration", *arguments, "--garch", "0.08,0.91,0.57")
+    (study,) = json.loads(told.stdout)
+    assert study["source"] == "1 GARCH paths, seed 3"
+    assert set(study["by_position"]) == {"long", "short", "short straddle"}
+    (other,) = json.loads(uncross("study", "calibration", *arguments).stdout)
+    assert other["whole"]["mean_forecast"] != study["whole"]["mean_forecast"]
+    assert other["whole"]["observed"] > 0
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("0.5,0.5,1", "alpha + beta below 1"), ("a,b,c", "three numbers"), ("0.1,0.8", "three")],
+)
+def test_a_wrong_garch_is_named(value: str, words: str) -> None:
+    refused = uncross("study", "calibration", "--paths", 1, "--garch", value)
+    assert refused.exit_code == 2
+    assert words in " ".join(refused.output.split())
+
+
+def test_too_short_a_history_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "short.csv"
+    path.write_text("unix,close\n0,1\n3600,2\n7200,3\n", "utf-8")
+    refused = uncross("study", "calibration", path)
+    assert refused.exit_code == 1
+    assert "short.csv: 3 prices; more than 245 are needed" in refused.output
+
+
+def test_garch_prints_the_lines_of_a_preset(prices: Path) -> None:
+    pytest.importorskip("arch", reason="the extra `arch` is not installed")
+    shown = uncross("study", "garch", prices)
+    if shown.exit_code == 0:
+        comments, lines = shown.output.splitlines()[:3], shown.output.splitlines()[3:]
+        assert all(line.startswith("# ") for line in comments)
+        assert lines[0] == "period_s = 3600"
+        assert lines[1].startswith("garch = { long_run = { default = ")
+        told = json.loads(uncross("study", "garch", prices, "--json").stdout)
+        assert told["toml"].splitlines() == lines
+    else:  # 419 hours of independent moves may have no GARCH in them
+        assert "returns to nothing" in shown.output or "converge" in shown.output
