@@ -26,7 +26,7 @@ from exchange.storage.recovery import recover
 from exchange.surface.ssvi import total_variance
 from exchange.surface.surface import Slice, Surface, parameters, volatilities
 from margin.formula_models import model_names
-from margin.presets import preset_names
+from margin.venue_models import venue_model_names
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text("utf-8")
@@ -280,10 +280,11 @@ def test_an_account_class_is_charged_as_typed(tmp_path: Path, unused_tcp_port: i
 
 
 def test_as_many_models_as_the_page_says() -> None:
-    assert len(model_names()) == 12
-    assert len(preset_names()) == 7
-    assert "Twelve models ship, seven of them as presets" in TEXT
-    for name in model_names():
+    chargeable = {name for name in venue_model_names() if "+" not in name}
+    names = {*model_names(), *chargeable}
+    assert (len(names), len(chargeable)) == (13, 9)
+    assert "Thirteen models ship, nine of which a venue can margin by" in TEXT
+    for name in sorted(names):
         assert f"`{name}`" in MARGIN_TEXT, name
 
 

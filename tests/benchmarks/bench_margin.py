@@ -16,6 +16,7 @@ import scipy.sparse  # type: ignore[import-untyped]
 
 from margin import changed_pools, drift_screen, requirement, tail_mean
 from margin.changed_pools import renew_requirements
+from margin.collateral import base_of
 from margin.drift_bound import LotValues
 from margin.drift_screen import DriftScreen, PoolCash
 from margin.equity import equity
@@ -192,7 +193,7 @@ def drift_row(now: Market, positions: Positions, rounds: int) -> dict[str, Any]:
     def whole() -> tuple[Requirements, Int64Array]:
         needed = pool_requirements(later_table, positions)
         value = first.equity_minor[:, None] - cash.cash_minor
-        return needed, equity(cash.cash_minor, value, cash.index_e8, cash.haircut_ppb)
+        return needed, equity(cash.cash_minor, value, cash.index_e8, base_of(cash.haircuts))
 
     ours, theirs = in_turn(
         rounds,
