@@ -54,6 +54,7 @@ def test_threads_hash_seeds_and_libm_change_nothing(
     assert hash_in_process(CYCLES, *settings) == expected
 
 
+@pytest.mark.long  # half a minute of compiling; the default run has margin's kernels so compiled
 def test_compiled_for_a_generic_processor_it_is_the_same(
     expected: str, pytestconfig: pytest.Config
 ) -> None:
