@@ -26,7 +26,7 @@ COMMANDS = {
     "backtest": "Test margin models against what prices did next.",
     "venue": "Print a venue as the engine gets it, and what its margin covers.",
     "compare-margin": "Play one story under several margin models, side by side.",
-    "study": "Experiments on margin models: procyclicality.",
+    "study": "Experiments on margin models: procyclicality, calibration, GARCH.",
     "bench": "Measure the engine on this machine (from a checkout).",
 }
 
