@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 
 from exchange.core import limits
 from exchange.core.commands import Attest
-from exchange.core.events import Attested, CreditAged, Event, Rejected
+from exchange.core.events import Attested, Event, Rejected
 from exchange.core.money import refresh
-from exchange.core.outside_credit import Reading
 from exchange.core.reject_reason import RejectReason
-from exchange.core.risk import Risk
 from exchange.core.state import State
 
 if TYPE_CHECKING:
@@ -62,21 +60,6 @@ def _refusal_of_content(state: State, command: Attest, number: int) -> tuple[Rej
         if elsewhere + abs(lots) > state.contracts.lots_max[slot]:
             return RejectReason.POSITION_LIMIT, "outside positions in one contract are too large"
     return RejectReason.NONE, ""
-
-
-def age_credit(state: State, risk: Risk) -> list[Event]:
-    """Say which attestations began to decay, got too old or are fresh again; each once."""
-    events: list[Event] = []
-    for account in sorted(state.attestations.of_account):
-        pool = state.accounts.pool_of[account]
-        for outside, known in state.attestations.of(account):
-            stage = risk.backing.outside.stage(outside, known)
-            if stage == known.stage:
-                continue
-            state.attestations.tell(known, stage)
-            full = risk.backing.outside.credit(account, Reading.STANDING).total_minor
-            events.append(CreditAged(pool, outside.name, stage, risk.backing.credit[pool], full))
-    return events
 
 
 def attest(engine: Engine, command: Attest) -> list[Event]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from exchange.core.attest import age_credit
 from exchange.core.commands import Revalue, Seal, Uncross
+from exchange.core.credit_age import age_credit
 from exchange.core.early_warning import early_warnings
 from exchange.core.events import CycleClosed, Event, PositionsRevalued
 from exchange.core.group import pay_guarantees
