@@ -70,6 +70,26 @@ def _add_pair(
 
 
 @uncounted
+def _add_four(
+    total: Int64Array,
+    rows: Int64Array,
+    first: tuple[int, int, int, int],
+    second: tuple[int, int, int, int],
+    turn: Int64Array,
+    most: Int64Array,
+) -> None:
+    """The same for a group of three or four positions."""
+    i0, q0, i1, q1 = first
+    i2, q2, i3, q3 = second
+    width = len(total)
+    for s in range(width):
+        positive = q0 * rows[i0, s] + q1 * rows[i1, s] + q2 * rows[i2, s] + q3 * rows[i3, s]
+        negative = q0 * rows[i0, width + s] + q1 * rows[i1, width + s]
+        negative += q2 * rows[i2, width + s] + q3 * rows[i3, width + s]
+        total[s] += _bounded(min(positive, negative), turn[s], most[s])
+
+
+@uncounted
 def _sum_pair(sums: Int64Array, rows: Int64Array, pair: tuple[int, int, int, int]) -> None:
     """Set `sums` to the rows of two positions, both halves."""
     i, q, j, r = pair
@@ -99,6 +119,74 @@ def _add_sums(
 
 
 @uncounted
+def _add_large(
+    total: Int64Array,
+    sums: Int64Array,
+    rows: Int64Array,
+    bounds: tuple[Int64Array, Int64Array],
+    terms: Int64Array,
+    instrument: Int64Array,
+    lots: Int64Array,
+    begin: int,
+    end: int,
+) -> int:
+    """Add the group that begins at `begin`, of more than two positions or with the better row
+    counted, to its unit's columns; returns where it ends."""
+    turn, most = bounds
+    expiry = terms[instrument[begin & _MASK] & _MASK, EXPIRY]
+    last, better = begin, 0
+    while last < end and terms[instrument[last & _MASK] & _MASK, EXPIRY] == expiry:
+        better |= terms[instrument[last & _MASK] & _MASK, BETTER_ROW]
+        last += 1
+    pair = _pair(instrument, lots, begin, last)
+    if last - begin <= 4 and better == 0:
+        _add_four(total, rows, pair, _pair(instrument, lots, begin + 2, last), turn, most)
+        return last
+    _sum_pair(sums, rows, pair)
+    k = begin + 2
+    while k < last:
+        _more(sums, rows, _pair(instrument, lots, k, last))
+        k += 2
+    _add_sums(total, sums, better, turn, most)
+    return last
+
+
+@uncounted
+def _pair(
+    instrument: Int64Array, lots: Int64Array, k: int, end: int
+) -> tuple[int, int, int, int]:  # fmt: skip
+    """Instrument and lots of position k and of the one after it, of which none counts at `end`."""
+    second = min(k + 1, end - 1) & _MASK
+    first = k & _MASK
+    counts = min(1, end - 1 - k)
+    return instrument[first] & _MASK, lots[first], instrument[second] & _MASK, lots[second] * counts
+
+
+@uncounted
+def _add_charges(
+    charges: Int64Array,
+    gross: bool,
+    terms: Int64Array,
+    instrument: Int64Array,
+    lots: Int64Array,
+    begin: int,
+    end: int,
+) -> None:
+    """Add the contingencies of a pool's positions to `charges[U, 2]`."""
+    strike, net, size = NO_STRIKE_GROUP, 0, 0
+    for k in range(begin, end):
+        i, q = instrument[k] & _MASK, lots[k]
+        u = terms[i, UNIT] & _MASK
+        strike, net, size, growth = grown(terms, i, q, strike, net, size)
+        charge, extra = growth * terms[i, CHARGE], growth * terms[i, EXTRA_CHARGE]
+        if gross:
+            charge += abs(q) * terms[i, GROSS_CHARGE]
+            extra += abs(q) * terms[i, GROSS_EXTRA]
+        charges[u, 0] += charge
+        charges[u, 1] += extra
+
+
+@uncounted
 def add_groups(
     total: Int64Array,
     charges: Int64Array,
@@ -115,44 +203,24 @@ def add_groups(
     """Add every group of a pool to `total[U, columns]`, its contingencies to `charges[U, 2]`.
 
     `gross`: whether any instrument is charged on its gross lots. Most groups hold one or two
-    positions: they go into their unit without a sum of their own being stored.
+    positions, and nothing predicts which: both go the same way, without a branch between them.
     """
-    turn, most = bounds
-    strike, net, size = NO_STRIKE_GROUP, 0, 0
-    k = begin
+    _add_charges(charges, gross, terms, instrument, lots, begin, end)
+    k, final = begin, end - 1
     while k < end:
-        i = instrument[k] & _MASK
+        i = instrument[k & _MASK] & _MASK
+        j = instrument[min(k + 1, final) & _MASK] & _MASK
+        m = instrument[min(k + 2, final) & _MASK] & _MASK
         u, expiry = terms[i, UNIT] & _MASK, terms[i, EXPIRY]
-        last = k
-        charge, extra, better = 0, 0, 0
-        while last < end and terms[instrument[last] & _MASK, EXPIRY] == expiry:
-            j, q = instrument[last] & _MASK, lots[last]
-            strike, net, size, growth = grown(terms, j, q, strike, net, size)
-            better |= terms[j, BETTER_ROW]
-            charge += growth * terms[j, CHARGE]
-            extra += growth * terms[j, EXTRA_CHARGE]
-            if gross:
-                charge += abs(q) * terms[j, GROSS_CHARGE]
-                extra += abs(q) * terms[j, GROSS_EXTRA]
-            last += 1
-        charges[u, 0] += charge
-        charges[u, 1] += extra
-        second = (k + 1 if k + 1 < last else k) & _MASK
-        none = 0 if second == k else lots[second]
-        pair = i, lots[k], instrument[second] & _MASK, none
-        if last - k <= 2 and better == 0:
-            _add_pair(total[u], rows, pair, turn, most)
+        two = (1 if terms[j, EXPIRY] == expiry else 0) & min(1, final - k)
+        three = (1 if terms[m, EXPIRY] == expiry else 0) & min(1, max(0, final - k - 1))
+        better = terms[i, BETTER_ROW] | (terms[j, BETTER_ROW] & two)
+        if (two & three) | better == 0:
+            pair = i, lots[k & _MASK], j, lots[min(k + 1, final) & _MASK] * two
+            _add_pair(total[u], rows, pair, bounds[0], bounds[1])
+            k += 1 + two
         else:
-            _sum_pair(sums, rows, pair)
-            m = k + 2
-            while m < last:
-                second = (m + 1 if m + 1 < last else m) & _MASK
-                none = 0 if second == m else lots[second]
-                pair = instrument[m] & _MASK, lots[m], instrument[second] & _MASK, none
-                _more(sums, rows, pair)
-                m += 2
-            _add_sums(total[u], sums, better, turn, most)
-        k = last
+            k = _add_large(total[u], sums, rows, bounds, terms, instrument, lots, k, end)
 
 
 def column_bounds(shape: Shape, columns: int) -> tuple[Int64Array, Int64Array]:
