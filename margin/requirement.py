@@ -224,20 +224,16 @@ def pool_requirements(
         positions.coin_minor.shape[1] == table.coin.shape[0],
         "requirements: coin cash of other risk units",
     )
-    begin, end, coin_minor = (
-        positions.pool_start[:-1],
-        positions.pool_start[1:],
-        positions.coin_minor,
-    )
+    start, coin_minor = positions.pool_start, positions.coin_minor
+    begin, end, reads = start[:-1], start[1:], len(positions.instrument)
     if pools is not None:
         begin, end, coin_minor = begin[pools], end[pools], coin_minor[pools]
+        reads = int((end - begin).sum())
     count = len(begin)
     margin_minor = np.zeros((3, count), dtype=np.int64)
     worst = np.zeros((2, count, table.risk_exponent.shape[0]), dtype=np.int64)
     many = count >= PARALLEL_POOLS
-    rows = table.rows
-    if many:
-        rows = narrow_rows(rows, int((end - begin).sum()))
+    rows = narrow_rows(table.rows, reads) if many else table.rows
     chunks = (count + _POOLS_PER_CHUNK - 1) // _POOLS_PER_CHUNK
     held = begin, end, positions.instrument, positions.quantity_lots, coin_minor
     if table.shape.halves == 1:
