@@ -22,8 +22,6 @@ from typing import Final, NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from margin import equity as equity_module
-from margin import open_orders
 from margin.equity import equity
 from margin.expiry_groups import column_bounds, pool_by_expiry
 from margin.fixed_point import inlined
@@ -277,7 +275,7 @@ def _blank_table(halves: int) -> RiskTable:
 
 
 def warm_up() -> None:
-    """Compile the kernels of this module, of open orders and of equity."""
+    """Compile the kernels of this module."""
     one, grid = np.zeros(1, dtype=np.int64), np.zeros((1, 1), dtype=np.int64)
     many = np.zeros(PARALLEL_POOLS + 1, dtype=np.int64)
     flat = np.zeros((PARALLEL_POOLS, 1), dtype=np.int64)
@@ -286,5 +284,3 @@ def warm_up() -> None:
         pool_requirements(table, Positions(np.array([0, 1], dtype=np.int64), one, one, grid))
         for held in (one[:0], many):  # rows of 64 bits, then of 32
             pool_requirements(table, Positions(many, held, held, flat))
-    open_orders.warm_up()
-    equity_module.warm_up()
