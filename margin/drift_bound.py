@@ -33,15 +33,15 @@ from margin.invariant import Int64Array, check
 from margin.portfolio import Positions
 from margin.risk_table import (
     BETTER_ROW,
-    CHARGE,
     COIN_CHARGE,
     COIN_EXTRA,
     COIN_UNIT,
     EXPIRY,
-    EXTRA_CHARGE,
     GROSS_CHARGE,
-    GROSS_EXTRA,
+    GROSS_EXTRA_CHARGE,
     GROUP,
+    NAKED_CHARGE,
+    NAKED_EXTRA_CHARGE,
     UNIT,
     RiskTable,
 )
@@ -128,10 +128,10 @@ def _lot_drifts(
     for i in range(len(drift)):
         if len(gross_floor[0]) > 0:  # a candidate of gross and net parts: both may have moved
             drift[i] += abs(gross_floor[1][i] - gross_floor[0][i])
-        charge = abs(terms[1][i, CHARGE] - terms[0][i, CHARGE])
-        charge += abs(terms[1][i, EXTRA_CHARGE] - terms[0][i, EXTRA_CHARGE])
+        charge = abs(terms[1][i, NAKED_CHARGE] - terms[0][i, NAKED_CHARGE])
+        charge += abs(terms[1][i, NAKED_EXTRA_CHARGE] - terms[0][i, NAKED_EXTRA_CHARGE])
         charge += abs(terms[1][i, GROSS_CHARGE] - terms[0][i, GROSS_CHARGE])
-        charge += abs(terms[1][i, GROSS_EXTRA] - terms[0][i, GROSS_EXTRA])
+        charge += abs(terms[1][i, GROSS_EXTRA_CHARGE] - terms[0][i, GROSS_EXTRA_CHARGE])
         drift[i] = _fine_units(drift[i], charge, risk_exponent[terms[1][i, UNIT]], factor_ppb)
     return drift
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from margin.fixed_point import uncounted
+from margin.fixed_point import apart, uncounted
 from margin.invariant import Int64Array
 from margin.pool_steps import (
     LOSS,
@@ -20,18 +20,19 @@ from margin.pool_steps import (
     Triple,
     add_coins,
     carry,
-    grown,
     has_coins,
     largest_loss,
+    naked_growth,
+    scenario_of,
 )
 from margin.portfolio import NO_STRIKE_GROUP
 from margin.risk_table import (
     BETTER_ROW,
-    CHARGE,
     EXPIRY,
-    EXTRA_CHARGE,
     GROSS_CHARGE,
-    GROSS_EXTRA,
+    GROSS_EXTRA_CHARGE,
+    NAKED_CHARGE,
+    NAKED_EXTRA_CHARGE,
     UNIT,
 )
 
@@ -39,8 +40,16 @@ _MASK = 2**31 - 1  # see `margin.pool_steps`: no code for negative indices
 
 _OUT_OF_REACH = 2**62
 
+_STARTS, _LONE, _OTHERS = range(3)  # rows of what is noted of a pool's groups
+
 Shape = tuple[int, int, int]
 """Spot scenarios, skews and basis of a row, as in `margin.risk_table.RowShape`."""
+Rows = tuple[Int64Array, Int64Array, bool]
+"""`rows` and `lone` of a `RiskTable`, and whether the better of two rows may count anywhere."""
+Bounds = tuple[Int64Array, Int64Array]
+"""What `column_bounds` gives."""
+Pair = tuple[int, int, int, int]
+"""Instrument and lots of one position, and of a second."""
 
 
 @uncounted
@@ -52,15 +61,20 @@ def _bounded(low: int, turn: int, most: int) -> int:
     return min(min(low, (low ^ turn) - turn), most)
 
 
-@uncounted
-def _add_pair(
-    total: Int64Array,
-    rows: Int64Array,
-    pair: tuple[int, int, int, int],
-    turn: Int64Array,
-    most: Int64Array,
+@apart
+def _add_lone(total: Int64Array, lone: Int64Array, instrument: int, lots: int) -> None:
+    """Add a group of one position to its unit's columns."""
+    width = len(total)
+    first, size = 0 if lots > 0 else width, abs(lots)
+    for s in range(width):
+        total[s] += size * lone[instrument, first + s]
+
+
+@apart
+def _add_two(
+    total: Int64Array, rows: Int64Array, pair: Pair, turn: Int64Array, most: Int64Array
 ) -> None:
-    """Add a group of two positions (the second may be none: lots 0) to its unit's columns."""
+    """Add a group of two positions to its unit's columns."""
     i, q, j, r = pair
     width = len(total)
     for s in range(width):
@@ -69,12 +83,12 @@ def _add_pair(
         total[s] += _bounded(min(positive, negative), turn[s], most[s])
 
 
-@uncounted
+@apart
 def _add_four(
     total: Int64Array,
     rows: Int64Array,
-    first: tuple[int, int, int, int],
-    second: tuple[int, int, int, int],
+    first: Pair,
+    second: Pair,
     turn: Int64Array,
     most: Int64Array,
 ) -> None:
@@ -89,23 +103,23 @@ def _add_four(
         total[s] += _bounded(min(positive, negative), turn[s], most[s])
 
 
-@uncounted
-def _sum_pair(sums: Int64Array, rows: Int64Array, pair: tuple[int, int, int, int]) -> None:
+@apart
+def _sum_two(sums: Int64Array, rows: Int64Array, pair: Pair) -> None:
     """Set `sums` to the rows of two positions, both halves."""
     i, q, j, r = pair
     for s in range(len(sums)):
         sums[s] = q * rows[i, s] + r * rows[j, s]
 
 
-@uncounted
-def _more(sums: Int64Array, rows: Int64Array, pair: tuple[int, int, int, int]) -> None:
+@apart
+def _sum_two_more(sums: Int64Array, rows: Int64Array, pair: Pair) -> None:
     """Add the rows of two more positions, both halves."""
     i, q, j, r = pair
     for s in range(len(sums)):
         sums[s] += q * rows[i, s] + r * rows[j, s]
 
 
-@uncounted
+@apart
 def _add_sums(
     total: Int64Array, sums: Int64Array, better: int, turn: Int64Array, most: Int64Array
 ) -> None:
@@ -119,81 +133,89 @@ def _add_sums(
 
 
 @uncounted
-def _add_large(
-    total: Int64Array,
-    sums: Int64Array,
-    rows: Int64Array,
-    bounds: tuple[Int64Array, Int64Array],
-    terms: Int64Array,
-    instrument: Int64Array,
-    lots: Int64Array,
-    begin: int,
-    end: int,
-) -> int:
-    """Add the group that begins at `begin`, of more than two positions or with the better row
-    counted, to its unit's columns; returns where it ends."""
-    turn, most = bounds
-    expiry = terms[instrument[begin & _MASK] & _MASK, EXPIRY]
-    last, better = begin, 0
-    while last < end and terms[instrument[last & _MASK] & _MASK, EXPIRY] == expiry:
-        better |= terms[instrument[last & _MASK] & _MASK, BETTER_ROW]
-        last += 1
-    pair = _pair(instrument, lots, begin, last)
-    if last - begin <= 4 and better == 0:
-        _add_four(total, rows, pair, _pair(instrument, lots, begin + 2, last), turn, most)
-        return last
-    _sum_pair(sums, rows, pair)
-    k = begin + 2
-    while k < last:
-        _more(sums, rows, _pair(instrument, lots, k, last))
-        k += 2
-    _add_sums(total, sums, better, turn, most)
-    return last
-
-
-@uncounted
-def _pair(
-    instrument: Int64Array, lots: Int64Array, k: int, end: int
-) -> tuple[int, int, int, int]:  # fmt: skip
-    """Instrument and lots of position k and of the one after it, of which none counts at `end`."""
-    second = min(k + 1, end - 1) & _MASK
-    first = k & _MASK
+def _pair(instrument: Int64Array, lots: Int64Array, k: int, end: int) -> Pair:
+    """Position k and the one after it, which counts nothing at `end`."""
     counts = min(1, end - 1 - k)
+    first, second = k & _MASK, (k + counts) & _MASK
     return instrument[first] & _MASK, lots[first], instrument[second] & _MASK, lots[second] * counts
 
 
 @uncounted
-def _add_charges(
-    charges: Int64Array,
-    gross: bool,
+def _add_several(
+    total: Int64Array,
+    sums: Int64Array,
+    rows: Int64Array,
+    bounds: Bounds,
     terms: Int64Array,
     instrument: Int64Array,
     lots: Int64Array,
     begin: int,
     end: int,
 ) -> None:
-    """Add the contingencies of a pool's positions to `charges[U, 2]`."""
-    strike, net, size = NO_STRIKE_GROUP, 0, 0
+    """Add a group of two positions or more to its unit's columns, whichever row of it counts."""
+    better = 0
     for k in range(begin, end):
-        i, q = instrument[k] & _MASK, lots[k]
-        u = terms[i, UNIT] & _MASK
-        strike, net, size, growth = grown(terms, i, q, strike, net, size)
-        charge, extra = growth * terms[i, CHARGE], growth * terms[i, EXTRA_CHARGE]
-        if gross:
-            charge += abs(q) * terms[i, GROSS_CHARGE]
-            extra += abs(q) * terms[i, GROSS_EXTRA]
-        charges[u, 0] += charge
-        charges[u, 1] += extra
+        better |= terms[instrument[k & _MASK] & _MASK, BETTER_ROW]
+    _sum_two(sums, rows, _pair(instrument, lots, begin, end))
+    k = begin + 2
+    while k < end:
+        _sum_two_more(sums, rows, _pair(instrument, lots, k, end))
+        k += 2
+    _add_sums(total, sums, better, bounds[0], bounds[1])
+
+
+@uncounted
+def _find_groups(
+    places: Int64Array,
+    charges: Int64Array,
+    terms: Int64Array,
+    instrument: Int64Array,
+    lots: Int64Array,
+    begin: int,
+    end: int,
+) -> int:
+    """Note in `places[STARTS]` where each group of a pool starts, and after the last its end.
+
+    Adds the contingencies of its positions to `charges[U, 2]`. Returns how many groups there are.
+    """
+    groups, expiry = 0, -1
+    strike, net, naked = NO_STRIKE_GROUP, 0, 0
+    for k in range(begin, end):
+        i, q = instrument[k & _MASK] & _MASK, lots[k & _MASK]
+        places[_STARTS, groups & _MASK] = k
+        groups += 1 if terms[i, EXPIRY] != expiry else 0
+        expiry = terms[i, EXPIRY]
+        strike, net, naked, growth = naked_growth(terms, i, q, strike, net, naked)
+        size, u = abs(q), terms[i, UNIT] & _MASK
+        charges[u, 0] += growth * terms[i, NAKED_CHARGE] + size * terms[i, GROSS_CHARGE]
+        charges[u, 1] += growth * terms[i, NAKED_EXTRA_CHARGE] + size * terms[i, GROSS_EXTRA_CHARGE]
+    places[_STARTS, groups & _MASK] = end
+    return groups
+
+
+@uncounted
+def _split(places: Int64Array, groups: int) -> int:
+    """List the groups of one position in `places[LONE]`, the others in `places[OTHERS]`.
+
+    Returns how many are alone. Half of all groups are, and nothing predicts which: so there is no
+    branch here, and each list is gone through without one.
+    """
+    lone, others = 0, 0
+    for g in range(groups):
+        alone = 1 if places[_STARTS, g + 1] - places[_STARTS, g] == 1 else 0
+        places[_LONE, lone & _MASK] = places[_OTHERS, others & _MASK] = g
+        lone += alone
+        others += 1 - alone
+    return lone
 
 
 @uncounted
 def add_groups(
     total: Int64Array,
     charges: Int64Array,
-    sums: Int64Array,
-    gross: bool,
-    rows: Int64Array,
-    bounds: tuple[Int64Array, Int64Array],
+    scratch: tuple[Int64Array, Int64Array],
+    rows: Rows,
+    bounds: Bounds,
     terms: Int64Array,
     instrument: Int64Array,
     lots: Int64Array,
@@ -202,25 +224,28 @@ def add_groups(
 ) -> None:
     """Add every group of a pool to `total[U, columns]`, its contingencies to `charges[U, 2]`.
 
-    `gross`: whether any instrument is charged on its gross lots. Most groups hold one or two
-    positions, and nothing predicts which: both go the same way, without a branch between them.
+    `scratch`: room for a group's two sums, and `[3, positions + 1]` for places of groups.
     """
-    _add_charges(charges, gross, terms, instrument, lots, begin, end)
-    k, final = begin, end - 1
-    while k < end:
-        i = instrument[k & _MASK] & _MASK
-        j = instrument[min(k + 1, final) & _MASK] & _MASK
-        m = instrument[min(k + 2, final) & _MASK] & _MASK
-        u, expiry = terms[i, UNIT] & _MASK, terms[i, EXPIRY]
-        two = (1 if terms[j, EXPIRY] == expiry else 0) & min(1, final - k)
-        three = (1 if terms[m, EXPIRY] == expiry else 0) & min(1, max(0, final - k - 1))
-        better = terms[i, BETTER_ROW] | (terms[j, BETTER_ROW] & two)
-        if (two & three) | better == 0:
-            pair = i, lots[k & _MASK], j, lots[min(k + 1, final) & _MASK] * two
-            _add_pair(total[u], rows, pair, bounds[0], bounds[1])
-            k += 1 + two
+    sums, places = scratch
+    all_rows, lone_rows, may_be_better = rows
+    groups = _find_groups(places, charges, terms, instrument, lots, begin, end)
+    lone = _split(places, groups)
+    for n in range(lone):
+        k = places[_STARTS, places[_LONE, n] & _MASK] & _MASK
+        i = instrument[k] & _MASK
+        _add_lone(total[terms[i, UNIT] & _MASK], lone_rows, i, lots[k])
+    for n in range(groups - lone):
+        g = places[_OTHERS, n] & _MASK
+        k, stop = places[_STARTS, g], places[_STARTS, g + 1]
+        first = _pair(instrument, lots, k, stop)
+        unit = total[terms[first[0], UNIT] & _MASK]
+        if stop - k > 4 or may_be_better:
+            _add_several(unit, sums, all_rows, bounds, terms, instrument, lots, k, stop)
+        elif stop - k == 2:
+            _add_two(unit, all_rows, first, bounds[0], bounds[1])
         else:
-            k = _add_large(total[u], sums, rows, bounds, terms, instrument, lots, k, end)
+            second = _pair(instrument, lots, k + 2, stop)
+            _add_four(unit, all_rows, first, second, bounds[0], bounds[1])
 
 
 def column_bounds(shape: Shape, columns: int) -> tuple[Int64Array, Int64Array]:
@@ -236,11 +261,10 @@ def column_bounds(shape: Shape, columns: int) -> tuple[Int64Array, Int64Array]:
 @uncounted
 def pool_by_expiry(
     p: int,
-    scratch: tuple[Int64Array, Int64Array, Int64Array],
-    gross: bool,
+    scratch: tuple[Int64Array, Int64Array, Int64Array, Int64Array],
     positions: tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array],
-    rows: Int64Array,
-    bounds: tuple[Int64Array, Int64Array],
+    rows: Rows,
+    bounds: Bounds,
     start: Int64Array,
     terms: Int64Array,
     coin: Int64Array,
@@ -252,23 +276,27 @@ def pool_by_expiry(
 
     `worst[2,P,U]`: scenario and loss of each unit are left there.
     """
-    sums, total, charges = scratch
+    sums, places, total, charges = scratch
     begin, end, instrument, lots, coin_minor = positions
     units = len(risk_exponent)
     for u in range(units):
+        charges[u, 0] = charges[u, 1] = 0
         for s in range(total.shape[1]):
             total[u, s] = start[u, s]
-    charges[:] = 0
     add_groups(
-        total, charges, sums, gross, rows, bounds, terms, instrument, lots, begin[p], end[p],
+        total, charges, (sums, places), rows, bounds, terms, instrument, lots, begin[p], end[p],
     )  # fmt: skip
+    for u in range(units):
+        if has_coins(coin_terms, coin_minor[p], u, units):
+            charge, extra = add_coins(total[u], coin, coin_terms, coin_minor[p], u, units)
+            charges[u, 0] += charge
+            charges[u, 1] += extra
+    for u in range(units):  # unit by unit, each step would wait for the one before
+        worst[LOSS, p, u] = largest_loss(total[u])
     whole, fraction = (0, 0, 0), (0, 0, 0)
     for u in range(units):
-        charge, extra = charges[u, 0], charges[u, 1]
-        if has_coins(coin_terms, coin_minor[p], u, units):
-            more = add_coins(total[u], coin, coin_terms, coin_minor[p], u, units)
-            charge, extra = charge + more[0], extra + more[1]
-        loss, worst[SCENARIO, p, u] = largest_loss(total[u])
-        worst[LOSS, p, u] = loss
-        whole, fraction = carry(whole, fraction, (loss, charge, extra), risk_exponent[u])
+        loss = worst[LOSS, p, u]
+        worst[SCENARIO, p, u] = scenario_of(total[u], loss)
+        parts = loss, charges[u, 0], charges[u, 1]
+        whole, fraction = carry(whole, fraction, parts, risk_exponent[u])
     return whole, fraction

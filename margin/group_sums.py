@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from margin.fixed_point import inlined
 from margin.invariant import Int64Array
-from margin.pool_steps import grown
+from margin.pool_steps import naked_growth
 from margin.portfolio import NO_STRIKE_GROUP
 from margin.risk_table import (
     BETTER_ROW,
-    CHARGE,
     EXPIRY,
-    EXTRA_CHARGE,
     GROSS_CHARGE,
-    GROSS_EXTRA,
+    GROSS_EXTRA_CHARGE,
+    NAKED_CHARGE,
+    NAKED_EXTRA_CHARGE,
     UNIT,
 )
 
@@ -28,7 +28,6 @@ _UNIT, _BETTER, _CHARGE, _EXTRA = range(4)  # columns of `groups`
 def sum_groups(
     sums: Int64Array,
     groups: Int64Array,
-    gross: bool,
     rows: Int64Array,
     terms: Int64Array,
     instrument: Int64Array,
@@ -38,11 +37,10 @@ def sum_groups(
 ) -> int:
     """Sum lots x row per group into `sums[g]`, and its unit and contingencies into `groups[g,4]`.
 
-    Returns the number of groups. `gross`: whether any instrument is charged on its gross lots. No
-    branch depends on where a group ends: nothing could predict it.
+    Returns the number of groups. No branch depends on where a group ends: nothing could predict it.
     """
     g, expiry, charge, extra = -1, -1, 0, 0
-    strike, net, size = NO_STRIKE_GROUP, 0, 0
+    strike, net, naked = NO_STRIKE_GROUP, 0, 0
     for k in range(begin, end):
         i = instrument[k] & _MASK
         q = lots[k]
@@ -53,12 +51,10 @@ def sum_groups(
         row = g & _MASK
         for s in range(rows.shape[1]):
             sums[row, s] = (sums[row, s] & keep) + q * rows[i, s]
-        strike, net, size, growth = grown(terms, i, q, strike, net, size)
-        charge = (charge & keep) + growth * terms[i, CHARGE]
-        extra = (extra & keep) + growth * terms[i, EXTRA_CHARGE]
-        if gross:
-            charge += abs(q) * terms[i, GROSS_CHARGE]
-            extra += abs(q) * terms[i, GROSS_EXTRA]
+        strike, net, naked, growth = naked_growth(terms, i, q, strike, net, naked)
+        charge, extra = charge & keep, extra & keep
+        charge += growth * terms[i, NAKED_CHARGE] + abs(q) * terms[i, GROSS_CHARGE]
+        extra += growth * terms[i, NAKED_EXTRA_CHARGE] + abs(q) * terms[i, GROSS_EXTRA_CHARGE]
         groups[row, _UNIT], groups[row, _BETTER] = terms[i, UNIT], terms[i, BETTER_ROW]
         groups[row, _CHARGE], groups[row, _EXTRA] = charge, extra
     return g + 1

@@ -19,12 +19,12 @@ from margin.invariant import Int64Array
 from margin.pool_steps import add_coins, carry, largest_loss, margins
 from margin.risk_table import (
     BETTER_ROW,
-    CHARGE,
     EXPIRY,
-    EXTRA_CHARGE,
     GROSS_CHARGE,
-    GROSS_EXTRA,
+    GROSS_EXTRA_CHARGE,
     GROUP,
+    NAKED_CHARGE,
+    NAKED_EXTRA_CHARGE,
     UNIT,
     RiskTable,
 )
@@ -149,19 +149,16 @@ def _charges(instrument: Int64Array, lots: Int64Array, orders: Orders, table: Ta
     for i in range(len(terms)):
         u, group = terms[i, UNIT], terms[i, GROUP]
         size = max(abs(held[i] + bought[i]), abs(held[i] - sold[i]))
-        delta_one = 1 if group < 0 else 0
-        charge = terms[i, CHARGE] * delta_one + terms[i, GROSS_CHARGE]
-        extra = terms[i, EXTRA_CHARGE] * delta_one + terms[i, GROSS_EXTRA]
-        charges[u, 0] += size * charge
-        charges[u, 1] += size * extra
+        charges[u, 0] += size * terms[i, GROSS_CHARGE]
+        charges[u, 1] += size * terms[i, GROSS_EXTRA_CHARGE]
         if len(gross_floor) > 0:
             charges[u, 2] += size * gross_floor[i]
         if group >= 0:
             net[group] += held[i] - sold[i]  # buys only ever cover: sales are worse
     for g in range(len(net)):
         naked = max(0, -net[g])
-        charges[group_terms[g, UNIT], 0] += naked * group_terms[g, CHARGE]
-        charges[group_terms[g, UNIT], 1] += naked * group_terms[g, EXTRA_CHARGE]
+        charges[group_terms[g, UNIT], 0] += naked * group_terms[g, NAKED_CHARGE]
+        charges[group_terms[g, UNIT], 1] += naked * group_terms[g, NAKED_EXTRA_CHARGE]
     return charges
 
 
@@ -219,7 +216,7 @@ def pool_with_orders(
         for s in range(total.shape[1]):
             total[u, s] += start[u, s]
         more, more_extra = add_coins(total[u], coin, coin_terms, coin_minor, u, len(risk_exponent))
-        loss = largest_loss(total[u])[0]
+        loss = largest_loss(total[u])
         sums = (loss, charges[u, 0] + more, charges[u, 1] + more_extra)
         whole, fraction = carry(whole, fraction, sums, risk_exponent[u])
     return margins(whole, fraction, factors_ppb)

@@ -160,9 +160,7 @@ def _pool_sums(
     """Fill the arrays of `_Sums` for one pool and return its number of groups."""
     of_group, groups, total, coins, charges = sums
     units, columns = total.shape
-    count: int = sum_groups(
-        of_group, groups, True, rows, terms, instrument, lots, 0, len(instrument)
-    )
+    count: int = sum_groups(of_group, groups, rows, terms, instrument, lots, 0, len(instrument))
     other = columns if halves == 2 else 0
     for g in range(count):
         u = groups[g, _UNIT]

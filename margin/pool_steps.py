@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from margin.fixed_point import RATE_SCALE, mul_div_ceil, uncounted
+from margin.fixed_point import RATE_SCALE, apart, mul_div_ceil, uncounted
 from margin.invariant import Int64Array
 from margin.portfolio import NO_STRIKE_GROUP
 from margin.risk_table import (
-    CHARGE,
     COIN_CHARGE,
     COIN_EXTRA,
     COIN_UNIT,
-    EXTRA_CHARGE,
     GROSS_CHARGE,
-    GROSS_EXTRA,
+    GROSS_EXTRA_CHARGE,
     GROUP,
+    NAKED_CHARGE,
+    NAKED_EXTRA_CHARGE,
     UNIT,
 )
 from margin.scenarios import COIN_STEP_MINOR, MOST_RISK_EXPONENT
@@ -38,24 +38,23 @@ Triple = tuple[int, int, int]
 
 
 @uncounted
-def grown(
-    terms: Int64Array, i: int, lots: int, group: int, net: int, size: int
+def naked_growth(
+    terms: Int64Array, i: int, lots: int, group: int, net: int, naked: int
 ) -> tuple[int, int, int, int]:
-    """(group, net, size, growth) after `lots` of instrument `i`, given those of the row before.
+    """(group, net, naked, growth) after `lots` of instrument `i`, given those of the row before.
 
-    `size` is what contingencies are charged on: either side of a delta-one instrument, the naked
-    shorts of a strike; `growth` is what this row adds to it. Without branches, since nothing
-    predicts whether the next row is of the same strike.
+    `naked`: the naked shorts of the strike so far; `growth`: what this row adds to them. Without
+    branches, since nothing predicts whether the next row is of the same strike. Delta-one rows may
+    go through as if they were of one strike: nothing is charged on what they add.
     """
     here = terms[i, GROUP]
-    same = here >= 0 and here == group
-    net = lots + (net if same else 0)
-    before = size if same else 0
-    size = max(-net, net if here < 0 else 0)
-    return here, net, size, size - before
+    keep = -1 if here == group else 0  # all bits of what the strike has so far, none of another
+    net = lots + (net & keep)
+    before, naked = naked & keep, max(-net, 0)
+    return here, net, naked, naked - before
 
 
-@uncounted
+@apart
 def _add_four(
     total: Int64Array,
     rows: Int64Array,
@@ -69,7 +68,7 @@ def _add_four(
         total[s] += q0 * rows[i0, s] + q1 * rows[i1, s] + q2 * rows[i2, s] + q3 * rows[i3, s]
 
 
-@uncounted
+@apart
 def _add_one(total: Int64Array, rows: Int64Array, instrument: int, lots: int) -> None:
     """Add lots x row of one position to `total`."""
     row = instrument & _NOT_NEGATIVE
@@ -98,7 +97,7 @@ def add_unit(
     """
     for s in range(len(total)):
         total[s] = start[unit, s]
-    charge, extra, group, net, size = 0, 0, NO_STRIKE_GROUP, 0, 0
+    charge, extra, group, net, naked = 0, 0, NO_STRIKE_GROUP, 0, 0
     k = begin
     # rows are sorted by unit: if the fourth row is of this unit, so are the three before it
     while k + 4 <= end and terms[instrument[k + 3], UNIT] == unit:
@@ -110,26 +109,27 @@ def add_unit(
         i = i0, i1, i2, i3
         q = lots[b], lots[b + 1], lots[b + 2], lots[b + 3]
         g0, g1, g2, g3 = abs(q[0]), abs(q[1]), abs(q[2]), abs(q[3])
+        charge += g0 * terms[i0, GROSS_CHARGE] + g1 * terms[i1, GROSS_CHARGE]
+        charge += g2 * terms[i2, GROSS_CHARGE] + g3 * terms[i3, GROSS_CHARGE]
+        extra += g0 * terms[i0, GROSS_EXTRA_CHARGE] + g1 * terms[i1, GROSS_EXTRA_CHARGE]
+        extra += g2 * terms[i2, GROSS_EXTRA_CHARGE] + g3 * terms[i3, GROSS_EXTRA_CHARGE]
         if options:
-            group, net, size, g0 = grown(terms, i0, q[0], group, net, size)
-            group, net, size, g1 = grown(terms, i1, q[1], group, net, size)
-            group, net, size, g2 = grown(terms, i2, q[2], group, net, size)
-            group, net, size, g3 = grown(terms, i3, q[3], group, net, size)
-            charge += abs(q[0]) * terms[i0, GROSS_CHARGE] + abs(q[1]) * terms[i1, GROSS_CHARGE]
-            charge += abs(q[2]) * terms[i2, GROSS_CHARGE] + abs(q[3]) * terms[i3, GROSS_CHARGE]
-            extra += abs(q[0]) * terms[i0, GROSS_EXTRA] + abs(q[1]) * terms[i1, GROSS_EXTRA]
-            extra += abs(q[2]) * terms[i2, GROSS_EXTRA] + abs(q[3]) * terms[i3, GROSS_EXTRA]
-        charge += g0 * terms[i0, CHARGE] + g1 * terms[i1, CHARGE]
-        charge += g2 * terms[i2, CHARGE] + g3 * terms[i3, CHARGE]
-        extra += g0 * terms[i0, EXTRA_CHARGE] + g1 * terms[i1, EXTRA_CHARGE]
-        extra += g2 * terms[i2, EXTRA_CHARGE] + g3 * terms[i3, EXTRA_CHARGE]
+            group, net, naked, g0 = naked_growth(terms, i0, q[0], group, net, naked)
+            group, net, naked, g1 = naked_growth(terms, i1, q[1], group, net, naked)
+            group, net, naked, g2 = naked_growth(terms, i2, q[2], group, net, naked)
+            group, net, naked, g3 = naked_growth(terms, i3, q[3], group, net, naked)
+            charge += g0 * terms[i0, NAKED_CHARGE] + g1 * terms[i1, NAKED_CHARGE]
+            charge += g2 * terms[i2, NAKED_CHARGE] + g3 * terms[i3, NAKED_CHARGE]
+            extra += g0 * terms[i0, NAKED_EXTRA_CHARGE] + g1 * terms[i1, NAKED_EXTRA_CHARGE]
+            extra += g2 * terms[i2, NAKED_EXTRA_CHARGE] + g3 * terms[i3, NAKED_EXTRA_CHARGE]
         _add_four(total, rows, i, q)
         k += 4
     while k < end and terms[instrument[k], UNIT] == unit:
         i0 = instrument[k]
-        group, net, size, g0 = grown(terms, i0, lots[k], group, net, size)
-        charge += g0 * terms[i0, CHARGE] + abs(lots[k]) * terms[i0, GROSS_CHARGE]
-        extra += g0 * terms[i0, EXTRA_CHARGE] + abs(lots[k]) * terms[i0, GROSS_EXTRA]
+        size = abs(lots[k])
+        group, net, naked, g0 = naked_growth(terms, i0, lots[k], group, net, naked)
+        charge += g0 * terms[i0, NAKED_CHARGE] + size * terms[i0, GROSS_CHARGE]
+        extra += g0 * terms[i0, NAKED_EXTRA_CHARGE] + size * terms[i0, GROSS_EXTRA_CHARGE]
         _add_one(total, rows, i0, lots[k])
         k += 1
     return k, charge, extra
@@ -202,16 +202,22 @@ def has_coins(coin_terms: Int64Array, amounts: Int64Array, unit: int, units: int
 
 
 @uncounted
-def largest_loss(total: Int64Array) -> tuple[int, int]:
-    """(loss, scenario) of the lowest entry, the first of equals; (0, -1) if none is negative."""
-    count = len(total)
+def largest_loss(total: Int64Array) -> int:
+    """Minus the lowest entry, or 0 if none is negative."""
     lowest = 0
-    for s in range(count):
+    for s in range(len(total)):
         lowest = min(lowest, total[s])
+    return -lowest
+
+
+@uncounted
+def scenario_of(total: Int64Array, loss: int) -> int:
+    """Where `total` first is minus the largest loss; -1 for no loss."""
+    count = len(total)
     at = count
     for s in range(count):  # without a branch: this loop vectorises, a search does not
-        at = min(at, s if total[s] == lowest else count)
-    return -lowest, at if lowest < 0 else -1
+        at = min(at, s if total[s] == -loss else count)
+    return at if loss > 0 else -1
 
 
 @uncounted

@@ -43,11 +43,11 @@ from margin.pool_steps import (
     largest_loss,
     margins,
     place_floor,
+    scenario_of,
 )
 from margin.portfolio import Positions
 from margin.risk_table import (
-    GROSS_CHARGE,
-    GROSS_EXTRA,
+    BETTER_ROW,
     UNIT,
     RiskTable,
     RowShape,
@@ -135,8 +135,8 @@ def _margin_chunk(
             if coins:
                 more = add_coins(total, coin, coin_terms, coin_minor[p], u, units)
                 charge, extra = charge + more[0], extra + more[1]
-            loss, worst[SCENARIO, p, u] = largest_loss(total)
-            worst[LOSS, p, u] = loss
+            loss = largest_loss(total)
+            worst[LOSS, p, u], worst[SCENARIO, p, u] = loss, scenario_of(total, loss)
             whole, fraction = carry(whole, fraction, (loss, charge, extra), risk_exponent[u])
         margin_minor[WORST, p], margin_minor[INITIAL, p], margin_minor[MAINTENANCE, p] = margins(
             whole, fraction, factors_ppb
@@ -165,7 +165,8 @@ def _expiry_chunk(
     lots: Int64Array,
     coin_minor: Int64Array,
     rows: Int64Array,
-    gross: bool,
+    lone: Int64Array,
+    may_be_better: bool,
     turn: Int64Array,
     upper: Int64Array,
     start: Int64Array,
@@ -183,13 +184,14 @@ def _expiry_chunk(
     last = min(len(begin), first + _POOLS_PER_CHUNK)
     units = len(risk_exponent)
     scratch = (
-        np.empty(rows.shape[1], np.int64), np.empty((units, rows.shape[1] // 2), np.int64),
+        np.empty(rows.shape[1], np.int64), np.empty((3, len(rows) + 1), np.int64),
+        np.empty((units, rows.shape[1] // 2), np.int64),
         np.empty((units, 2), np.int64),
     )  # fmt: skip
     for p in range(first, last):
         whole, fraction = pool_by_expiry(
-            p, scratch, gross, positions, rows, (turn, upper), start, terms, coin, coin_terms,
-            risk_exponent, worst,
+            p, scratch, positions, (rows, lone, may_be_better), (turn, upper), start, terms, coin,
+            coin_terms, risk_exponent, worst,
         )  # fmt: skip
         margin_minor[WORST, p], margin_minor[INITIAL, p], margin_minor[MAINTENANCE, p] = margins(
             whole, fraction, factors_ppb
@@ -241,10 +243,11 @@ def pool_requirements(
             table.factors_ppb, margin_minor, worst,
         )  # fmt: skip
     else:
-        gross = bool(table.terms[:, (GROSS_CHARGE, GROSS_EXTRA)].any())
         bounds = column_bounds(table.shape[:3], table.start.shape[1])
+        lone = narrow_rows(table.lone, reads) if many else table.lone
+        may_be_better = bool(table.terms[:, BETTER_ROW].any())
         (_expiries_parallel if many else _expiries_serial)(
-            chunks, *held, rows, gross, *bounds, table.start, table.terms, table.coin,
+            chunks, *held, rows, lone, may_be_better, *bounds, table.start, table.terms, table.coin,
             table.coin_terms, table.risk_exponent, table.factors_ppb, margin_minor, worst,
         )  # fmt: skip
     return Requirements(
@@ -260,6 +263,7 @@ def _blank_table(halves: int) -> RiskTable:
     terms[0, 1] = -1
     return RiskTable(
         rows=np.zeros((1, 8 * halves), np.int64),
+        lone=np.zeros((1, 8 * halves), np.int64),
         shape=RowShape(1, 0, 0, halves),
         terms=terms,
         group_terms=np.zeros((0, 4), np.int64),

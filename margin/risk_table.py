@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from margin.fixed_point import uncounted
 from margin.invariant import BoolArray, Int64Array
 from margin.lot_rows import DELTA_ONE, DELTA_ONE_EXTRA, NAKED, NAKED_EXTRA, OPTION, OPTION_EXTRA
 from margin.portfolio import NO_STRIKE_GROUP, Instruments
@@ -18,10 +19,10 @@ from margin.scenarios import ScenarioMatrix
 # Columns of `RiskTable.terms`: what a position needs besides its row, in one cache line.
 UNIT: Final = 0
 GROUP: Final = 1
-CHARGE: Final = 2
-EXTRA_CHARGE: Final = 3
+NAKED_CHARGE: Final = 2
+NAKED_EXTRA_CHARGE: Final = 3
 EXPIRY: Final = 4
-GROSS_EXTRA: Final = 5
+GROSS_EXTRA_CHARGE: Final = 5
 BETTER_ROW: Final = 6
 GROSS_CHARGE: Final = 7
 _TERMS: Final = 8
@@ -55,20 +56,22 @@ class RowShape(NamedTuple):
 class RiskTable(msgspec.Struct, frozen=True, gc=False):
     """What the kernels read of one revaluation, laid out for them; built by `risk_table`.
 
-    `rows[I, halves x S]`: S is padded with zero columns, which never are a loss. `shape`: what the
-    columns are. `start[U,S]`: what a unit's columns start from. `terms[I,8]`: risk unit, strike
-    group counted from 0 (-1 for delta-one), maintenance and extra initial contingency in quanta
-    (per lot of a delta-one instrument, per naked short lot of an option's strike), number of the
-    (unit, expiry) or of the unit where expiries do not count, extra initial contingency per option
-    lot on either side, 1 where the better of two rows counts, maintenance contingency per option
-    lot on either side. `group_terms[G,4]`: unit, one slot of the group, and contingencies of the
-    strike again. `expiries`: how many numbers there are. `gross_floor[I]`: part of a delta floor
-    per lot on either side, empty without a floor. `coin[C,S]`, `coin_value[C]`, `risk_exponent[U]`
-    as in `ScenarioMatrix`; `coin_terms[C,3]`: unit, maintenance and extra initial charge per step.
-    `factors_ppb`: maintenance, initial.
+    `rows[I, halves x S]`: S is padded with zero columns, which never are a loss. `lone[I, 2 x S]`:
+    what a position that is alone in its expiry adds to its unit per lot, long and short; empty
+    where `halves` is 1. `shape`: what the columns are. `start[U,S]`: what a unit's columns start
+    from. `terms[I,8]`: risk unit, strike group counted from 0 (-1 for delta-one), maintenance and
+    extra initial contingency in quanta per naked short lot of an option's strike (0 for delta-one),
+    number of the (unit, expiry) or of the unit where expiries do not count, extra initial
+    contingency per lot on either side, 1 where the better of two rows counts, maintenance
+    contingency per lot on either side. `group_terms[G,4]`: unit, one slot of the group, and
+    contingencies of the strike again. `expiries`: how many numbers there are. `gross_floor[I]`:
+    part of a delta floor per lot on either side, empty without a floor. `coin[C,S]`,
+    `coin_value[C]`, `risk_exponent[U]` as in `ScenarioMatrix`; `coin_terms[C,3]`: unit, maintenance
+    and extra initial charge per step. `factors_ppb`: maintenance, initial.
     """
 
     rows: Int64Array
+    lone: Int64Array
     shape: RowShape
     terms: Int64Array
     group_terms: Int64Array
@@ -122,9 +125,9 @@ def risk_table(
     table = into if into is not None else _blank(preset, instruments, matrix, layout)
     rows = matrix.rows
     _lay_out(
-        (rows.asset, rows.liability), table.shape.halves, rows.reversed_discount,
-        matrix.coin, matrix.coin_terms, matrix.contingency, layout.slot, table.rows, table.terms,
-        table.group_terms, table.coin, table.coin_terms,
+        (rows.asset, rows.liability), table.shape, rows.reversed_discount,
+        matrix.coin, matrix.coin_terms, matrix.contingency, layout.slot, table.rows, table.lone,
+        table.terms, table.group_terms, table.coin, table.coin_terms,
     )  # fmt: skip
     table.factors_ppb[1] = preset.factor.initial_ppb + matrix.peg_ppb
     return table
@@ -145,6 +148,8 @@ def _blank(
     columns = -(-rows.asset.shape[1] // _COLUMN_BLOCK) * _COLUMN_BLOCK
     rows_of_lots = on_cache_lines((count, shape.halves * columns), np.int64)
     rows_of_lots[:] = 0
+    lone = on_cache_lines((count if shape.halves == 2 else 0, shape.halves * columns), np.int64)
+    lone[:] = 0
     terms = np.zeros((count, _TERMS), np.int64)
     terms[:, UNIT], terms[:, GROUP], terms[:, EXPIRY] = instruments.unit, layout.group, expiry
     group_terms = np.zeros((len(layout.slot), 4), np.int64)
@@ -156,6 +161,7 @@ def _blank(
         start[:, : matrix.allowance.shape[1]] = matrix.allowance
     return RiskTable(
         rows=rows_of_lots,
+        lone=lone,
         shape=shape,
         terms=terms,
         group_terms=group_terms,
@@ -198,16 +204,39 @@ def narrow_rows(rows: Int64Array, reads: int) -> npt.NDArray[np.signedinteger]:
     return narrow
 
 
+@uncounted
+def _lone_row(
+    row: Int64Array, better: bool, regular: int, spot_and_skews: int, lone: Int64Array
+) -> None:
+    """Fill in what a position that is alone in its expiry adds per lot, long and short.
+
+    By the rule of `margin.expiry_groups` for a sum of one row: the lower of its two values, or the
+    higher where the better counts; of a skew minus the magnitude; of the basis a loss at most.
+    """
+    columns = len(row) // 2
+    for s in range(columns):
+        low, high = min(row[s], row[columns + s]), max(row[s], row[columns + s])
+        if better and s < spot_and_skews:
+            low, high = high, low
+        if s < regular:
+            lone[s], lone[columns + s] = low, -high
+        elif s < spot_and_skews:
+            lone[s], lone[columns + s] = -abs(low), -abs(high)
+        else:
+            lone[s], lone[columns + s] = min(low, 0), min(-high, 0)
+
+
 @njit(cache=True)
 def _lay_out(
     halves: tuple[Int64Array, Int64Array],
-    half_count: int,
+    shape: tuple[int, int, int, int],
     reversed_discount: BoolArray,
     coin: Int64Array,
     coin_charges: Int64Array,
     contingency: Int64Array,
     slot: Int64Array,
     rows: Int64Array,
+    lone: Int64Array,
     terms: Int64Array,
     group_terms: Int64Array,
     padded: Int64Array,
@@ -215,29 +244,27 @@ def _lay_out(
 ) -> None:
     """Fill in what changes with marks: rows, charges of terms and groups, coin columns."""
     count, width = halves[0].shape
-    columns = rows.shape[1] // half_count
+    columns = rows.shape[1] // shape[3]
     for i in range(count):
-        terms[i, CHARGE], terms[i, EXTRA_CHARGE] = (
-            contingency[DELTA_ONE, i],
-            contingency[DELTA_ONE_EXTRA, i],
-        )
-        terms[i, GROSS_CHARGE], terms[i, GROSS_EXTRA] = (
-            contingency[OPTION, i],
-            contingency[OPTION_EXTRA, i],
-        )
         if terms[i, GROUP] >= 0:
             strike = slot[terms[i, GROUP]]
-            terms[i, CHARGE] = contingency[NAKED, strike]
-            terms[i, EXTRA_CHARGE] = contingency[NAKED_EXTRA, strike]
+            terms[i, NAKED_CHARGE] = contingency[NAKED, strike]
+            terms[i, NAKED_EXTRA_CHARGE] = contingency[NAKED_EXTRA, strike]
+            terms[i, GROSS_CHARGE] = contingency[OPTION, i]
+            terms[i, GROSS_EXTRA_CHARGE] = contingency[OPTION_EXTRA, i]
+        else:
+            terms[i, GROSS_CHARGE] = contingency[DELTA_ONE, i]
+            terms[i, GROSS_EXTRA_CHARGE] = contingency[DELTA_ONE_EXTRA, i]
         for s in range(width):
             rows[i, s] = halves[0][i, s]
-        if half_count == 2:
+        if shape[3] == 2:
             terms[i, BETTER_ROW] = 1 if reversed_discount[i] else 0
             for s in range(width):
                 rows[i, columns + s] = halves[1][i, s]
+            _lone_row(rows[i], reversed_discount[i], shape[0], shape[0] + shape[1], lone[i])
     for g in range(len(slot)):
-        group_terms[g, CHARGE] = contingency[NAKED, slot[g]]
-        group_terms[g, EXTRA_CHARGE] = contingency[NAKED_EXTRA, slot[g]]
+        group_terms[g, NAKED_CHARGE] = contingency[NAKED, slot[g]]
+        group_terms[g, NAKED_EXTRA_CHARGE] = contingency[NAKED_EXTRA, slot[g]]
     for c in range(coin.shape[0]):
         coin_terms[c, COIN_CHARGE] = coin_charges[1, c]
         coin_terms[c, COIN_EXTRA] = coin_charges[2, c]
@@ -250,6 +277,6 @@ def warm_up() -> None:
     one, grid = np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
     terms, charges = np.zeros((1, _TERMS), np.int64), np.zeros((8, 1), np.int64)
     _lay_out(
-        (grid, grid), 1, np.zeros(1, np.bool_), grid, charges, charges, one, grid.copy(), terms,
-        terms, grid.copy(), terms,
+        (grid, grid), (1, 0, 0, 1), np.zeros(1, np.bool_), grid, charges, charges, one,
+        grid.copy(), grid.copy(), terms, terms, grid.copy(), terms,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from margin.portfolio import Positions
 from margin.preset import Preset
 from margin.presets import load_preset
 from margin.requirement import pool_requirements, risk_table
+from tests.reference.moving_marks import with_rows
 from tests.reference.random_portfolios import column, random_positions, random_venue
 
 PS_1 = load_preset("ps-1")
@@ -89,8 +90,8 @@ def test_the_parallel_pass_gives_the_serial_integers(
     """Large passes go to threads, and to rows of 32 bits; made to do so here with few pools."""
     venue = random_venue(preset, 42)
     wide = risk_table(preset, venue.instruments, venue.matrix)
-    entries = np.arange(wide.rows.size).reshape(wide.rows.shape) * 7_919 % 2**32 - 2**31
-    table = msgspec.structs.replace(wide, rows=entries)
+    entries = np.arange(wide.rows.size).reshape(wide.rows.shape) * 7_919 % (2**32 - 1) - (2**31 - 1)
+    table = with_rows(wide, entries, wide.terms)
     positions = random_positions(venue, 2_000, 6)
     serial = pool_requirements(table, positions)
     widths: list[int] = []

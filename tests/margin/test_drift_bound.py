@@ -10,11 +10,27 @@ from margin.drift_bound import UNBOUNDED, Drift, LotValues, mark_and_bound, requ
 from margin.invariant import Int64Array, InvariantBroken
 from margin.portfolio import LINEAR, Positions
 from margin.requirement import RiskTable, pool_requirements
-from margin.risk_table import BETTER_ROW, CHARGE, EXTRA_CHARGE, GROSS_CHARGE, GROSS_EXTRA, GROUP
-from tests.reference.moving_marks import CURRENCIES, PS_1, lot_values, table_at, values_by_hand
+from margin.risk_table import (
+    BETTER_ROW,
+    GROSS_CHARGE,
+    GROSS_EXTRA_CHARGE,
+    GROUP,
+    NAKED_CHARGE,
+    NAKED_EXTRA_CHARGE,
+)
+from tests.reference.moving_marks import (
+    CURRENCIES,
+    MODELS,
+    PS_1,
+    lot_values,
+    table_at,
+    values_by_hand,
+    with_rows,
+)
 from tests.reference.random_portfolios import CLASSES, column, random_positions, random_venue
 
 USDC = 10**6
+CHARGES = [NAKED_CHARGE, NAKED_EXTRA_CHARGE, GROSS_CHARGE, GROSS_EXTRA_CHARGE]
 
 
 @pytest.mark.parametrize("seed", [11, 12, 13])
@@ -29,17 +45,14 @@ def test_the_bound_holds_for_tables_that_have_nothing_in_common(seed: int) -> No
         return (array + noise * (random.random(array.shape) < share)).astype(np.int64)
 
     terms = before.terms.copy()
-    charges = [CHARGE, EXTRA_CHARGE, GROSS_CHARGE, GROSS_EXTRA]
-    terms[:, charges] = np.abs(scattered(terms[:, charges], 0.3))
+    terms[:, CHARGES] = np.abs(scattered(terms[:, CHARGES], 0.3))
     for g, slot in enumerate(before.group_terms[:, 1].tolist()):  # one charge a strike
-        for charge in charges[:2]:
+        for charge in (NAKED_CHARGE, NAKED_EXTRA_CHARGE):
             terms[terms[:, GROUP] == g, charge] = terms[slot, charge]
     coin_terms = before.coin_terms.copy()
     coin_terms[:, 1:] = random.integers(0, 10**5, coin_terms[:, 1:].shape)
     after = msgspec.structs.replace(
-        before,
-        rows=scattered(before.rows, 0.2),
-        terms=terms,
+        with_rows(before, scattered(before.rows, 0.2), terms),
         coin=scattered(before.coin, 0.5),
         coin_terms=coin_terms,
     )
@@ -68,10 +81,10 @@ def test_one_position_is_bounded_by_its_own_move() -> None:
 
     def table(loss_minor: int) -> RiskTable:
         rows, terms = np.zeros_like(whole.rows), whole.terms.copy()
-        terms[:, [CHARGE, EXTRA_CHARGE]] = 0
+        terms[:, CHARGES] = 0
         width = whole.rows.shape[1] // 2
         rows[slot, [2, width + 2]] = -loss_minor << exponent
-        return msgspec.structs.replace(whole, rows=rows, terms=terms)
+        return with_rows(whole, rows, terms)
 
     none = np.zeros((1, len(CLASSES)), np.int64)
     positions = Positions(column([0, 1]), column([slot]), column([100]), none)
@@ -167,10 +180,20 @@ def test_other_factors_exponents_or_listings_have_no_drift() -> None:
 
 
 def test_every_part_of_a_risk_table_is_compared_or_bounded() -> None:
-    """A part that is new here needs a place in `requirement_drift` and in these two lists."""
+    """A part that is new here needs a place in `requirement_drift` and in these lists."""
     compared = {"shape", "expiries", "start", "risk_exponent", "factors_ppb"}
     bounded = {"rows", "terms", "group_terms", "gross_floor", "coin", "coin_value", "coin_terms"}
-    assert set(RiskTable.__struct_fields__) == compared | bounded
+    follows_from_rows = {"lone"}
+    assert set(RiskTable.__struct_fields__) == compared | bounded | follows_from_rows
+
+
+@pytest.mark.parametrize("model", ["ps-1", "better rows", "grid only"])
+def test_what_a_lone_position_adds_follows_from_its_rows(model: str) -> None:
+    venue = random_venue(MODELS[model], 1)
+    table = table_at(venue, venue.marks, MODELS[model])
+    assert np.array_equal(table.lone, with_rows(table, table.rows, table.terms).lone)
+    assert table.lone.any() == (table.shape.halves == 2)
+    assert table.terms[:, BETTER_ROW].any() == (model == "better rows")
 
 
 def test_columns_of_other_shapes_break() -> None:

@@ -15,7 +15,6 @@ from margin.book import book_equity, book_haircuts, moved, positions_of
 from margin.explain import DELTA_ONE, NAKED_OPTIONS, OPEN_ORDERS, STALE_INDEX, dealt, explain
 from margin.invariant import InvariantBroken
 from margin.pool_model import BASIS, FRACTION_ONE, SKEW, PoolModel, percent_text, weight_text
-from margin.preset import Preset
 from margin.presets import load_preset, preset_names
 from margin.requirement import pool_requirements
 from margin.risk_table import risk_table
@@ -28,6 +27,7 @@ from tests.margin.small_books import (
     random_book,
     small_book,
 )
+from tests.reference.moving_marks import REVERSED
 from tests.reference.random_portfolios import CLASSES
 from tests.reference.reference_margin import profits_of_unit
 
@@ -54,20 +54,11 @@ def test_an_explanation_adds_up_and_is_what_the_engine_says(name: str, seed: int
         assert [row.profit_minor for row in unit.scenarios] == [q >> EXPONENT for q in slow]
 
 
-def with_reversed_discount() -> Preset:
-    """PS-1 where more is asked to count of positive values than of negative ones."""
-    assert PS_1.discount is not None
-    turned = msgspec.structs.replace(
-        PS_1.discount, long_base_e9=1_050_000_000, long_add_e9=0, short_base_e9=900_000_000
-    )
-    return msgspec.structs.replace(PS_1, discount=turned)
-
-
 @pytest.mark.parametrize("name", [*preset_names(), "reversed"])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_position_counts_by_the_half_that_its_expiry_used(name: str, seed: int) -> None:
     """In every scenario parts make up the sum, and those of one expiry come from one half."""
-    preset = with_reversed_discount() if name == "reversed" else load_preset(name)
+    preset = REVERSED if name == "reversed" else load_preset(name)
     book = random_book(seed, preset)
     model, rows = PoolModel(preset, book, EXPONENT), matrix_of(preset, book).expiry_rows
     for unit in range(3):

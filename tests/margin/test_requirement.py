@@ -23,6 +23,7 @@ from margin.requirement import (
     risk_table,
 )
 from tests.reference import reference_margin
+from tests.reference.moving_marks import REVERSED
 from tests.reference.random_portfolios import (
     EXPONENTS,
     Venue,
@@ -63,9 +64,6 @@ def _worst(table: RiskTable, instrument: list[int], lots: list[int], coin: list[
     return int(pool_requirements(table, _only(instrument, lots, coin)).worst_minor[0])
 
 
-REVERSED = msgspec.structs.replace(
-    PS_1, discount=msgspec.structs.replace(PS_1.discount, long_base_e9=1_300_000_000)
-)
 CHARGED = msgspec.structs.replace(
     PS_1,
     factor=Factors(maintenance_ppb=10**9, initial_ppb=1_300_000_000, scales_contingency=True),

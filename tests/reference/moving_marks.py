@@ -12,18 +12,25 @@ from margin.preset import Preset
 from margin.preset_sections import CollateralCharges, Factors, NamedRate
 from margin.presets import load_preset
 from margin.requirement import RiskTable, risk_table
+from margin.risk_table import BETTER_ROW
 from margin.scenarios import scenario_matrix, scenarios_of
 from margin.valuation import option_marks
 from tests.reference.random_portfolios import CLASSES, EXPONENTS, Venue, column
 
 PS_1 = load_preset("ps-1")
+# More is asked to count of positive values than of negative ones.
+REVERSED = msgspec.structs.replace(
+    PS_1,
+    discount=msgspec.structs.replace(
+        PS_1.discount, long_base_e9=1_050_000_000, long_rate_share_e9=0, long_add_e9=0,
+        short_base_e9=900_000_000, short_rate_share_e9=0, short_add_e9=0,
+    ),
+)
 CURRENCIES = 1 + len(CLASSES)
 MODELS = {
     "ps-1": PS_1,
     "grid only": msgspec.structs.replace(PS_1, skew=None, discount=None, basis=None),
-    "better rows": msgspec.structs.replace(
-        PS_1, discount=msgspec.structs.replace(PS_1.discount, long_base_e9=1_300_000_000)
-    ),
+    "better rows": REVERSED,
     "charged coins": msgspec.structs.replace(
         PS_1,
         factor=Factors(maintenance_ppb=10**9, initial_ppb=1_300_000_000, scales_contingency=True),
@@ -87,3 +94,22 @@ def values_by_hand(positions: Positions, values: LotValues) -> Int64Array:
             i, lots = int(positions.instrument[k]), int(positions.quantity_lots[k])
             result[p, values.currency[i]] += lots * int(values.value_e6[i]) // 10**6
     return result
+
+
+def with_rows(table: RiskTable, rows: Int64Array, terms: Int64Array) -> RiskTable:
+    """`table` with other rows and terms, and with what a position alone in its expiry adds then."""
+    regular, skews, _, halves = table.shape
+    lone = rows[:0]
+    if halves == 2:
+        first, second = np.split(rows, 2, axis=1)
+        low, high = np.minimum(first, second), np.maximum(first, second)
+        column = np.arange(low.shape[1])
+        is_skew = (column >= regular) & (column < regular + skews)
+        is_basis = column >= regular + skews
+        better = (terms[:, [BETTER_ROW]] == 1) & ~is_basis
+        sides = np.where(better, high, low), -np.where(better, low, high)
+        lone = np.hstack([
+            np.where(is_skew, -np.abs(side), np.where(is_basis, np.minimum(side, 0), side))
+            for side in sides
+        ])  # fmt: skip
+    return msgspec.structs.replace(table, rows=rows, terms=terms, lone=lone)
