@@ -33,6 +33,19 @@ def _gather(
             lots[k] = from_lots[k + shift]
 
 
+@njit(cache=True)
+def _scatter(pools: Int64Array, renewed: Requirements, requirements: Requirements) -> None:
+    """Row n of what was renewed is of pool `pools[n]`; a third of the time of an index each."""
+    for n in range(len(pools)):
+        p = pools[n]
+        requirements.worst_minor[p] = renewed.worst_minor[n]
+        requirements.initial_minor[p] = renewed.initial_minor[n]
+        requirements.maintenance_minor[p] = renewed.maintenance_minor[n]
+        for u in range(renewed.unit_loss.shape[1]):
+            requirements.worst_scenario[p, u] = renewed.worst_scenario[n, u]
+            requirements.unit_loss[p, u] = renewed.unit_loss[n, u]
+
+
 def _check_known(positions: Positions, pools: Int64Array) -> None:
     known = (pools >= 0) & (pools < positions.pool_count)
     check(known.all(), "changed pools: no such pool")
@@ -77,12 +90,13 @@ def renew_requirements(
         all(len(column) == pool_count for column in requirements),
         "changed pools: requirements of another number of pools",
     )
-    for column, renewed in zip(requirements, requirements_of(table, positions, pools), strict=True):
-        column[pools] = renewed
+    _scatter(pools, requirements_of(table, positions, pools), requirements)
 
 
 def warm_up() -> None:
-    """Compile the gathering kernel; the pass is compiled by `margin.requirement.warm_up`."""
+    """Compile the kernels of this module; the pass is compiled by `margin.requirement.warm_up`."""
     none = np.zeros(0, dtype=np.int64)
     one = np.zeros(1, dtype=np.int64)
     _gather(none, one, one, none, none, none, none)
+    parts = Requirements(one, one, one, one.reshape(1, 1), one.reshape(1, 1))
+    _scatter(none, parts, parts)

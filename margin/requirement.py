@@ -46,6 +46,7 @@ from margin.pool_steps import (
     scenario_of,
 )
 from margin.portfolio import Positions
+from margin.prefetch import prefetch_lines
 from margin.risk_table import (
     BETTER_ROW,
     UNIT,
@@ -73,6 +74,7 @@ __all__ = [
 # Below this many pools one thread is done before a second has woken.
 PARALLEL_POOLS: Final = 2048
 _POOLS_PER_CHUNK: Final = 256
+_POOLS_AHEAD: Final = 6  # far enough for memory, near enough for the first-level cache
 WORST, INITIAL, MAINTENANCE = range(3)
 
 
@@ -189,6 +191,9 @@ def _expiry_chunk(
         np.empty((units, 2), np.int64),
     )  # fmt: skip
     for p in range(first, last):
+        ahead = min(p + _POOLS_AHEAD, last - 1)
+        prefetch_lines(instrument, begin[ahead], end[ahead])
+        prefetch_lines(lots, begin[ahead], end[ahead])
         whole, fraction = pool_by_expiry(
             p, scratch, positions, (rows, lone, may_be_better), (turn, upper), start, terms, coin,
             coin_terms, risk_exponent, worst,
@@ -227,7 +232,9 @@ def pool_requirements(
     start, coin_minor = positions.pool_start, positions.coin_minor
     begin, end, reads = start[:-1], start[1:], len(positions.instrument)
     if pools is not None:
-        begin, end, coin_minor = begin[pools], end[pools], coin_minor[pools]
+        # five times as fast as an index, on which a pass over few pools would spend a tenth
+        begin, end = begin.take(pools), end.take(pools)
+        coin_minor = coin_minor.take(pools, axis=0)
         reads = int((end - begin).sum())
     count = len(begin)
     margin_minor = np.zeros((3, count), dtype=np.int64)

@@ -22,8 +22,13 @@ PS_1 = load_preset("ps-1")
 REVERSED = msgspec.structs.replace(
     PS_1,
     discount=msgspec.structs.replace(
-        PS_1.discount, long_base_e9=1_050_000_000, long_rate_share_e9=0, long_add_e9=0,
-        short_base_e9=900_000_000, short_rate_share_e9=0, short_add_e9=0,
+        PS_1.discount,
+        long_base_e9=1_050_000_000,
+        long_rate_share_e9=0,
+        long_add_e9=0,
+        short_base_e9=900_000_000,
+        short_rate_share_e9=0,
+        short_add_e9=0,
     ),
 )
 CURRENCIES = 1 + len(CLASSES)
