@@ -65,10 +65,12 @@ class MarginCourse:
             course.rate_ppb[name].append(self._rate_ppb(book))
 
     def _rate_ppb(self, book: dict[int, int]) -> int:
-        """Initial margin of a fixed book over the value of its coins at the index."""
+        """Initial margin of a fixed book over the value of its coins at the index; 0 for none.
+
+        A contract in its settlement window does not count: its margin ends with its price's.
+        """
         state = self.engine.state
-        live = set(state.contracts.listed())
-        slots = sorted((slot for slot in book if slot in live),
+        slots = sorted((slot for slot in book if _moves(state, slot)),
                        key=lambda slot: int(state.contracts.rank[slot]))  # fmt: skip
         if not slots:
             return 0
@@ -83,6 +85,17 @@ class MarginCourse:
             spec = state.contracts.specs[slot]
             coins[spec.underlying] = abs(book[slot]) * _notional(state, slot)
         return int(needed.initial_minor[0]) * PPB // max(1, sum(coins.values()))
+
+
+def _moves(state: State, slot: int) -> bool:
+    """Whether a contract is listed, and no observation has fixed a part of its settlement price."""
+    if slot not in state.contracts.listed():
+        return False
+    expiry_ns = state.contracts.specs[slot].expiry_ns
+    return (
+        expiry_ns == NEVER_NS
+        or state.marks.time_ns < expiry_ns - state.venue.index.settlement_window_ns
+    )
 
 
 def _notional(state: State, slot: int) -> int:

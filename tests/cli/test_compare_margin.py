@@ -11,8 +11,16 @@ import pytest
 from exchange.cli import compare_run, run_pool, warm_up
 from exchange.cli.compare_report import headings, report_of, rows_of
 from exchange.cli.compare_run import RunRecord, RunRequest, run_story
-from exchange.cli.margin_course import Course, figures, largest_rise, peak_to_trough, uncovered
+from exchange.cli.margin_course import (
+    Course,
+    MarginCourse,
+    figures,
+    largest_rise,
+    peak_to_trough,
+    uncovered,
+)
 from tests.cli.conftest import uncross, write_short_story
+from tests.core.market import SECOND, Market, small
 
 MODELS = ["ps-1", "fhs-es"]
 SEEDS, CYCLES = 2, 36  # past the low of the crash
@@ -144,6 +152,19 @@ def test_a_loss_beyond_the_margin_is_an_uncovered_cycle() -> None:
     course.rate_ppb["long"] = [10**8] * 4
     assert uncovered(course, 2) == (2, 1.5)
     assert uncovered(course, 3) == (1, 1.5)
+
+
+def test_a_straddle_counts_until_its_price_is_fixed_in_part() -> None:
+    """Expiry after an hour; the last half hour of it is the settlement window."""
+    market = Market(small(expiry_after_s=3600))
+    course = MarginCourse(market.engine)
+    for _ in range(8):  # to 48 minutes
+        course.take(market.log[-1], [])
+        market.cycle(after_ns=6 * 60 * SECOND)
+    rates = course.course.rate_ppb
+    assert all(rate > 0 for rate in rates["long"])
+    assert [rate > 0 for rate in rates["straddle"]] == [True] * 5 + [False] * 3
+    assert peak_to_trough(rates["straddle"]) < 1.2
 
 
 @pytest.mark.long
