@@ -89,6 +89,11 @@ class Story(msgspec.Struct, frozen=True):
     paths: tuple[IndexPath, ...]
     outside: tuple[OutsideFeed, ...] = ()
 
+    def time_ns(self, time_ns: int, opening_ns: int, interval_ns: int) -> int:
+        """When in the story a market is that opened at another time, with other batches."""
+        theirs_ns = self.interval_s * NS
+        return self.opening_ns + (time_ns - opening_ns) * theirs_ns // interval_ns
+
     @property
     def cycles_max(self) -> int:
         """The most cycles that the knots reach."""

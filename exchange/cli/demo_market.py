@@ -11,7 +11,7 @@ import msgspec
 
 from clients.crowd import Mix, build_crowd
 from exchange.cli.demo_crowd import Attendance, InProcess, OverSockets, over_sockets_keys
-from exchange.cli.demo_outside import OutsideFeeds
+from exchange.cli.outside_feeds import OutsideFeeds, require_outside_venues
 from exchange.cli.tally import Tally
 from exchange.clock import SimulatedClock
 from exchange.core.engine import Engine
@@ -91,6 +91,7 @@ class DemoMarket:
         `feed` stands for the story's path. `in_process`: the bots run on this loop, and the seed
         decides everything; else they are WebSocket clients in a second process.
         """
+        require_outside_venues(story, venue)
         self.story, self.venue = story, venue
         mix = story_mix(story)
         self.crowd = build_crowd(mix, seed, tuple(path.name for path in story.paths))
@@ -108,11 +109,11 @@ class DemoMarket:
                 if in_process
                 else OverSockets(self.crowd, mix, seed, dispatcher, keys)
             )
-            self.feeds = OutsideFeeds(story, venue, dispatcher)
             self.sequencer.listeners.append(self.tally.take)
             marker = Marker(feed or PathFeed(index_paths(story, seed)))
             self.driver = CycleDriver(self.sequencer, marker)
             self.driver.open(venue, seed)
+            self.feeds = OutsideFeeds(story, dispatcher)
         except BaseException:
             self.close()
             raise

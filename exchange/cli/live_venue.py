@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from exchange.cli.outside_feeds import require_outside_venues
 from exchange.cli.serve_request import ServeRequest
 from exchange.core.state import State
 from exchange.core.venue import Venue, VenueError
@@ -39,6 +40,7 @@ def live_venue(request: ServeRequest, story: Story | None, now_ns: int) -> Venue
     prices = [spec.opening_index_e8 for spec in venue.underlyings]
     if story is not None:
         _require_names(venue, story)
+        require_outside_venues(story, venue)
         prices = [path.knots[0][1] for path in story.paths]
         house = msgspec.structs.replace(
             venue.default, fund_minor=story.insurance_minor,

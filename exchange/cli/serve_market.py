@@ -6,8 +6,11 @@ import asyncio
 from contextlib import suppress
 from pathlib import Path
 
+import click
+
 from exchange.cli.live_venue import live_feed, live_venue, story_of
 from exchange.cli.market_store import MarketStore
+from exchange.cli.outside_feeds import AttestationRefused, OutsideFeeds
 from exchange.cli.serve_request import ServeRequest
 from exchange.clock import Clock, RealClock
 from exchange.core.commands import Deposit, OpenAccount
@@ -59,6 +62,7 @@ class ServedMarket:
                 self.driver = CycleDriver(self.sequencer, Marker(feed))
                 self.driver.open(venue, request.seed)
             self.venue = venue
+            self.feeds = OutsideFeeds(story, self.dispatcher) if story is not None else None
             self._open_local_accounts()
             self.open_accounts(self.keys.accounts())
             self.store.secure()
@@ -133,6 +137,15 @@ class ServedMarket:
             await self.clock.sleep_until(next_seal_ns(self.engine.state))
             await asyncio.sleep(0)  # whatever waits goes into this batch, on a simulated clock too
             self.close_batch()
+            await self._hear_outside_venues()
+
+    async def _hear_outside_venues(self) -> None:
+        """Take what a story's outside venues attest; what is refused is told, and trade goes on."""
+        if self.feeds is not None:
+            try:
+                await self.feeds.speak()
+            except AttestationRefused as refused:
+                click.echo(str(refused), err=True)
 
     def close_batch(self) -> None:
         """One cycle, made safe; then the accounts of keys that are new."""

@@ -23,11 +23,14 @@ from exchange.cli.market_store import MarketStore
 from exchange.cli.serve_market import ServedMarket
 from exchange.cli.serve_request import LocalAccount, ServeRequest
 from exchange.clock import SimulatedClock
+from exchange.core.attestations import Attestation
 from exchange.core.commands import OpenAccount
 from exchange.core.engine import Engine
+from exchange.core.venue import VenueError
 from exchange.gateway.keys import Key, KeysRefused, add_key
 from exchange.sequencer import SequencerStopped
 from exchange.storage.faults import JournalFailed
+from exchange.storage.recovery import recover
 from replays.verify import verify
 from tests.gateway.served_market import Client
 
@@ -154,6 +157,42 @@ def test_a_crowd_trades_from_a_second_process(tmp_path: Path, serving: list[Serv
     assert market.end() < STOP_S
     assert market.process.returncode == 0
     assert "Traceback" not in market.errors.read_text()
+
+
+HOLDER = "key=outside-ann,secret=hush-hush,usdc=10000"
+
+
+def attested(journal: Path) -> Attestation:
+    """The last word on the holder's collateral elsewhere that a journal is proof of."""
+    recovered = recover(journal, Engine)
+    recovered.journal.close()
+    state = recovered.engine.state
+    known = state.attestations.latest(state.accounts.number_of["outside-ann"], 0)
+    assert known is not None
+    return known
+
+
+def test_words_of_an_outside_venue_outlive_a_kill_and_go_on(
+    tmp_path: Path, serving: list[Serving]
+) -> None:
+    """Killed while the outside venue of a story speaks every second; then resumed."""
+    journal = tmp_path / "m.journal"
+    options = ("--venue", "venue-outage", "--story", "venue-outage", "--interval", "1",
+               "--account", HOLDER)  # fmt: skip
+    heard = []
+    for _ in range(2):
+        market = Serving(journal, *options)
+        serving.append(market)
+        (batch,) = asked(market.url, ("public/get_batch", {}))
+        while asked(market.url, ("public/get_batch", {}))[0]["batch"] < batch["batch"] + 3:
+            time.sleep(0.2)
+        market.end(signal.SIGKILL)
+        assert "refused" not in market.errors.read_text()
+        heard.append(attested(journal))
+    assert 2 <= heard[0].sequence < heard[1].sequence
+    assert heard[0].observed_ns < heard[1].observed_ns
+    assert dict(heard[1].balances) == {0: 14_000 * 10**6, 1: 5 * 10**6}
+    assert verify(journal, Engine).equal
 
 
 # In this process, on simulated time
@@ -285,6 +324,27 @@ def test_a_story_begins_now_and_its_batches_are_the_venues() -> None:
     reading = feed.read(end, end + 100 * batch_ns)[0]
     assert reading.age_ns == 0
     assert len(reading.observations) > 50, "it walks on"
+
+
+def test_silences_of_a_story_move_with_its_prices() -> None:
+    """Batches of the story last a minute, those of the venue 5 s: minute 16 begins after 80 s."""
+    story = story_of(ServeRequest(story="venue-outage"))
+    assert story is not None
+    opening_ns, batch_ns = 1_800_000_000 * 10**9, 5 * 10**9
+
+    def speaks_after(seconds: int) -> bool:
+        told_ns = story.time_ns(opening_ns + seconds * 10**9, opening_ns, batch_ns)
+        return story.outside[0].speaks_at(told_ns)
+
+    assert [speaks_after(seconds) for seconds in (0, 79, 80, 209, 210)] == [
+        True, True, False, False, True,
+    ]  # fmt: skip
+
+
+def test_a_story_whose_outside_venue_is_not_the_venues_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(VenueError, match="venue march-2020 has no outside venue 'harbour'"):
+        served(tmp_path, venue="march-2020", story="venue-outage")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_begins_now_and_goes_stale_at_its_end(tmp_path: Path) -> None:
