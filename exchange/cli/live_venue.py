@@ -39,8 +39,7 @@ def live_venue(request: ServeRequest, story: Story | None, now_ns: int) -> Venue
     opening_ns = now_ns - now_ns % venue.interval_ns
     prices = [spec.opening_index_e8 for spec in venue.underlyings]
     if story is not None:
-        _require_names(venue, story)
-        require_outside_venues(story, venue)
+        _require_what_is_told(venue, story)
         prices = [path.knots[0][1] for path in story.paths]
         house = msgspec.structs.replace(
             venue.default, fund_minor=story.insurance_minor,
@@ -70,7 +69,7 @@ def live_feed(request: ServeRequest, story: Story | None, venue: Venue,
     if request.index is not None:
         return _file_feed(request, venue), f"the file {request.index}, from its first row on"
     if story is not None:
-        _require_names(venue, story)
+        _require_what_is_told(venue, story)
         paths = _moved_story(story, request.seed, venue)
         if state is None or state.marks.time_ns < min(path[-1][0] for path in paths):
             step_ns = max(1, story.path_step_s * venue.interval_ns // story.interval_s)
@@ -90,13 +89,14 @@ def _names(venue: Venue) -> list[str]:
     return [spec.name for spec in venue.underlyings]
 
 
-def _require_names(venue: Venue, story: Story) -> None:
+def _require_what_is_told(venue: Venue, story: Story) -> None:
     told = [path.name for path in story.paths]
     if _names(venue) != told:
         raise VenueError(
             f"venue {venue.name} needs the indices {', '.join(_names(venue))} in this order; "
             f"story {story.name} has {', '.join(told)}"
         )
+    require_outside_venues(story, venue)
 
 
 def _moved_story(story: Story, seed: int, venue: Venue) -> list[list[tuple[int, int]]]:

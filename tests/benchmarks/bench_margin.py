@@ -26,7 +26,7 @@ from margin.portfolio import Positions
 from margin.requirement import Requirements, RiskTable, pool_requirements
 from margin.risk_table import EXPIRY, UNIT
 from margin.tail_mean import tail_means
-from tests.benchmarks import dynamic_rows
+from tests.benchmarks import collateral_rows, dynamic_rows
 from tests.benchmarks.conditions import in_turn, machine, rates
 from tests.benchmarks.margin_book import (
     POSITIONS,
@@ -278,7 +278,8 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
     rows.append(full_row(table, positions, rounds))
     rows.append(drift_row(now, positions, rounds))
     rows.append(changed_row(table, positions, rounds))
-    return rows + dynamic_rows.rows(table, positions, rounds)
+    rows += dynamic_rows.rows(table, positions, rounds)
+    return rows + collateral_rows.rows(pools, rounds)
 
 
 if __name__ == "__main__":
