@@ -5,7 +5,8 @@ summed twice, with the rows for a positive and for a negative net value of the e
 to its unit is in every spot scenario the lower of the two sums (the static discount, exactly: V d+
 if V >= 0 else V d- is the lower of V d+ and V d- as long as d+ <= d-, else the higher); in every
 skew minus the magnitude of that, since the smile can turn either way; and to the basis candidate
-the lower of its two moves, at most 0. Nothing is multiplied or rounded after the sums.
+the lower of its two moves, at most 0. Nothing is multiplied or rounded after the sums. Of a group
+of one position all this is known before: the table has a row for it (`RiskTable.lone`).
 """
 
 from __future__ import annotations

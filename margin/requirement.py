@@ -184,9 +184,11 @@ def _expiry_chunk(
     positions = begin, end, instrument, lots, coin_minor
     first = chunk * _POOLS_PER_CHUNK
     last = min(len(begin), first + _POOLS_PER_CHUNK)
-    units = len(risk_exponent)
+    units, most = len(risk_exponent), 0
+    for p in range(first, last):
+        most = max(most, end[p] - begin[p])
     scratch = (
-        np.empty(rows.shape[1], np.int64), np.empty((3, len(rows) + 1), np.int64),
+        np.empty(rows.shape[1], np.int64), np.empty((3, most + 1), np.int64),
         np.empty((units, rows.shape[1] // 2), np.int64),
         np.empty((units, 2), np.int64),
     )  # fmt: skip
