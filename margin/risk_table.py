@@ -229,7 +229,7 @@ def _lone_row(
 @njit(cache=True)
 def _lay_out(
     halves: tuple[Int64Array, Int64Array],
-    shape: tuple[int, int, int, int],
+    shape: RowShape,
     reversed_discount: BoolArray,
     coin: Int64Array,
     coin_charges: Int64Array,
@@ -277,6 +277,6 @@ def warm_up() -> None:
     one, grid = np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
     terms, charges = np.zeros((1, _TERMS), np.int64), np.zeros((8, 1), np.int64)
     _lay_out(
-        (grid, grid), (1, 0, 0, 1), np.zeros(1, np.bool_), grid, charges, charges, one,
+        (grid, grid), RowShape(1, 0, 0, 1), np.zeros(1, np.bool_), grid, charges, charges, one,
         grid.copy(), grid.copy(), terms, terms, grid.copy(), terms,
     )  # fmt: skip
