@@ -205,20 +205,18 @@ def narrow_rows(rows: Int64Array, reads: int) -> npt.NDArray[np.signedinteger]:
 
 
 @uncounted
-def _lone_row(
-    row: Int64Array, better: bool, regular: int, spot_and_skews: int, lone: Int64Array
-) -> None:
+def _lone_row(row: Int64Array, better: bool, shape: RowShape, lone: Int64Array) -> None:
     """Fill in what a position that is alone in its expiry adds per lot, long and short.
 
     By the rule of `margin.expiry_groups` for a sum of one row: the lower of its two values, or the
     higher where the better counts; of a skew minus the magnitude; of the basis a loss at most.
     """
-    columns = len(row) // 2
+    columns, spot_and_skews = len(row) // 2, shape.regular + shape.skews
     for s in range(columns):
         low, high = min(row[s], row[columns + s]), max(row[s], row[columns + s])
         if better and s < spot_and_skews:
             low, high = high, low
-        if s < regular:
+        if s < shape.regular:
             lone[s], lone[columns + s] = low, -high
         elif s < spot_and_skews:
             lone[s], lone[columns + s] = -abs(low), -abs(high)
@@ -244,7 +242,7 @@ def _lay_out(
 ) -> None:
     """Fill in what changes with marks: rows, charges of terms and groups, coin columns."""
     count, width = halves[0].shape
-    columns = rows.shape[1] // shape[3]
+    columns = rows.shape[1] // shape.halves
     for i in range(count):
         if terms[i, GROUP] >= 0:
             strike = slot[terms[i, GROUP]]
@@ -257,11 +255,11 @@ def _lay_out(
             terms[i, GROSS_EXTRA_CHARGE] = contingency[DELTA_ONE_EXTRA, i]
         for s in range(width):
             rows[i, s] = halves[0][i, s]
-        if shape[3] == 2:
+        if shape.halves == 2:
             terms[i, BETTER_ROW] = 1 if reversed_discount[i] else 0
             for s in range(width):
                 rows[i, columns + s] = halves[1][i, s]
-            _lone_row(rows[i], reversed_discount[i], shape[0], shape[0] + shape[1], lone[i])
+            _lone_row(rows[i], reversed_discount[i], shape, lone[i])
     for g in range(len(slot)):
         group_terms[g, NAKED_CHARGE] = contingency[NAKED, slot[g]]
         group_terms[g, NAKED_EXTRA_CHARGE] = contingency[NAKED_EXTRA, slot[g]]
