@@ -185,7 +185,7 @@ def test_the_hash_does_not_depend_on_the_machine(
     summary = tmp_path / "summary.json"
     command = [
         sys.executable, "-m", "exchange", "demo", "--story", str(demo.story), "--fast",
-        "--cycles", str(SHORT_CYCLES), "--summary", str(summary),
+        "--in-process", "--cycles", str(SHORT_CYCLES), "--summary", str(summary),
         "--journal", str(tmp_path / "elsewhere.journal"),
     ]  # fmt: skip
     run = subprocess.run(command, cwd=ROOT, env={**os.environ, **machine}, capture_output=True)
