@@ -10,8 +10,8 @@ import numba
 import numpy as np
 import pytest
 
-from margin.invariant import InvariantBroken
-from margin.portfolio import INVERSE, Positions
+from margin.invariant import Int64Array, InvariantBroken
+from margin.portfolio import INVERSE, Positions, margin_order
 from margin.preset import CollateralCharges, Factors, NamedRate
 from margin.presets import load_preset
 from margin.requirement import (
@@ -22,6 +22,7 @@ from margin.requirement import (
     requirement_with_orders,
     risk_table,
 )
+from margin.risk_table import EXPIRY
 from tests.reference import reference_margin
 from tests.reference.moving_marks import REVERSED
 from tests.reference.random_portfolios import (
@@ -85,9 +86,14 @@ MODELS = {
 
 
 def _check_against_twin(model: str, seed: int, pools: int, doubtful: bool = False) -> None:
+    venue = random_venue(MODELS[model], seed, doubtful)
+    worst = _check_pools(model, venue, random_positions(venue, pools, seed))
+    assert (worst > 0).mean() > 0.8
+
+
+def _check_pools(model: str, venue: Venue, positions: Positions) -> Int64Array:
+    """Compare every pool with the twin; returns their worst losses."""
     preset = MODELS[model]
-    venue = random_venue(preset, seed, doubtful)
-    positions = random_positions(venue, pools, seed)
     result = pool_requirements(risk_table(preset, venue.instruments, venue.matrix), positions)
     for p in range(positions.pool_count):
         held, lots, coin = _pool(positions, p)
@@ -101,13 +107,31 @@ def _check_against_twin(model: str, seed: int, pools: int, doubtful: bool = Fals
             "initial": int(result.initial_minor[p]),
             "scenario": result.worst_scenario[p].tolist(),
         }
-        assert got == want, (model, seed, p)
-    assert (result.worst_minor > 0).mean() > 0.8
+        assert got == want, (model, p, held, lots)
+    return result.worst_minor
 
 
 @pytest.mark.parametrize(("model", "pools"), [(model, 120) for model in MODELS])
 def test_requirements_equal_the_twin_to_the_minor_unit(model: str, pools: int) -> None:
     _check_against_twin(model, 21, pools)
+
+
+@pytest.mark.parametrize("model", ["ps-1", "reversed", "derive-pmrm2"])
+def test_an_expiry_counts_however_many_positions_it_has(model: str) -> None:
+    """Pools of 1 to 8 positions of one expiry, three of each: seed 23."""
+    random = np.random.default_rng(23)
+    venue = random_venue(MODELS[model], 23)
+    table = risk_table(MODELS[model], venue.instruments, venue.matrix)
+    slots = margin_order(venue.instruments)
+    slots = slots[table.terms[slots, EXPIRY] == table.terms[slots[0], EXPIRY]]
+    sizes = np.repeat(np.arange(1, 9), 3)
+    assert len(slots) >= sizes.max()
+    held = [np.sort(random.choice(len(slots), size, replace=False)) for size in sizes]
+    rows = slots[np.concatenate(held)]
+    lots = random.integers(1, 50, len(rows)) * random.choice([-1, 1], len(rows))
+    start = np.concatenate(([0], np.cumsum(sizes)))
+    coins = np.zeros((len(sizes), venue.matrix.coin.shape[0]), np.int64)
+    assert (_check_pools(model, venue, Positions(start, rows, lots, coins)) > 0).mean() > 0.3
 
 
 @pytest.mark.parametrize("model", MODELS)
