@@ -28,7 +28,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from margin.fixed_point import RATE_SCALE, inlined, mul_div_ceil, mul_div_floor
+from margin.fixed_point import RATE_SCALE, inlined, mul_div_ceil, mul_div_floor, uncounted
 from margin.invariant import Int64Array, check
 from margin.portfolio import Positions
 from margin.risk_table import (
@@ -196,7 +196,7 @@ def _fixed_terms(table: RiskTable) -> Int64Array:
     return table.terms[:, [UNIT, GROUP, EXPIRY, BETTER_ROW]]
 
 
-@inlined
+@uncounted
 def _are_small(lots: Int64Array, most_bits: int) -> bool:
     """Whether no position of a pool has a bit outside `most_bits`, and there are not too many."""
     bits = 0
@@ -205,7 +205,7 @@ def _are_small(lots: Int64Array, most_bits: int) -> bool:
     return bits <= most_bits and len(lots) <= _MOST_ROWS
 
 
-@inlined
+@uncounted
 def _mark_small(instrument: Int64Array, lots: Int64Array, per_lot: Int64Array) -> tuple[int, int]:
     """Value in USDC and drift of a pool of small positions, none of whose products can overflow.
 
@@ -237,7 +237,7 @@ def _mark_large(instrument: Int64Array, lots: Int64Array, per_lot: Int64Array) -
     return value, UNBOUNDED if beyond else drift
 
 
-@inlined
+@uncounted
 def _mark_coins(
     instrument: Int64Array,
     lots: Int64Array,
@@ -254,7 +254,7 @@ def _mark_coins(
             value_minor[currency[i]] += mul_div_floor(value_e6[i], lots[k], _VALUE_SCALE)
 
 
-@inlined
+@uncounted
 def _coin_drift(
     p: int, coin_then: Int64Array, coin_now: Int64Array, per_step: Int64Array, bound: int
 ) -> int:
@@ -271,7 +271,7 @@ def _coin_drift(
     return bound
 
 
-@inlined
+@uncounted
 def _mark_chunk(
     chunk: int,
     pool_start: Int64Array,

@@ -55,7 +55,7 @@ def naked_growth(
 
 
 @apart
-def _add_four(
+def add_four(
     total: Int64Array,
     rows: Int64Array,
     instrument: tuple[int, int, int, int],
@@ -69,7 +69,7 @@ def _add_four(
 
 
 @apart
-def _add_one(total: Int64Array, rows: Int64Array, instrument: int, lots: int) -> None:
+def add_one(total: Int64Array, rows: Int64Array, instrument: int, lots: int) -> None:
     """Add lots x row of one position to `total`."""
     row = instrument & _NOT_NEGATIVE
     for s in range(len(total)):
@@ -122,7 +122,7 @@ def add_unit(
             charge += g2 * terms[i2, NAKED_CHARGE] + g3 * terms[i3, NAKED_CHARGE]
             extra += g0 * terms[i0, NAKED_EXTRA_CHARGE] + g1 * terms[i1, NAKED_EXTRA_CHARGE]
             extra += g2 * terms[i2, NAKED_EXTRA_CHARGE] + g3 * terms[i3, NAKED_EXTRA_CHARGE]
-        _add_four(total, rows, i, q)
+        add_four(total, rows, i, q)
         k += 4
     while k < end and terms[instrument[k], UNIT] == unit:
         i0 = instrument[k]
@@ -130,7 +130,7 @@ def add_unit(
         group, net, naked, g0 = naked_growth(terms, i0, lots[k], group, net, naked)
         charge += g0 * terms[i0, NAKED_CHARGE] + size * terms[i0, GROSS_CHARGE]
         extra += g0 * terms[i0, NAKED_EXTRA_CHARGE] + size * terms[i0, GROSS_EXTRA_CHARGE]
-        _add_one(total, rows, i0, lots[k])
+        add_one(total, rows, i0, lots[k])
         k += 1
     return k, charge, extra
 

@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from margin.fixed_point import inlined
+from margin.fixed_point import inlined, uncounted
 from margin.invariant import Int64Array, check
+from margin.pool_steps import add_four, add_one
 from margin.portfolio import Positions
 from margin.requirement import PARALLEL_POOLS
 from margin.risk_table import narrow_rows
@@ -30,30 +31,28 @@ class TailMeans(NamedTuple):
     tail_mean: Int64Array
 
 
-@inlined
+@uncounted
 def _add_rows(
     total: Int64Array, rows: Int64Array, instrument: Int64Array, lots: Int64Array
 ) -> None:
-    """Set `total` to the sum of lots x row; four positions at a time, scenarios innermost."""
+    """Set `total` to the sum of lots x row, four positions at a time."""
     total[:] = 0
     fours = len(lots) // 4 * 4
     for at in range(0, fours, 4):
         k = at & _NOT_NEGATIVE
-        q0, q1, q2, q3 = lots[k], lots[k + 1], lots[k + 2], lots[k + 3]
-        i0 = instrument[k] & _NOT_NEGATIVE
-        i1 = instrument[k + 1] & _NOT_NEGATIVE
-        i2 = instrument[k + 2] & _NOT_NEGATIVE
-        i3 = instrument[k + 3] & _NOT_NEGATIVE
-        for s in range(len(total)):
-            total[s] += q0 * rows[i0, s] + q1 * rows[i1, s] + q2 * rows[i2, s] + q3 * rows[i3, s]
+        four = (
+            instrument[k] & _NOT_NEGATIVE,
+            instrument[k + 1] & _NOT_NEGATIVE,
+            instrument[k + 2] & _NOT_NEGATIVE,
+            instrument[k + 3] & _NOT_NEGATIVE,
+        )
+        add_four(total, rows, four, (lots[k], lots[k + 1], lots[k + 2], lots[k + 3]))
     for at in range(fours, len(lots)):
         k = at & _NOT_NEGATIVE
-        q0, i0 = lots[k], instrument[k] & _NOT_NEGATIVE
-        for s in range(len(total)):
-            total[s] += q0 * rows[i0, s]
+        add_one(total, rows, instrument[k], lots[k])
 
 
-@inlined
+@uncounted
 def _lowest(total: Int64Array, tail: int) -> tuple[int, int]:
     """The lowest entry, and the sum of the `tail` lowest.
 
