@@ -29,7 +29,7 @@ from exchange.portfolio_stress import (
 from margin.changed_pools import gather_pools
 from margin.collateral import pool_equity
 from margin.invariant import Int64Array, check
-from margin.portfolio import Marks, Positions
+from margin.portfolio import Marks
 from margin.preset import Preset
 from margin.reverse_stress import (
     Book,
@@ -106,25 +106,19 @@ def pools_book(engine: Engine, pools: Int64Array) -> Book:
 
     Its arrays are copies. `InvariantBroken` before the first revaluation.
     """
-    state, risk = engine.state, engine.risk
+    state, held = engine.state, engine.risk.holdings
     check(state.marks.is_open, "stress: the market has not opened")
     venue, seen = state.venue, state.marks.columns()
-    cash = risk.cash()
     columns = {name: getattr(seen, name) for name in seen.__struct_fields__}
     copies = {
         name: value.copy() for name, value in columns.items() if isinstance(value, np.ndarray)
     }
     currency = [max(-1, venue.coin_of(unit)) for unit in range(len(venue.underlyings))]
-    coins = np.zeros((len(cash), len(currency)), np.int64)
-    for unit, number in enumerate(currency):
-        if number > 0:
-            coins[:, unit] = cash[:, number]
-    held = state.positions
-    starts = held.starts(state.accounts.pools)
-    positions = gather_pools(Positions(starts, held.instrument, held.lots, coins), pools)
+    cash = held.cash()
+    positions = gather_pools(held.columns(held.coins()), pools)
     return Book(
         state.contracts.columns, msgspec.structs.replace(seen, **copies), positions,
-        np.ascontiguousarray(cash[pools]), np.ascontiguousarray(risk.option_values()[pools]),
+        np.ascontiguousarray(cash[pools]), np.ascontiguousarray(held.option_values()[pools]),
         np.zeros(cash.shape[1], np.int64), np.array(currency, np.int64),
     )  # fmt: skip
 

@@ -85,7 +85,7 @@ class Backing:
         credit = self.outside.credit(account, reading) if credit is None else credit
         if not self.outside.shifts(account, credit):
             return NO_SHIFT
-        held = self.risk.columns_of(pool) if held is None else held
+        held = self.risk.holdings.columns_of(pool) if held is None else held
         model = self.risk.model(pool)
         return self.outside.shift(account, reading, model, held, credit, orders)
 

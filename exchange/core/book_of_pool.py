@@ -10,7 +10,6 @@ from exchange.core.reject_reason import PostingCause
 from exchange.core.risk import Risk
 from exchange.core.state import State
 from exchange.core.venue import USDC, lot_notional_minor
-from margin.fixed_point import mul_div_floor
 from margin.liquidation import ContractForm, LiquidationTerms, Position
 from margin.portfolio import INVERSE
 
@@ -61,11 +60,6 @@ def _slice(state: State, slot: int, lots: int) -> Position:
     )
 
 
-def value_at_mark(state: State, risk: Risk, slot: int, lots: int) -> int:
-    """Value of signed lots at the mark in the settlement currency's minor units, rounded down."""
-    return int(mul_div_floor(int(risk.value_e6[slot]), lots, 1_000_000))
-
-
 def move_position(
     state: State,
     risk: Risk,
@@ -85,8 +79,8 @@ def move_position(
     """
     pair = np.array([giver, taker], np.int64)
     slots = np.array([slot, slot], np.int64)
-    held = state.positions.lots_of(giver, slot)
-    value = value_at_mark(state, risk, slot, held) - value_at_mark(state, risk, slot, held - lots)
+    held, value_minor = state.positions.lots_of(giver, slot), risk.holdings.value_minor
+    value = value_minor(slot, held) - value_minor(slot, held - lots)
     state.positions.apply(
         pair, slots, np.array([-lots, lots], np.int64), np.array([-value, value], np.int64)
     )

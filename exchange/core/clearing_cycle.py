@@ -64,8 +64,8 @@ def run_revalue(state: State, risk: Risk, gate: RiskGate, command: Revalue) -> l
     marks.take(command)
     state.forecasts.take(marks)
     marks.funding_payments += crossed
-    value_e6 = risk.value_lots()
-    gains, events = take_marks(state, value_e6, elapsed_ns, crossed)
+    risk.holdings.mark()
+    gains, events = take_marks(state, risk.holdings.value_e6, elapsed_ns, crossed)
     risk.reprice()
     risk.revalue(gains.pending)
     if state.accounts.layers.group_of:

@@ -40,7 +40,7 @@ def _funding_minor(state: State, risk: Risk, horizon_ns: int) -> Int64Array:
     for slot, rate in sorted(marks.funding_rate_e9.items()):
         if rate == 0 or state.contracts.specs[slot].expiry_ns != NEVER_NS:
             continue
-        value_e6 = int(risk.value_e6[slot])
+        value_e6 = int(risk.holdings.value_e6[slot])
         if state.contracts.currency_column[slot] != USDC:
             unit = state.contracts.specs[slot].underlying
             value_e6 = value_e6 * int(marks.index_e8[unit]) // E10
@@ -59,7 +59,7 @@ def _expiring(state: State, until_ns: int) -> Int64Array:
 
 def _after_expiry(state: State, risk: Risk, pool: int, until_ns: int) -> int:
     """Initial margin of a pool without what expires by `until_ns`."""
-    columns = risk.columns_of(pool)
+    columns = risk.holdings.columns_of(pool)
     expires = state.contracts.columns.expiry_ns[columns.instrument] <= until_ns
     return risk.requirement_of(pool, np.where(expires, 0, columns.quantity_lots).tolist())[0]
 

@@ -111,7 +111,7 @@ class Engine:
         self.gate = RiskGate(state, self.risk)
         self.has_begun = True
         if state.marks.is_open:
-            self.risk.value_lots()
+            self.risk.holdings.mark()
             self.risk.reprice()
             self.risk.revalue()
             self.gate.rebuild()

@@ -93,7 +93,8 @@ def _equity_gains(
 ) -> Int64Array:
     """What units add to equity, [P,U], once positions gained and coins are worth `index_e8`."""
     venue, haircut = state.venue, risk.models[number].haircut_ppb
-    held = risk.cash() + risk.option_values()
+    holdings = risk.holdings
+    held = holdings.cash() + holdings.option_values()
     found: Int64Array = gains[IN_USDC].copy()
     for unit in range(found.shape[1]):
         currency = venue.coin_of(unit)
@@ -119,6 +120,7 @@ def exposures(state: State, risk: Risk, number: int, move_e9: Sequence[int]) -> 
     `move_e9[U]`: one deviation of each. Right for the pools that the model charges.
     """
     model, positions, contracts = risk.models[number], state.positions, state.contracts
+    holdings = risk.holdings
     kinds, pools, units = _kinds(state), state.accounts.pools, len(move_e9)
     factor_ppb = int(model.table.factors_ppb[1])
     now = worst_of(risk.unit_loss, risk.worst_minor, risk.initial - risk.add_on_minor, factor_ppb)
@@ -127,9 +129,9 @@ def exposures(state: State, risk: Risk, number: int, move_e9: Sequence[int]) -> 
         marks = moved_marks(state, [way * move for move in move_e9])
         gains = unit_gains(
             positions.pool, positions.instrument, positions.lots, contracts.columns.unit, kinds,
-            risk.value_e6, _values_e6(state, marks.mark_e8), pools, units,
+            holdings.value_e6, _values_e6(state, marks.mark_e8), pools, units,
         )  # fmt: skip
-        columns = risk.all_columns(risk.coin_columns() + gains[COIN_CASH])
+        columns = holdings.columns(holdings.coins() + gains[COIN_CASH])
         needed = model.requirements_at(state, risk.layout, marks, columns)
         then = worst_of(needed.unit_loss, needed.worst_minor, needed.initial_minor, factor_ppb)
         asked = requirement_changes_minor(now, then, model.grid.risk_exponent, factor_ppb)

@@ -25,7 +25,7 @@ def pay_guarantees(state: State, risk: Risk) -> list[Event]:
         for account in accounts.layers.accounts_of(owner):
             pool = accounts.pool_of[account]
             short = risk.backing.lacking(pool)
-            if short <= 0 or pool in accounts.cases or risk.touches_stale(pool):
+            if short <= 0 or pool in accounts.cases or risk.holdings.touches_stale(pool):
                 continue
             free = int(risk.equity[group] - risk.initial[group])
             amount = min(short, free, state.ledger.balance(group, USDC))

@@ -32,7 +32,7 @@ def _advanced(state: State, risk: Risk, pool: int) -> tuple[MarginCall | None, C
     """A pool's margin call one cycle on; with attestations, by their three readings."""
     call, equity = state.accounts.calls.get(pool), int(risk.equity[pool])
     cycle, deadline = state.ledger.cycle, state.venue.calls.deadline_cycles
-    frozen = risk.touches_stale(pool)
+    frozen = risk.holdings.touches_stale(pool)
     initial, maintenance = int(risk.initial[pool]), int(risk.maintenance[pool])
     if pool not in risk.backing.credit:
         return advance_call(call, equity, initial, maintenance, cycle, deadline, frozen=frozen)
@@ -74,7 +74,7 @@ def margin_calls(state: State, risk: Risk) -> list[Event]:
     for pool in [pool for pool in short.tolist() if risk.equity[pool] < 0]:
         if pool in cases or pool in risk.backing.credit:
             continue
-        if not risk.touches_stale(pool):
+        if not risk.holdings.touches_stale(pool):
             cases[pool] = LiquidationCase(pool, state.ledger.cycle, False)
             events.append(LiquidationStep(pool, "opened"))
     return events
@@ -194,7 +194,7 @@ def advance_cases(state: State, risk: Risk) -> tuple[list[int], list[Event]]:
     for pool in sorted(state.accounts.cases):
         case = state.accounts.cases[pool]
         events += _charge_fills(state, risk, case)
-        if risk.touches_stale(pool):
+        if risk.holdings.touches_stale(pool):
             continue
         if case.opened_cycle == state.ledger.cycle:
             events += cancel_orders(state, pool, keep_reducing=True)
@@ -229,7 +229,7 @@ def unwind_fund(state: State, risk: Risk) -> list[Event]:
     rules = state.venue.default
     fund = int(House.INSURANCE)
     held_rows = state.positions.rows_of(fund)
-    if held_rows.start == held_rows.stop or risk.touches_stale(fund):
+    if held_rows.start == held_rows.stop or risk.holdings.touches_stale(fund):
         return []
     events: list[Event] = []
     for held in slices_of(state, fund):

@@ -40,7 +40,7 @@ def list_instruments(engine: Engine, command: ListInstruments) -> list[Event]:
     state.positions.rekey(ranks_before)
     state.marks.resize()
     if state.marks.is_open:
-        engine.risk.value_lots()
+        engine.risk.holdings.mark()
         engine.risk.reprice()
         engine.risk.revalue()
         engine.gate.rebuild()

@@ -128,7 +128,7 @@ def _columns(state: State, model: RiskModel, value_e6: Int64Array) -> TermColumn
 class OrderLoss:
     """Bounds on what orders can lose under one margin model, at one set of marks.
 
-    `value_e6[slot]`: value of a lot at its mark, as `Risk.value_lots` gives it.
+    `value_e6[slot]`: value of a lot at its mark, as `Holdings` has it.
     """
 
     def __init__(self, state: State, model: RiskModel, value_e6: Int64Array) -> None:

@@ -41,6 +41,11 @@ from margin.requirement import OpenOrders
 RESERVES_NOTHING = REDUCE_ONLY | LIQUIDATION  # trimmed to the position at the seal
 
 
+def _reserving(rows: Int64Array) -> Int64Array:
+    """Those of some orders (columns x n) that reserve margin."""
+    return rows[:, (rows[FLAGS] & RESERVES_NOTHING) == 0]
+
+
 class RiskGate:
     """Admits orders against the requirements at the last marks."""
 
@@ -61,12 +66,12 @@ class RiskGate:
             return
         rows = self._open_rows()
         self.losses = [
-            OrderLoss(self.state, model, self.risk.value_e6) for model in self.risk.models
+            OrderLoss(self.state, model, self.risk.holdings.value_e6) for model in self.risk.models
         ]
         needed = self.risk.initial + self.risk.relief_minor
         self.headroom = (self.risk.backing.all() - needed).tolist()
         reserved = np.zeros(len(self.headroom), np.int64)
-        reserving = rows[:, (rows[FLAGS] & RESERVES_NOTHING) == 0]
+        reserving = _reserving(rows)
         models = np.array(self.state.accounts.model_of, np.int64)[reserving[POOL]]
         for number, loss in enumerate(self.losses):
             own = reserving if len(self.losses) == 1 else reserving[:, models == number]
@@ -157,7 +162,7 @@ class RiskGate:
             held = abs(self.state.positions.lots_of(taker, slot))
             self.largest_lots[slot] = max(self.largest_lots[slot], held)
         if self.state.venue.risk_gate and self.state.marks.is_open:
-            rows = rows[:, (rows[FLAGS] & RESERVES_NOTHING) == 0]
+            rows = _reserving(rows)
             bound = int(self.loss_of(giver).bounds(rows).sum())
             self.reserved[giver] -= bound
             self.reserved[taker] += bound
@@ -221,10 +226,18 @@ class RiskGate:
     ) -> tuple[int, int]:
         """Initial margin of a pool with these orders (columns x n), and the fees they can cost.
 
-        Reduce-only and liquidation orders reserve nothing: they are trimmed to the position.
         Add-ons are those of the positions. `reading`: how the pool's attestations are read.
         """
-        rows = rows[:, (rows[FLAGS] & RESERVES_NOTHING) == 0]
+        columns, orders = self.risk.holdings.columns_of(pool), self.open_orders(pool, rows)
+        initial, _ = self.risk.model(pool).with_orders(columns, orders)
+        if pool in self.risk.backing.credit:
+            initial += self.risk.backing.shift(pool, reading, columns, orders).initial_minor
+        fees_minor = self.loss_of(pool).fees_minor(_reserving(rows))
+        return initial + int(self.risk.add_on_minor[pool]), fees_minor
+
+    def open_orders(self, pool: int, rows: Int64Array) -> OpenOrders:
+        """Orders of a pool as margin reads them, those that reserve nothing left out."""
+        rows = _reserving(rows)
         slots, sides = rows[ORDER_ID] >> INSTRUMENT_SHIFT, np.ascontiguousarray(rows[SIDE])
         loss = self.loss_of(pool)
         prices = loss.prices_met(rows)
@@ -232,18 +245,13 @@ class RiskGate:
         coin = np.zeros(len(slots), np.int64)
         for at in np.flatnonzero(loss.columns.inverse[slots]).tolist():
             quanta[at], coin[at] = loss.coin_terms(int(slots[at]), int(sides[at]), int(prices[at]))
-        orders = OpenOrders(
+        return OpenOrders(
             instrument=slots,
             side=sides,
             lots=np.ascontiguousarray(rows[OPEN_LOTS]),
             loss_quanta_per_lot=quanta,
             loss_coin_minor_e6_per_lot=coin,
         )
-        columns = self.risk.columns_of(pool)
-        initial, _ = self.risk.model(pool).with_orders(columns, orders)
-        if pool in self.risk.backing.credit:
-            initial += self.risk.backing.shift(pool, reading, columns, orders).initial_minor
-        return initial + int(self.risk.add_on_minor[pool]), loss.fees_minor(rows)
 
     def orders_to_drop(self, rows: Int64Array) -> list[int]:
         """Newest risk-adding orders that leave until each pool's equity covers what stays."""

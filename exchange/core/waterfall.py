@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from exchange.core.book_of_pool import move_position, slices_of, terms_of, value_at_mark
+from exchange.core.book_of_pool import move_position, slices_of, terms_of
 from exchange.core.events import Deleveraged, Event, LayerPaid, LiquidationStep, ShortfallOpen
 from exchange.core.ledger import House
 from exchange.core.liquidation import cancel_orders, is_user
@@ -87,13 +87,13 @@ class Waterfall:
         return [
             pool
             for pool in margined
-            if not (self.risk.touches_stale(pool) or self.risk.backing.carries(pool))
+            if not (self.risk.holdings.touches_stale(pool) or self.risk.backing.carries(pool))
         ]
 
     def _convert_to_usdc(self, pool: int) -> None:
         """Exchange a defaulter's coins at the index, through `fx`; gains to come included."""
         state = self.state
-        index = self.risk.index_e8.tolist()
+        index = self.risk.holdings.index_e8.tolist()
         for currency in range(1, state.ledger.currencies):
             amount = state.ledger.balance(pool, currency) + int(self.gains.pending[pool, currency])
             if amount == 0:
@@ -224,7 +224,7 @@ class Waterfall:
             lots = int(state.positions.lots[row])
             if holder == pool or lots == 0:
                 continue
-            gain = value_at_mark(state, risk, slot, lots)
+            gain = risk.holdings.value_minor(slot, lots)
             gain -= int(state.positions.table[ENTRY_MINOR, row])
             found.append(
                 Candidate(
@@ -270,11 +270,11 @@ class Waterfall:
 
     def _usdc_value(self, slot: int, lots: int) -> int:
         """Value of signed lots at the mark in minor USDC; a debt of coin is rounded to zero."""
-        value = value_at_mark(self.state, self.risk, slot, lots)
+        value = self.risk.holdings.value_minor(slot, lots)
         currency = self.state.contracts.currency[slot]
         if currency == USDC:
             return value
-        return -(-value * int(self.risk.index_e8[currency]) // 10**10)
+        return -(-value * int(self.risk.holdings.index_e8[currency]) // 10**10)
 
     def _close_deficit(self, pool: int) -> None:
         """Pay what an emptied pool still owes: layers, then this cycle's gains, then nobody."""

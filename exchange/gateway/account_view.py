@@ -45,7 +45,6 @@ from exchange.gateway.units import (
     money,
     settlement_name,
 )
-from margin.fixed_point import mul_div_floor
 from margin.margin_call import CallOutcome
 from margin.portfolio import INVERSE
 from margin.portfolio import Positions as PositionColumns
@@ -117,8 +116,7 @@ class AccountView:
                 for row in position_rows(state, pool)]  # fmt: skip
 
     def _floating(self, slot: int, lots: int, entry_minor: int) -> int:
-        value = mul_div_floor(int(self.engine.risk.value_e6[slot]), lots, 10**6)
-        return int(value) - entry_minor
+        return self.engine.risk.holdings.value_minor(slot, lots) - entry_minor
 
     def _position(self, account: int, held: PositionRow) -> dict[str, object]:
         pool, slot, lots, entry_minor, realised_minor = held
@@ -248,7 +246,7 @@ class AccountView:
         cash = sum(balances)
         pool, by_pool = self._figures(account)
         is_open = state.marks.is_open
-        price_e8 = int(engine.risk.index_e8[currency]) if is_open else E8
+        price_e8 = int(engine.risk.holdings.index_e8[currency]) if is_open else E8
         value = pool.option_minor[currency]
 
         def converted(amount_minor: int) -> float:

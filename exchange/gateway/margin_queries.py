@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
-from copy import copy
 from decimal import Decimal
 from functools import partial
 from typing import NamedTuple
@@ -27,7 +26,6 @@ from exchange.core.orders import INSTRUMENT_SHIFT
 from exchange.core.outside_credit import Reading
 from exchange.core.reject_reason import RejectReason
 from exchange.core.risk_gate import RiskGate
-from exchange.core.risk_model import RiskModel
 from exchange.core.state import State
 from exchange.core.venue import USDC
 from exchange.gateway import query_parameters as q
@@ -69,29 +67,6 @@ from margin.presets import load_preset
 USDC_MINOR = 10**6
 _ALONE: Int64Array = np.zeros(1, np.int64)
 _sizes = msgspec.json.Decoder(q.Sizes).decode
-
-
-class _NothingElsewhere(NamedTuple):
-    """Orders are priced beside the positions that are asked about and nothing else."""
-
-    credit: dict[int, int] = {}  # noqa: RUF012 - never changed
-
-
-class _Held(NamedTuple):
-    """What the gate reads of `Risk`, for positions that a pool does not have."""
-
-    charged_by: RiskModel
-    columns: Positions
-    add_on_minor: Int64Array
-    backing: _NothingElsewhere
-
-    def model(self, pool: int) -> RiskModel:
-        """The margin model that charges the pool."""
-        return self.charged_by
-
-    def columns_of(self, pool: int) -> Positions:
-        """The positions that are asked about, whatever the pool."""
-        return self.columns
 
 
 class Question(NamedTuple):
@@ -167,9 +142,8 @@ class MarginQueries:
         gate = engine.gate
         if not state.venue.risk_gate:
             gate = RiskGate(state, engine.risk)
-            gate.losses = [
-                OrderLoss(state, model, engine.risk.value_e6) for model in engine.risk.models
-            ]
+            value_e6 = engine.risk.holdings.value_e6
+            gate.losses = [OrderLoss(state, model, value_e6) for model in engine.risk.models]
         orders = state.orders.of_pool(pool)
         without, _ = gate.requirement(pool, orders)
         added = []
@@ -215,14 +189,14 @@ class MarginQueries:
             for slot, spec in enumerate(state.contracts.specs)
             if held.get(slot, 0) + changes.get(slot, 0)
         }
-        price_e8 = int(self.engine.risk.index_e8[currency])
+        price_e8 = int(self.engine.risk.holdings.index_e8[currency])
         named = {"pool_id": pool, "currency": state.venue.currencies()[currency],
                  "add_positions": params.add_positions, "positions": sizes}  # fmt: skip
         return self._compute(lambda: _simulated(answer(question, False), named, price_e8))
 
     def _lots(self, pool: int) -> dict[int, int]:
         """A pool's positions that are not flat, by slot."""
-        columns = self.engine.risk.columns_of(pool)
+        columns = self.engine.risk.holdings.columns_of(pool)
         rows = zip(columns.instrument.tolist(), columns.quantity_lots.tolist(), strict=True)
         return {slot: lots for slot, lots in rows if lots}
 
@@ -257,7 +231,7 @@ class MarginQueries:
         if asked is not charged_by.preset:
             return Question(asked, book)
         after = [row for row, lots in enumerate(book.quantity_lots.tolist()) if lots]
-        before = risk.columns_of(pool)
+        before = risk.holdings.columns_of(pool)
         columns = Positions(
             pool_start=np.array([0, len(after)], np.int64),
             instrument=np.array([slots[row] for row in after], np.int64),
@@ -277,14 +251,12 @@ class MarginQueries:
         others = int(risk.add_on_minor[pool]) - int(alone.add_on_minor[0])
         orders, of_orders = state.orders.of_pool(pool), 0
         if orders.shape[1] and state.venue.risk_gate:
-            gate = copy(engine.gate)
-            none = np.zeros(state.accounts.pools, np.int64)
-            gate.risk = _Held(charged_by, columns, none, _NothingElsewhere())  # type: ignore[assignment]
             # the gate trusts no offset: with orders it is not charged
             charged = charged_by.charged(columns, _ALONE) if offset else None
             found = charged.requirements if charged else charged_by.requirements(columns)
             initial = found.initial_minor[0] - (charged.add_on_minor[0] if charged else 0)
-            of_orders = gate.requirement(pool, orders)[0] - int(initial)
+            with_orders, _ = charged_by.with_orders(columns, engine.gate.open_orders(pool, orders))
+            of_orders = with_orders - int(initial)
         stale = any(index != IndexState.FRESH for index in state.marks.index_state)
         return Question(
             asked, book, charged_by.exponent, int(needed.initial_minor[0]), of_orders, others,

@@ -41,7 +41,7 @@ def pool_book(engine: Engine, pool: int, slots: list[int], lots: list[int]) -> B
             index_confidence_ppb=state.marks.confidence_ppb.copy(),
         ),
         quantity_lots=np.array(lots, np.int64),
-        cash_minor=engine.risk.cash()[pool].copy(),
+        cash_minor=engine.risk.holdings.cash_of(pool).copy(),
         conditions=_conditions(state, slots),
         others=_others(engine, pool),
     )  # fmt: skip
@@ -52,9 +52,9 @@ def _others(engine: Engine, pool: int) -> OtherPools | None:
     if not engine.risk.model(pool).haircuts.grow:
         return None
     family = engine.state.accounts.family(pool)
-    cash, options = engine.risk.cash(), engine.risk.option_values_of
-    rows = [cash[other] + options(other) for other in family if other != pool]
-    amounts = np.array(rows, np.int64).reshape(len(rows), cash.shape[1])
+    held = engine.risk.holdings
+    rows = [held.cash_of(other) + held.option_values_of(other) for other in family if other != pool]
+    amounts = np.array(rows, np.int64).reshape(len(rows), engine.state.ledger.currencies)
     return OtherPools(amounts, family.index(pool)) if rows else None
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
 from exchange.core.engine import Engine
 from exchange.core.layers import NO_POOL, PoolKind
 from exchange.core.positions import ENTRY_MINOR, LOTS, REALISED_MINOR
@@ -14,7 +12,6 @@ from exchange.core.state import State
 from exchange.core.venue import USDC
 from exchange.gateway.errors import refused
 from exchange.gateway.units import money
-from margin.equity import equity
 
 USDC_MINOR = 10**6
 
@@ -65,20 +62,19 @@ def pool_figures(engine: Engine, pool: int) -> PoolFigures:
         free = max(0, cash)
         return PoolFigures(cash, cash, 0, 0, free, 0, free, [0] * state.ledger.currencies)
     risk = engine.risk
-    options = risk.option_values_of(pool)[None, :]
     initial = int(risk.initial[pool])
     orders = state.orders.of_pool(pool)
     if orders.shape[1] and state.venue.risk_gate:
         initial = engine.gate.requirement(pool, orders)[0]
-    cash_row = np.ascontiguousarray(risk.cash()[pool : pool + 1])
-    whole = int(equity(cash_row, options, risk.index_e8, risk.no_haircut)[0])
+    whole = risk.equity_of(pool, haircut=False)
     held, backing = int(risk.equity[pool]), risk.backing
     available = free = max(0, backing.of(pool) - initial)
     if pool in backing.credit:
         free = max(0, engine.gate.own_room(pool))
     return PoolFigures(
         whole, held, initial, int(risk.maintenance[pool]), available,
-        backing.credit.get(pool, 0), free, options[0].tolist(),
+        backing.credit.get(pool, 0), free,
+        risk.holdings.option_values_of(pool).tolist(),
     )  # fmt: skip
 
 

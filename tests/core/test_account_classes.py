@@ -67,7 +67,9 @@ def test_each_class_is_charged_by_its_own_model() -> None:
     risk, pool_of = market.engine.risk, market.state.accounts.pool_of
     plain_worst = risk.initial[pool_of[plain]] - risk.add_on_minor[pool_of[plain]]
     desk_worst = risk.initial[pool_of[desk]] - risk.add_on_minor[pool_of[desk]]
-    alone = risk.models[1].needed(risk.columns_of(pool_of[desk]), risk.add_on_minor[:1] * 0)
+    alone = risk.models[1].needed(
+        risk.holdings.columns_of(pool_of[desk]), risk.add_on_minor[:1] * 0
+    )
     assert risk.initial[pool_of[desk]] == alone[0].initial_minor[0]
     assert desk_worst > 1.5 * plain_worst
 

@@ -63,7 +63,7 @@ def pools_with_positions(market: Market) -> list[int]:
 def after(market: Market, pool: int, rows: Int64Array) -> tuple[int, int]:
     """Initial margin of a pool once all of `rows` filled at their limits, and what these gain."""
     risk, gate = market.engine.risk, market.engine.gate
-    model, loss, columns = risk.model(pool), gate.loss_of(pool), risk.columns_of(pool)
+    model, loss, columns = risk.model(pool), gate.loss_of(pool), risk.holdings.columns_of(pool)
     lots = dict(zip(columns.instrument.tolist(), columns.quantity_lots.tolist(), strict=True))
     coins, gain_quanta = columns.coin_minor.copy(), 0
     for at in range(rows.shape[1]):

@@ -131,7 +131,7 @@ def test_requirements_after_a_sale_count_the_coin_that_it_brings(seed: int) -> N
         rows_before = list(zip(slots, lots, kept, strict=True))
         for slot, had, left in rows_before:
             if had != left:
-                value = int(risk.value_e6[slot]) * (left - had) // 10**6
+                value = int(risk.holdings.value_e6[slot]) * (left - had) // 10**6
                 state.ledger.cash[pool, BTC] -= value
         state.positions.table[LOTS, rows] = kept
         risk.revalue_pool(pool)
@@ -251,7 +251,7 @@ def test_a_position_that_leaves_in_pieces_costs_what_it_was_worth_in_one() -> No
     coins = [market.cash(account, BTC) for account in longs]
     events = market.cycle(125_003)
     assert len(every(events, Deleveraged)) == 3
-    value_e6 = int(market.engine.risk.value_e6[COIN_CALL])
+    value_e6 = int(market.engine.risk.holdings.value_e6[COIN_CALL])
     assert value_e6 % 10**6, "there is a fraction"
     got = [market.cash(a, BTC) - had for a, had in zip(longs, coins, strict=True)]
     assert sum(got) == -(value_e6 * -7 // 10**6)

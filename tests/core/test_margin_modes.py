@@ -163,7 +163,7 @@ def test_an_option_takes_its_value_with_it(both: Both) -> None:
     sold, cross = isolated(market, bob, CALL, usdc=200_000), market.pool(bob)
     before = equity(market, sold), equity(market, cross)
     market.do(SwitchMode, bob, CALL, sold)
-    value = -int(market.engine.risk.value_e6[CALL]) * 100 // 10**6
+    value = -int(market.engine.risk.holdings.value_e6[CALL]) * 100 // 10**6
     assert value < 0
     assert (equity(market, sold) - before[0], before[1] - equity(market, cross)) == (value, value)
 

@@ -47,7 +47,7 @@ def held(market: Market) -> list[int]:
 
 
 def lots_of(market: Market, pool: int) -> dict[int, int]:
-    columns = market.engine.risk.columns_of(pool)
+    columns = market.engine.risk.holdings.columns_of(pool)
     rows = zip(columns.instrument.tolist(), columns.quantity_lots.tolist(), strict=True)
     return dict(rows)
 
@@ -70,7 +70,7 @@ def test_every_pool_is_charged_what_the_rules_say(seed: int) -> None:
     assert all(s == IndexState.FRESH for s in market.state.marks.index_state)
     rules, risk = rules_twin(market), market.engine.risk
     for pool in held(market):
-        coins = risk.columns_of(pool).coin_minor[0].tolist()
+        coins = risk.holdings.columns_of(pool).coin_minor[0].tolist()
         needed = rules.margins(lots_of(market, pool), coins)
         assert needed == (risk.initial[pool], risk.maintenance[pool])
 
@@ -93,7 +93,7 @@ def test_the_rules_with_orders_are_the_worst_subset_of_each_measure(seed: int) -
     assert isinstance(model, StandardModel)
     slots = [int(i) for i in market.state.contracts.listed()]
     for pool in chance.choices(held(market), k=12):
-        columns = market.engine.risk.columns_of(pool)
+        columns = market.engine.risk.holdings.columns_of(pool)
         picked = [chance.choice(slots) for _ in range(chance.randrange(0, 6))]
         sides = [chance.choice((1, -1)) for _ in picked]
         sizes = [chance.randrange(1, 300) for _ in picked]
@@ -133,7 +133,7 @@ def test_every_pool_is_charged_the_mean_of_its_worst_dates(seed: int) -> None:
     lot, coin = model.profits.lot[0].tolist(), model.profits.coin[0].tolist()
     level = Fraction(model.history.level_ppb, 10**9)
     for pool in held(market):
-        coins = risk.columns_of(pool).coin_minor[0].tolist()
+        coins = risk.holdings.columns_of(pool).coin_minor[0].tolist()
         losses = [
             -sum(q * lot[i][s] for i, q in lots_of(market, pool).items())
             - sum(c * coin[u][s] // COIN_STEP_MINOR for u, c in enumerate(coins))

@@ -70,7 +70,7 @@ def laws(market: Market, events: list[Event]) -> None:
     open_shortfall = bool(every(events, ShortfallOpen)) or state.accounts.withdrawals_frozen
     if not open_shortfall:
         assert (equity[HOUSE_POOLS:] >= 0).all(), "every pool's equity is >= 0"
-        if not engine.risk.touches_stale(House.INSURANCE):
+        if not engine.risk.holdings.touches_stale(House.INSURANCE):
             assert equity[House.INSURANCE] >= 0, "the fund hands on what is below zero"
     if (equity[HOUSE_POOLS:] < 0).any():
         assert state.accounts.withdrawals_frozen, "withdrawals freeze while a shortfall is open"
