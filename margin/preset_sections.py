@@ -114,7 +114,8 @@ class VolatilityShock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Relative volatility moves at `reference_days`, scaled by (reference_days / days)^power.
 
     The short power holds up to the reference tenor, the long one beyond; days are floored at
-    `floor_days`; raised volatility is at least `least_up_e9`.
+    `floor_days`; raised volatility is at least `least_up_e9`. `up_of`: coins whose move up is not
+    `up_e9`.
     """
 
     up_e9: int
@@ -124,15 +125,23 @@ class VolatilityShock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     short_power_e9: int
     long_power_e9: int
     least_up_e9: int
+    up_of: tuple[NamedRate, ...] = ()
 
     def __post_init__(self) -> None:
         require(0 <= self.up_e9 <= 10 * ONE_E9, "volatility.up", "must lie in 0 .. 10")
+        for row in self.up_of:
+            inside = 0 <= row.rate_e9 <= 10 * ONE_E9
+            require(inside, f"volatility.up_of.{row.name}", "must lie in 0 .. 10")
         _between(self.down_e9, 0, 10, "volatility.down")
         require(self.reference_days >= 1, "volatility.reference_days", "must be at least 1")
         require(self.floor_days_e9 > 0, "volatility.floor_days", "must be above 0")
         for power in (self.short_power_e9, self.long_power_e9):
             _between(power, 0, 10, "volatility power")
         require(0 <= self.least_up_e9 <= 10 * ONE_E9, "volatility.least_up", "must lie in 0 .. 10")
+
+    def up_e9_of(self, coin: str) -> int:
+        """The move up of a coin's options."""
+        return {row.name: row.rate_e9 for row in self.up_of}.get(coin, self.up_e9)
 
 
 class Skew(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -19,7 +19,7 @@ def _shown(value: Any) -> str:
         return ", ".join(_shown(part) for part in value)
     if isinstance(value, dict):
         rates = [f"{'others' if k == 'default' else k} {_shown(v)}" for k, v in value.items()]
-        return _shown(value["default"]) if len(rates) == 1 else ", ".join(rates)
+        return _shown(value["default"]) if list(value) == ["default"] else ", ".join(rates)
     if isinstance(value, Decimal):
         return f"{value.normalize():f}"
     return str(value)
