@@ -194,23 +194,13 @@ def _linear_charges(model: FormulaModel, book: Book, exponent: Int64Array) -> li
 # Rules
 
 
-def _feeds(book: Book) -> standard.Feeds:
-    marks = book.marks
-    feeds = standard.trusted_feeds(book.instruments, marks)
-    index, own = marks.index_confidence_ppb, marks.confidence_ppb
-    return standard.Feeds(
-        stable_e9=marks.stable_e9,
-        index_confidence_ppb=feeds.index_confidence_ppb if index is None else index,
-        confidence_ppb=feeds.confidence_ppb if own is None else own,
-    )
-
-
 def _standard_table(
     constants: Standard, book: Book, exponent: Int64Array
 ) -> standard.StandardTable:
     haircuts = np.array([constants.haircut_ppb(name) for name in book.unit_names], np.int64)
     instruments, marks = in_dollars(book.instruments, book.marks)
-    return standard.standard_table(constants, instruments, marks, _feeds(book), haircuts, exponent)
+    feeds = standard.feeds_of(book.instruments, book.marks)
+    return standard.standard_table(constants, instruments, marks, feeds, haircuts, exponent)
 
 
 class _Part(NamedTuple):
