@@ -32,7 +32,7 @@ from exchange.gateway import query_parameters as q
 from exchange.gateway.account_view import currency_of
 from exchange.gateway.errors import WireError, invalid_params, refused
 from exchange.gateway.instrument_view import slot_of
-from exchange.gateway.pool_book import pool_book
+from exchange.gateway.pool_book import pool_book, venue_inputs
 from exchange.gateway.pool_view import own_pool
 from exchange.gateway.queries import Query, account_of
 from exchange.gateway.session import Session
@@ -207,7 +207,7 @@ class MarginQueries:
         if name not in model_names():
             raise _no_model(f"no model {name!r}; there are {', '.join(model_names())}")
         if name in INPUTS:
-            formula = FormulaModel(name)
+            formula = FormulaModel(name, venue_inputs(self.engine.state, name))
             try:
                 prepared(formula, book)
             except FormulaRefused as error:
