@@ -247,8 +247,12 @@ METHODS: tuple[Method, ...] = (
            "Ours: every number behind a pool's margin, as `uncross margin --json` prints it: "
            "scenarios, each position's part of the worst one, charges, offsets between underlyings "
            "(charges below 0), haircuts and what of them is for size, distances to a call and to "
-           "liquidation. Whole minor units (10^-6 USDC).",
-           "object: `margin.explanation.Explanation`"),
+           "liquidation. Whole minor units (10^-6 USDC). `forecast` says what margin the pool's "
+           "own model forecasts for it.",
+           "object: `margin.explanation.Explanation`, and `forecast`: `horizon_cycles`, "
+           "`initial_minor` (the most initial margin in them), `call_probability_ppb` (x 10^9); "
+           "null where the model that is asked is not the pool's own or does not forecast, or "
+           "the pool holds no position"),
     Method("private/get_margin_pools", READ, p.NoParameters,
            "Ours: all pools of the account, and of its sub-accounts: money, equity, margins.",
            "list of pools, as in `pools` of private/get_account_summary"),
