@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from exchange.core.commands import Deposit
-from exchange.core.early_warning import call_chances
+from exchange.core.early_warning import call_chance, call_chances
 from exchange.core.engine import Engine
 from exchange.core.events import CallChanged, Event, MarginWarned
 from exchange.core.exposures import exposures
@@ -193,3 +193,83 @@ def test_a_predictive_floor_only_raises_initial_margin() -> None:
     assert all(a[0] >= b[0] for a, b in zip(floored, plain, strict=True))
     assert floored[2][0] > plain[2][0], "ranges are on their way up"
     assert [m for _, m in floored] == [m for _, m in plain]
+
+
+def crowded() -> tuple[Market, list[int]]:
+    """Pools of futures, options and coin with little to spare, under ranges that move.
+
+    Some contracts expire within the horizon.
+    """
+    venue = small(preset=warning_preset(), interval_ns=60 * SECOND, expiry_after_s=1800)
+    market = Market(venue)
+    maker = market.account("maker", 50_000_000, BTC=10**10)
+    pools = []
+    for number, slot in enumerate((LINEAR_BTC, INVERSE_BTC, FUTURE, CALL, COIN_PUT)):
+        account = market.account(f"a{number}", 40_000, BTC=10**6)
+        price = market.state.marks.reference_ticks(slot)
+        pair = (account, maker) if number % 2 == 0 else (maker, account)
+        market.trade(*pair, 100, price, slot)
+        market.trade(account, maker, 30 + number, 200_000, LINEAR_BTC)
+        room = market.equity(account) - market.initial(account)
+        pools.append(market.pool(account))
+        spare = room - (120 + 60 * number) * 10**6
+        market.withdraw(account, min(spare, market.state.ledger.balance(pools[-1], USDC)) // 10**6)
+    for price in (99_900, 100_050, 99_950):
+        market.cycle(price)
+    return market, pools
+
+
+def test_one_pool_that_is_asked_about_has_the_numbers_of_the_pass_over_all() -> None:
+    market, pools = crowded()
+    state, risk = market.state, market.engine.risk
+    rows = {row.pool: row for row in call_chances(state, risk, 0, WARN)}
+    assert set(pools) <= set(rows)
+    assert len({row.probability_ppb for row in rows.values()}) > 3
+    assert [call_chance(state, risk, pool) for pool in rows] == list(rows.values())
+
+
+def test_asking_for_a_chance_changes_no_state_and_no_figure() -> None:
+    market, pools = crowded()
+    state, risk = market.state, market.engine.risk
+    warned = list(state.forecasts.warned)
+    before = market.engine.state_hash(), risk.initial.tobytes(), risk.unit_loss.tobytes()
+    said = [call_chance(state, risk, pool) for pool in pools]
+    assert [call_chance(state, risk, pool) for pool in pools] == said
+    assert state.forecasts.warned == warned
+    after = market.engine.state_hash(), risk.initial.tobytes(), risk.unit_loss.tobytes()
+    assert after == before
+
+
+def test_the_warning_says_what_asking_then_answers() -> None:
+    market, buyer = holding()
+    (warning,) = warnings(market.cycle(98_200))
+    found = call_chance(market.state, market.engine.risk, market.pool(buyer))
+    assert found is not None
+    assert (found.pool, found.probability_ppb, found.forecast_minor) == (
+        warning.pool, warning.probability_ppb, warning.forecast_minor,
+    )  # fmt: skip
+
+
+def test_a_chance_is_of_the_pool_as_it_stands_between_revaluations() -> None:
+    market, buyer = holding()
+    market.cycle(98_200)
+    state, risk, pool = market.state, market.engine.risk, market.pool(buyer)
+    thin = call_chance(state, risk, pool)
+    market.do(Deposit, buyer, USDC, 20_000 * 10**6)
+    thick = call_chance(state, risk, pool)
+    assert thin is not None
+    assert thick is not None
+    assert thick.probability_ppb < thin.probability_ppb
+    assert thick.forecast_minor == thin.forecast_minor
+
+
+def test_a_pool_that_no_revaluation_has_seen_holds_nothing_to_forecast() -> None:
+    market, _ = holding()
+    market.cycle(98_200)
+    new = market.pool(market.account("zoe", 0))
+    assert call_chance(market.state, market.engine.risk, new) is None
+
+
+def test_without_a_forecast_there_is_no_chance() -> None:
+    market, buyer = holding(None)
+    assert call_chance(market.state, market.engine.risk, market.pool(buyer)) is None
