@@ -146,3 +146,29 @@ async def test_a_call_names_its_pool_and_leaves_the_others_alone() -> None:
         calls = await market.ask(market.ann, "private/get_margin_calls")
     assert [(call["pool_id"], call["outcome"]) for call in calls] == [(alone, "standing")]
     assert [pool["margin_call"] for pool in (await summary(market))["pools"]] == [False, True]
+
+
+async def test_a_pool_that_is_short_takes_nothing_off_what_another_has_to_spare() -> None:
+    market, _, _ = await walled()
+    (_, alone) = (await summary(market))["pools"]
+    await market.buy(market.ann, 0.1, 100_000, pool_id=alone["pool_id"])
+    await market.sell(market.bob, 0.1, 100_000)
+    market.close_batch()
+    market.close_batch(97_500)
+    found = await summary(market)
+    cross, alone = found["pools"]
+    assert alone["equity"] < alone["initial_margin"]
+    assert alone["available_funds"] == 0
+    assert found["available_funds"] == cross["available_funds"] == 998_000
+
+
+async def test_a_pool_in_liquidation_says_so() -> None:
+    market, _, alone = await walled()
+    await market.buy(market.ann, 0.1, 100_000, pool_id=alone)
+    await market.sell(market.bob, 0.1, 100_000)
+    market.close_batch()
+    market.close_batch(93_000)
+    pools = (await summary(market))["pools"]
+    assert [(pool["in_liquidation"], pool["margin_call"]) for pool in pools] == [
+        (False, False), (True, False),
+    ]  # fmt: skip
