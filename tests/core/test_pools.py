@@ -304,6 +304,20 @@ def test_a_group_that_was_closed_is_none_after_a_restore_either(both: Both) -> N
     assert restored.parent_of(market.pool(ann)) == NO_POOL
 
 
+def test_a_group_is_found_again_after_a_restore_though_an_earlier_one_was_closed(
+    both: Both,
+) -> None:
+    """The first pool that was closed lends its number to the new group, the old group's stays."""
+    market, ann, _ = both
+    alone = isolated(market, ann)
+    market.do(ClosePool, ann, opened(market, ann, PoolKind.GROUP))
+    market.do(ClosePool, ann, alone)
+    group = opened(market, ann, PoolKind.GROUP)
+    assert group == alone
+    restored = Engine.restore(market.engine.snapshot()).state.accounts
+    assert restored.layers.group_of == market.state.accounts.layers.group_of == {ann: group}
+
+
 def test_money_moves_between_pools_before_the_market_opens() -> None:
     market = Market(small(), opened=False)
     ann = market.account("ann", 5)
