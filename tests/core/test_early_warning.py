@@ -214,7 +214,7 @@ def test_a_pool_in_liquidation_is_not_warned() -> None:
     assert market.state.forecasts.warned == []
 
 
-@pytest.mark.parametrize("slot", [LINEAR_BTC])
+@pytest.mark.parametrize("slot", [LINEAR_BTC, INVERSE_BTC])
 def test_the_forecast_under_a_floor_is_today_s_margin_and_the_funding_due(slot: int) -> None:
     """A premium of 0.4 %: whoever is long 100,000 USD pays for it over the hour to come.
 
