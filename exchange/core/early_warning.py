@@ -48,8 +48,9 @@ def _funding_minor(state: State, risk: Risk, charged: Charged, horizon_ns: int) 
             continue
         value_e6 = int(risk.holdings.value_e6[slot])
         if state.contracts.currency_column[slot] != USDC:
+            # an inverse perpetual is worth minus its coin
             unit = state.contracts.specs[slot].underlying
-            value_e6 = value_e6 * int(marks.index_e8[unit]) // E10
+            value_e6 = -value_e6 * int(marks.index_e8[unit]) // E10
         period_e15 = E9 * 10**6 * state.venue.funding.period_ns
         for at in np.flatnonzero(columns.instrument == slot).tolist():
             paid = value_e6 * int(columns.quantity_lots[at]) * rate * horizon_ns

@@ -15,6 +15,7 @@ from exchange.core.exposures import exposures
 from margin.dynamic_sections import Predictive
 from margin.preset import Preset
 from margin.presets import load_preset
+from tests.core.attested_market import AttestedMarket, outside
 from tests.core.market import (
     BUY,
     CALL,
@@ -24,6 +25,7 @@ from tests.core.market import (
     INVERSE_BTC,
     INVERSE_FUTURE,
     LINEAR_BTC,
+    LINEAR_ETH,
     PUT,
     SECOND,
     SELL,
@@ -273,3 +275,88 @@ def test_a_pool_that_no_revaluation_has_seen_holds_nothing_to_forecast() -> None
 def test_without_a_forecast_there_is_no_chance() -> None:
     market, buyer = holding(None)
     assert call_chance(market.state, market.engine.risk, market.pool(buyer)) is None
+
+
+def test_a_warning_is_said_from_the_threshold_on() -> None:
+    market, _ = holding()
+    (said,) = warnings(market.cycle(98_200))
+    for more, count in ((0, 1), (1, 0)):
+        section = msgspec.structs.replace(WARN, warning_ppb=said.probability_ppb + more)
+        assert len(warnings(holding(section)[0].cycle(98_200))) == count
+
+
+def test_a_pool_in_liquidation_is_not_warned() -> None:
+    market, buyer = holding()
+    events = market.cycle(92_500)
+    assert market.pool(buyer) in market.state.accounts.cases
+    assert not warnings(events)
+    assert not warnings(market.cycle())
+    assert market.state.forecasts.warned == []
+
+
+@pytest.mark.parametrize("slot", [LINEAR_BTC, INVERSE_BTC])
+def test_the_forecast_under_a_floor_is_today_s_margin_and_the_funding_due(slot: int) -> None:
+    """A premium of 0.4 %: whoever is long 100,000 USD pays for it over the hour to come.
+
+    The ranges are on their way up, but the floor holds that growth already.
+    """
+    section = msgspec.structs.replace(WARN, floor=True)
+    market = Market(small(preset=warning_preset(section), interval_ns=60 * SECOND))
+    long, short = (market.account(name, 100_000, BTC=10**8) for name in ("ann", "bob"))
+    lots = 1_000 if slot == LINEAR_BTC else 10_000
+    market.trade(long, short, lots, 200_000, slot)
+    market.basis_e8[slot] = 400 * 10**8
+    for price in (101_500, 99_000, 100_000):
+        market.cycle(price)
+    model = market.engine.risk.models[0]
+    assert model.growth_ppb > E9
+    rate = market.state.marks.funding_rate_e9[slot]
+    due = 100_000 * 10**6 * rate * 3600 // (E9 * 8 * 3600)
+    assert due > 0
+    rows = call_chances(market.state, market.engine.risk, 0, section)
+    forecast = {row.pool: row.forecast_minor for row in rows}
+    paid = forecast[market.pool(long)] - market.initial(long)
+    assert paid == pytest.approx(due, rel=0.01)  # of the mark, which has the premium in it
+    assert forecast[market.pool(short)] == market.initial(short), "receipts are left out"
+
+
+def test_without_correlations_no_coin_is_a_hedge_of_another() -> None:
+    """Long one and short the other is no less likely to be called than long of both."""
+    alone = msgspec.structs.replace(warning_preset(), cross_unit=None)
+    market = Market(small(preset=alone, interval_ns=60 * SECOND))
+    other = market.account("bob", 10_000_000)
+    pools = []
+    for name in ("both", "pair"):
+        account = market.account(name, 60_000)
+        market.trade(account, other, 1000, 200_000, LINEAR_BTC)
+        buyer, seller = (account, other) if name == "both" else (other, account)
+        market.trade(buyer, seller, 2500, 80_000, LINEAR_ETH)
+        pools.append((account, market.pool(account)))
+    for account, _ in pools:
+        room = market.equity(account) - market.initial(account)
+        market.withdraw(account, room // 10**6 - 5_000)
+    market.cycle()
+    rows = call_chances(market.state, market.engine.risk, 0, WARN)
+    found = {row.pool: row.probability_ppb for row in rows}
+    both, pair = (found[pool] for _, pool in pools)
+    assert both // 2 < pair < E9
+
+
+def test_credit_for_what_is_elsewhere_makes_a_call_less_likely() -> None:
+    venue = {"preset": warning_preset(), "interval_ns": 60 * SECOND}
+    market = AttestedMarket(outside(fresh_ns=3600 * SECOND, age_limit_ns=7200 * SECOND), **venue)
+    buyer, seller = market.account("ann", 20_000), market.account("bob")
+    market.trade(buyer, seller, 1000, 200_000, LINEAR_BTC)
+
+    def chance() -> int:
+        rows = call_chances(market.state, market.engine.risk, 0, WARN)
+        return {row.pool: row.probability_ppb for row in rows}[market.pool(buyer)]
+
+    before = chance()
+    market.attest(buyer, 1_000)
+    less = chance()
+    assert 0 < less < before
+    market.attest(buyer)
+    assert chance() == before
+    market.do(Deposit, buyer, USDC, 900 * 10**6)
+    assert chance() == less, "as 900 of money would, which it counts for"

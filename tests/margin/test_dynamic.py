@@ -280,6 +280,19 @@ def test_volatility_shocks_follow_at_the_money_volatility_within_their_bounds() 
     assert state.scale_e9.tolist() == [800_000_000] * 3
 
 
+def test_a_step_says_whether_a_range_or_a_shock_has_changed() -> None:
+    rule = ImpliedShock(decay_ppb=900_000_000, multiple_e9=7 * E9, least_e9=800_000_000,
+                        most_e9=2 * E9)  # fmt: skip
+    terms = terms_of(**{**PLAIN, "implied": rule}, least_e9=E9, most_e9=E9)  # ranges stand still
+    state, index, fresh = opening(terms, ANNUAL), [10**12] * 3, [True] * 3
+    step(terms, state, 0, index, fresh, ANNUAL)
+    assert not step(terms, state, 20 * SECOND, index, fresh, ANNUAL), "within a period"
+    higher = [v * 11 // 10 for v in ANNUAL]
+    assert step(terms, state, 60 * SECOND, index, fresh, higher)
+    assert state.scale_e9.tolist() == [2 * E9] * 3
+    assert not step(terms, state, 80 * SECOND, index, fresh, higher)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_volatility_shocks_are_those_of_the_slow_twin(seed: int) -> None:
     rule = ImpliedShock(decay_ppb=980_000_000, multiple_e9=7 * E9, least_e9=300_000_000,
@@ -329,6 +342,12 @@ def test_a_preset_in_force_has_the_ranges_of_the_cycle_and_scaled_shocks() -> No
     assert now.spot_range_e9("ETH") == 180_000_000
     assert (now.volatility.up_e9, now.volatility.down_e9) == (750_000_000, 375_000_000)
     assert preset_at(DYNAMIC, (), []).volatility == DYNAMIC.volatility
+
+
+def test_scaled_shocks_neither_make_volatility_negative_nor_leave_the_bound_of_a_preset() -> None:
+    """Up 50 % and down 25 %, thirty times as much: at most tenfold up, and down to nothing."""
+    shock = preset_at(DYNAMIC, (), [], 30 * E9).volatility
+    assert (shock.up_e9, shock.down_e9) == (10 * E9, E9)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from margin.historical_simulation import (
 from margin.invariant import Int64Array, InvariantBroken
 from margin.portfolio import (
     INVERSE,
+    INVERSE_CALL,
     LINEAR,
     LINEAR_CALL,
     LINEAR_PUT,
@@ -379,3 +380,22 @@ def bits(**settings: str) -> str:
 
 def test_interpreted_code_gives_the_same_bits_without_a_warning() -> None:
     assert bits(NUMBA_DISABLE_JIT="1") == bits()
+
+
+def test_an_option_worth_coin_is_not_discounted() -> None:
+    """At a rate of 8 % and at none it makes the same; one worth dollars does not."""
+    kinds = np.array([INVERSE_CALL, INVERSE_CALL, LINEAR_CALL, LINEAR_CALL], np.int64)
+    one = np.ones(4, np.int64)
+    instruments = Instruments(
+        kind=kinds, unit=one * 0, expiry_ns=one * 90 * DAY_NS, strike_e8=one * 10**13,
+        lot_e8=one * 10**8, strike_group=np.arange(4, dtype=np.int64),
+    )  # fmt: skip
+    price = one * 10**13
+    rate = np.array([0, 80_000_000, 0, 80_000_000], np.int64)
+    marks = Marks(0, price[:1], price // 10, price, one * 500_000_000, rate)
+    spot = np.array([50_000_000, -50_000_000], np.int64).reshape(1, 2, 1)
+    none = np.zeros((1, 2, 1, 0), np.int64)
+    moves = SimulatedMoves(spot, none, np.zeros(0, np.int64), np.ones(2, np.int64))
+    found = lot_profits(moves, instruments, marks, 4, SimulationTerms(horizons=(1,))).lot[0]
+    assert found[0].tolist() == found[1].tolist()
+    assert (np.abs(found[2]) > np.abs(found[3])).all()
