@@ -40,20 +40,21 @@ def laid_on(base: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in table.items():
         below = merged.get(key)
-        both = isinstance(below, dict) and isinstance(value, dict)
-        merged[key] = laid_on(below, value) if both else value
+        if isinstance(below, dict) and isinstance(value, dict):
+            value = laid_on(below, value)
+        merged[key] = value
     return merged
 
 
 def left_out(table: dict[str, Any], path: str, at: str, told: str) -> dict[str, Any]:
     """`table` without the key of a dotted path; `at` and `told` name list and table in errors."""
-    key, _, rest = path.partition(".")
+    key, dot, rest = path.partition(".")
     below = table.get(key)
-    if key not in table or (rest and not isinstance(below, dict)):
-        raise ValueError(f"{at}: {told} has no {path}; it has {', '.join(table)}")
-    if not rest:
+    if key in table and not dot:
         return {name: value for name, value in table.items() if name != key}
-    return {**table, key: left_out(below, rest, at, f"{told}.{key}")}
+    if isinstance(below, dict):
+        return {**table, key: left_out(below, rest, at, f"{told}.{key}")}
+    raise ValueError(f"{at}: {told} has no {path}; it has {', '.join(table)}")
 
 
 def structure_of(kind: Any, table: Any, path: str = "", beside: tuple[str, ...] = ()) -> Any:

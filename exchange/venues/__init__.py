@@ -94,9 +94,7 @@ def load_venue(name_or_path: str, **changes: int | str) -> Venue:
     return parse_venue(text, name_or_path, folder, **changes)
 
 
-def parse_venue(
-    text: str, source: str, folder: Path | None = None, **changes: int | str
-) -> Venue:
+def parse_venue(text: str, source: str, folder: Path | None = None, **changes: int | str) -> Venue:
     """A venue from TOML text; `source` names it in errors.
 
     Files of presets are relative to `folder`, that of a change to the working directory.

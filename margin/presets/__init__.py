@@ -6,7 +6,7 @@ A file may build on another and say only what differs:
 
     name = "wider"
     base = "ps-1"              # a model that ships, or a file beside this one ("mine.toml")
-    without = ["skew"]         # optional: what of the base is left out before the rest is laid on it
+    without = ["skew"]         # optional: what the base has and this model has not
     [spot_range]
     BTC = 0.2                  # tables are merged key by key; any other value replaces the base's
 """
@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from margin.preset import Preset
-from margin.strict_toml import laid_on, left_out, shipped_names, shipped_text, structure_of, table_of
+from margin.strict_toml import (
+    laid_on,
+    left_out,
+    shipped_names,
+    shipped_text,
+    structure_of,
+    table_of,
+)
 
 FILE_ENDING: Final = ".toml"
 FLOOR: Final = "+floor"
