@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from exchange.portfolio_file import Portfolio
     from margin.book import Book
     from margin.explanation import Explanation
+    from margin.preset import Preset
 
 DEFAULT_MODEL = "ps-1"
 
@@ -22,7 +23,8 @@ DEFAULT_MODEL = "ps-1"
 @click.command("margin")
 @click.argument("portfolio", required=False, type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--model", help="Margin model instead of the file's or the venue's (ps-1): a preset, "
-              "or one given by formulas, such as standard or lognormal-es.")  # fmt: skip
+              "one given by formulas, such as standard or lognormal-es, or a preset of your own, a "
+              "file that ends in .toml.")  # fmt: skip
 @click.option("--venue", help="Take contracts, lots and opening marks of this venue or venue file "
               "in place of the portfolio's market.")  # fmt: skip
 @click.option("--what-if", "changes",
@@ -104,7 +106,8 @@ def explainer(
 ) -> Callable[[Book], Explanation]:
     """What explains books under the model that is asked for: the option's, the file's, the venue's.
 
-    Raises `PresetError` where there is no such model.
+    What the option names and ends in .toml is a file. Raises `PresetError` where there is no such
+    model.
     """
     from exchange.portfolio_book import exponent_of
     from exchange.portfolio_file import PortfolioError
@@ -117,15 +120,22 @@ def explainer(
         model_names,
     )
     from margin.invariant import InvariantBroken
-    from margin.presets import PresetError, load_preset
+    from margin.presets import PresetError, is_file_name, load_preset, load_preset_file
 
+    def by_preset(preset: Preset) -> Callable[[Book], Explanation]:
+        return lambda book: explain(preset, book, exponent=exponent_of(preset, book, venue))
+
+    if model is not None and is_file_name(model):
+        return by_preset(load_preset_file(Path(model)))
     name = model or portfolio.model
     if venue is not None and name is None:
         name = venue.preset.name
     name = name or DEFAULT_MODEL
     own = venue is not None and name == venue.preset.name
     if name not in model_names() and not own:
-        raise PresetError(f"no model {name!r}; there are {', '.join(model_names())}")
+        known = ", ".join(model_names())
+        files = "; --model takes a file that ends in .toml as well"
+        raise PresetError(f"no model {name!r}; there are {known}{files}")
 
     def by_formula(book: Book) -> Explanation:
         formula = FormulaModel(name, portfolio.model_inputs.get(name, {}))
@@ -138,8 +148,7 @@ def explainer(
 
     if name in INPUTS:
         return by_formula
-    preset = venue.preset if venue is not None and own else load_preset(name)
-    return lambda book: explain(preset, book, exponent=exponent_of(preset, book, venue))
+    return by_preset(venue.preset if venue is not None and own else load_preset(name))
 
 
 def json_text(found: list[Explanation], changes: str | None) -> str:
