@@ -28,6 +28,7 @@ from margin.portfolio import LINEAR_CALL, LINEAR_PUT, Instruments, Marks
 from margin.returns import log_returns
 from margin.tail_measures import tail_measures, tail_weights
 from replays.forecast import (
+    ONE_PERIOD,
     SEED_COUNT,
     STRESSED_COUNT,
     Forecast,
@@ -135,11 +136,11 @@ def run_backtest(
     confidence: float,
     window: int,
     progress: Progress | None = None,
-    terms: Terms = Terms(),
+    terms: Terms = ONE_PERIOD,
 ) -> list[Run]:
     """Every model on every portfolio, portfolio by portfolio, over the same periods.
 
-    The first `SEED_COUNT` + `window` returns are history only, and with a horizon of h periods h - 1
+    The first `SEED_COUNT` + `window` returns are history only, with a horizon of h periods h - 1
     more. Then every h periods are a margin and what came in them, so that no return is tested
     twice. `confidence` to four places. `ModelError` for an unknown model, too short a history, or
     weights that are too fine to be added exactly.

@@ -61,6 +61,9 @@ class Terms(NamedTuple):
     stressed: tuple[int, int] | None = None
 
 
+ONE_PERIOD = Terms()
+
+
 class Scenarios(NamedTuple):
     """Moves of price and of the volatility that marks options, shape [S] in 10^-9, and weights."""
 
@@ -76,7 +79,7 @@ class Forecast(ABC):
 
     def __init__(
         self, returns: Float64Array, implied: Float64Array | None, window: int, tail: float,
-        terms: Terms = Terms(),
+        terms: Terms = ONE_PERIOD,
     ) -> None:  # fmt: skip
         """`returns[T]` of the price, `implied[T]` of the implied volatility if there is one.
 
@@ -105,7 +108,7 @@ class FilteredHistorical(Forecast):
 
     def __init__(
         self, returns: Float64Array, implied: Float64Array | None, window: int, tail: float,
-        decay: float = FHS_DECAY, terms: Terms = Terms(),
+        decay: float = FHS_DECAY, terms: Terms = ONE_PERIOD,
     ) -> None:  # fmt: skip
         """`decay` of the volatility recursion."""
         super().__init__(returns, implied, window, tail, terms)
@@ -114,7 +117,7 @@ class FilteredHistorical(Forecast):
         self.forecasts = ewma_volatility(self.returns, decay, SEED_COUNT)
         squares = np.cumsum(self.returns**2, axis=0)
         self._long_run = np.sqrt(squares / np.arange(1, len(squares) + 1)[:, None])
-        self._worst = _worst_ends(self.returns[:, 0], STRESSED_COUNT)
+        self._worst = _worst_ends(self.returns[:, 0], STRESSED_COUNT, self.horizon - 1)
 
     def volatility(self, t: int) -> float:
         """The EWMA forecast."""
@@ -159,7 +162,7 @@ class EwmaNormal(Forecast):
 
     def __init__(
         self, returns: Float64Array, implied: Float64Array | None, window: int, tail: float,
-        decay: float, terms: Terms = Terms(),
+        decay: float, terms: Terms = ONE_PERIOD,
     ) -> None:  # fmt: skip
         """`decay` of the recursions of variances and of the covariance."""
         super().__init__(returns, implied, window, tail, terms)
@@ -209,7 +212,7 @@ class Flat(Forecast):
 
     def __init__(
         self, returns: Float64Array, implied: Float64Array | None, window: int, tail: float,
-        terms: Terms = Terms(),
+        terms: Terms = ONE_PERIOD,
     ) -> None:  # fmt: skip
         """See `Forecast`."""
         super().__init__(returns, implied, window, tail, terms)
@@ -248,15 +251,16 @@ def updated_volatility_e9(
     return np.rint(updated * PPB).astype(np.int64)
 
 
-def _worst_ends(returns: Float64Array, count: int) -> Int64Array:
+def _worst_ends(returns: Float64Array, count: int, begins: int) -> Int64Array:
     """For each t up to the number of returns: past the worst `count` successive ones before t.
 
-    The worst have the largest sum of squares, of equals the first; `count` before there are any.
+    The worst have the largest sum of squares, of equals the first. `begins` returns come before
+    any of them, which a horizon needs.
     """
     total = np.concatenate(([0.0], np.cumsum(returns * returns)))
-    ends = np.full(len(total), count, np.int64)
+    ends = np.full(len(total), count + begins, np.int64)
     best = -1.0
-    for t in range(count, len(total)):
+    for t in range(count + begins, len(total)):
         square = float(total[t] - total[t - count])
         ends[t] = t if square > best else ends[t - 1]
         best = max(best, square)
@@ -294,7 +298,7 @@ def model_of(name: str) -> tuple[str, float]:
 
 def make_forecast(
     name: str, returns: Float64Array, implied: Float64Array | None, window: int, tail: float,
-    terms: Terms = Terms(),
+    terms: Terms = ONE_PERIOD,
 ) -> Forecast:  # fmt: skip
     """The model of a name (`model_of`) on a history, see `Forecast`."""
     kind, decay = model_of(name)

@@ -41,7 +41,7 @@ FILE_MARKS = "Straddles are marked at the column iv of the file."
 @click.option("--window", type=click.IntRange(100, 100_000), default=500, show_default=True,
               help="Returns that are scenarios of fhs and flat.")  # fmt: skip
 @click.option("--horizon", "horizon_days", type=click.FloatRange(0, 28, min_open=True),
-              help="Days that a margin covers, whole periods of the file (one period).")  # fmt: skip
+              help="Days that a margin covers: whole periods of the file (one).")  # fmt: skip
 @click.option("--floor", "floor_share", type=click.FloatRange(0, 2), default=0, show_default=True,
               help="Of fhs: the least volatility that returns are brought to, as a share of that "
               "of all returns so far.")  # fmt: skip
