@@ -66,7 +66,7 @@ def forecaster_of(section: Dynamic, unit_class: str) -> Forecaster:
 class RangeTerms(msgspec.Struct, frozen=True, gc=False):
     """What a section means for the risk units of a venue, by unit.
 
-    `least_e9[U]`, `most_e9[U]`: bounds of the moving ones,
+    `static_e9[U]`: the preset's ranges; `least_e9[U]`, `most_e9[U]`: bounds of the moving ones,
     rounded up and down; `stressed_e9[U]`: the range at the stressed volatility.
     """
 
@@ -77,6 +77,7 @@ class RangeTerms(msgspec.Struct, frozen=True, gc=False):
     least_e9: Int64Array
     most_e9: Int64Array
     stressed_e9: Int64Array
+    static_e9: Int64Array
     shock_up_e9: int
 
 
@@ -137,6 +138,7 @@ def range_terms(preset: Preset, classes: Sequence[str]) -> RangeTerms:
             stress_weight_ppb=section.stress_weight_ppb,
             floor_share_ppb=section.floor_share_ppb,
         ),
+        static_e9=np.array(static, np.int64),
         least_e9=np.array([-(-e9 * section.least_e9 // RATE_SCALE) for e9 in static], np.int64),
         most_e9=np.array([e9 * section.most_e9 // RATE_SCALE for e9 in static], np.int64),
         stressed_e9=np.array(stressed, np.int64),

@@ -108,10 +108,10 @@ def market_stress(
     from exchange.cli.progress import record_progress
     from exchange.cli.warm_up import warm_up_with_line
     from exchange.market_stress import stressed_market
-    from margin.presets import find_preset
+    from margin.venue_models import venue_model
     from replays.journal_state import engine_after
 
-    preset = None if model is None else find_preset(model)
+    preset = None if model is None else venue_model(model)
     warm_up_with_line()
     with record_progress("reading the journal") as advance:
         engine = engine_after(journal, cycle, advance)
@@ -153,19 +153,28 @@ def model_of(portfolio: Portfolio, book: Book, model: str | None) -> tuple[str, 
 
     from exchange.portfolio_file import PortfolioError
     from margin.book import book_haircuts
-    from margin.formula_models import INPUTS, FormulaModel, FormulaRefused, explain_formula
+    from margin.formula_models import (
+        INPUTS,
+        FormulaModel,
+        FormulaRefused,
+        explain_formula,
+        refusal_of_name,
+    )
     from margin.models.standard_constants import load_standard
-    from margin.presets import is_file_name, load_preset, load_preset_file
+    from margin.presets import PresetError, is_file_name
+    from margin.venue_models import venue_model
 
-    if model is not None and is_file_name(model):
-        preset = load_preset_file(Path(model))
-        return preset.name, preset_needs(preset, book), book_haircuts(preset, book)
     venue = portfolio.market.venue
     own = None if venue is None else venue.preset
     name = model or portfolio.model or (DEFAULT_MODEL if own is None else own.name)
     if name not in INPUTS:
-        preset = own if own is not None and name == own.name else load_preset(name)
-        return name, preset_needs(preset, book), book_haircuts(preset, book)
+        preset = own
+        if own is None or name != own.name:
+            refusal = "" if model is not None and is_file_name(model) else refusal_of_name(name)
+            if refusal:
+                raise PresetError(refusal)
+            preset = venue_model(name)
+        return preset.name, preset_needs(preset, book), book_haircuts(preset, book)
     formula, constants = FormulaModel(name, portfolio.model_inputs.get(name, {})), load_standard()
 
     def by_formula(there: Book) -> tuple[int, int]:
@@ -181,6 +190,7 @@ def model_of(portfolio: Portfolio, book: Book, model: str | None) -> tuple[str, 
 
 def preset_needs(preset: Preset, book: Book) -> Needs:
     """What a preset needs of books of the same instruments, with its add-ons where they apply."""
+    from exchange.cli.margin import opening_growth
     from margin.explain import explain
     from margin.pool_model import PoolModel, finest_exponent
 
@@ -194,10 +204,12 @@ def preset_needs(preset: Preset, book: Book) -> Needs:
         return int(found.initial_minor[0]), int(found.maintenance_minor[0])
 
     def by_explanation(there: Book) -> tuple[int, int]:
-        found = explain(preset, there, distances=False)
+        growth_ppb = opening_growth(preset, there)
+        found = explain(preset, there, distances=False, growth_ppb=growth_ppb)
         return found.call_initial_minor, found.maintenance_minor
 
     has_add_ons = any((preset.liquidity, preset.gamma, preset.funding))
     explained = has_add_ons and book.conditions is not None
-    other_rule = preset.history is not None or preset.standard is not None
-    return by_explanation if explained or other_rule else by_model
+    floor = preset.predictive is not None and preset.predictive.floor
+    other = explained or floor or preset.history is not None or preset.standard is not None
+    return by_explanation if other else by_model

@@ -57,13 +57,14 @@ from margin.formula_models import (
     FormulaModel,
     FormulaRefused,
     explain_formula,
-    model_names,
     prepared,
+    refusal_of_name,
 )
 from margin.invariant import Int64Array, check
+from margin.opening_forecast import opening_growth_ppb
 from margin.portfolio import Positions
 from margin.preset import Preset
-from margin.presets import load_preset
+from margin.venue_models import venue_model
 
 USDC_MINOR = 10**6
 _ALONE: Int64Array = np.zeros(1, np.int64)
@@ -234,8 +235,8 @@ class MarginQueries:
         """The model that is asked for, which must be able to margin the book."""
         if name in ("", own.name):
             return own
-        if name not in model_names():
-            raise _no_model(f"no model {name!r}; there are {', '.join(model_names())}")
+        if refusal_of_name(name):
+            raise _no_model(refusal_of_name(name))
         if name in INPUTS:
             formula = FormulaModel(name, venue_inputs(self.engine.state, name))
             try:
@@ -244,8 +245,15 @@ class MarginQueries:
                 raise _no_model(str(error)) from None
             return formula
         if name not in self._presets:
-            self._presets[name] = load_preset(name)
+            self._presets[name] = venue_model(name)
         return self._presets[name]
+
+    def _opening_growth(self, asked: Preset | FormulaModel, book: Book) -> int:
+        """What the floor of a model that does not charge forecasts: it has seen no market."""
+        if isinstance(asked, FormulaModel):
+            return 10**9
+        interval_ns = self.engine.state.venue.interval_ns
+        return opening_growth_ppb(asked, book.risk_classes, book.marks.now_ns, interval_ns)
 
     def _question(self, pool: int, changes: dict[int, int], model: str) -> Question:
         """Copy what is asked about: the pool after trades of `changes` (slot -> lots) at marks."""
@@ -259,7 +267,7 @@ class MarginQueries:
         charged_by = risk.model(pool)
         asked = self._model(model, charged_by.preset, book)
         if asked is not charged_by.preset:
-            return Question(asked, book)
+            return Question(asked, book, growth_ppb=self._opening_growth(asked, book))
         after = [row for row, lots in enumerate(book.quantity_lots.tolist()) if lots]
         before = risk.holdings.columns_of(pool)
         columns = Positions(

@@ -18,6 +18,7 @@ from margin.explain import DOUBTFUL_PRICES, OTHER_POOLS
 from margin.explanation import Explanation
 from margin.formula_models import INPUTS, STANDARD, FormulaModel, explain_formula
 from margin.presets import load_preset
+from margin.venue_models import venue_model
 from tests.gateway import small_market
 from tests.gateway.margin_market import INVERSE, demo_market, explained, option_of, summary
 from tests.gateway.small_market import PERPETUAL, SmallMarket
@@ -47,6 +48,31 @@ async def test_a_formula_model_may_be_asked_where_it_can_margin_the_account(
         return
     found = await explained(demo, model=model)
     assert {charge.name for charge in found.charges} == {PERPETUAL, INVERSE, option_of(demo)}
+
+
+@pytest.mark.parametrize("model", ["fhs-es", "ps-1-dynamic+floor"])
+async def test_a_model_that_charges_other_venues_may_be_asked(
+    demo: SmallMarket, model: str
+) -> None:
+    """At the ranges of its file, since it has not seen this market."""
+    found = await explained(demo, model=model)
+    simulated = await demo.ask(demo.ann, "private/simulate_portfolio", currency="USDC", model=model)
+    assert found.model == simulated["model"] == model
+    assert simulated["initial_margin"] == found.initial_minor / 10**6 > 0
+    assert (found.simulated is not None) == (model == "fhs-es")
+    if found.simulated is not None:
+        usual = {row.unit: row.range_e9 for row in found.simulated.units}
+        assert usual["BTC"] == venue_model(model).spot_range_e9("BTC")
+
+
+async def test_a_floor_of_what_forecasts_nothing_is_refused(demo: SmallMarket) -> None:
+    for name, reason in (
+        ("fhs-es+floor", "fhs-es: forecasts nothing that could be a floor"),
+        ("other", "no model 'other'; there are "),
+    ):
+        error = await demo.refusal(demo.ann, "private/explain_margin", model=name)
+        assert error["code"] == 11029
+        assert error["data"]["reason"].startswith(reason)
 
 
 async def test_add_ons_are_told_and_are_those_of_the_summary(demo: SmallMarket) -> None:
