@@ -281,7 +281,8 @@ def warm_up() -> None:
         ((one * 0, one, one, one, one, one), 1.0, np.zeros(10), (moves[0], moves[2]), np.ones(1),
          row, np.zeros((3, 1), dtype=np.int64)),
         (one * LINEAR, one * 0, one * NEVER_NS, one * 0, one), 0, (one, one, one, one, one),
-        (one, one, one, one), (0, False), moves, (np.ones(7), none, none, none), np.zeros((1, 2)),
-        (True, False), np.zeros(10), np.ones(1), (row, row.copy()), np.zeros(1, np.bool_),
+        (one, one, one, one), (0, False), moves, (np.ones((1, 7)), none, none, none),
+        np.zeros((1, 2)), (True, False), np.zeros(10), np.ones(1), (row, row.copy()),
+        np.zeros(1, np.bool_),
         np.zeros((8, 1), dtype=np.int64),
     )  # fmt: skip
