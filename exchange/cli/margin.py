@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from exchange.cli.arguments import READ_FILE_OR_DASH, VENUE, Words, require_writable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,10 +22,12 @@ DEFAULT_MODEL = "ps-1"
 
 
 @click.command("margin")
-@click.argument("portfolio", required=False, type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--model", help="Margin model instead of the file's or the venue's (ps-1): a preset, "
+@click.argument("portfolio", required=False, type=READ_FILE_OR_DASH)
+@click.option("--model", type=Words(),
+              help="Margin model instead of the file's or the venue's (ps-1): a preset, "
               "or one given by formulas, such as standard or lognormal-es.")  # fmt: skip
-@click.option("--venue", help="Take contracts, lots and opening marks of this venue or venue file "
+@click.option("--venue", type=VENUE,
+              help="Take contracts, lots and opening marks of this venue or venue file "
               "in place of the portfolio's market.")  # fmt: skip
 @click.option("--what-if", "changes",
               help="Changes by comma, left to right: BTC_USDC-PERPETUAL:+2 (trade at the mark), "
@@ -51,6 +55,7 @@ def command(
         return
     if portfolio is None:
         raise click.UsageError("name a portfolio file, or print one with --example")
+    require_writable(plot, "--plot", portfolio, venue)
     found = explanations(portfolio, model, venue, changes)
     if plot is not None:
         from exchange.cli.margin_plot import write_plot
@@ -91,7 +96,7 @@ def explanations(
     portfolio = read_portfolio(text, source, venue)
     explained = explainer(portfolio, venue, model)
     try:
-        changes = read_changes(changes_text, portfolio) if changes_text else ()
+        changes = read_changes(changes_text, portfolio) if changes_text is not None else ()
         book = build_book(portfolio, traded_in(changes))
         books: list[Book] = [book, changed(book, changes)] if changes else [book]
         return [explained(one) for one in books]

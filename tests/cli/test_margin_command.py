@@ -286,7 +286,7 @@ def test_what_is_no_portfolio_at_all_is_one_line(tmp_path: Path, text: str, mess
 def test_a_file_is_needed_and_must_be_there(tmp_path: Path) -> None:
     assert uncross("margin").exit_code == 2
     missing = uncross("margin", tmp_path / "missing.json")
-    assert missing.exit_code == 1
+    assert missing.exit_code == 2
     assert "missing.json" in missing.output
     binary = tmp_path / "binary.json"
     binary.write_bytes(b"\xff\xfe")
