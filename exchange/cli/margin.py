@@ -85,7 +85,7 @@ def explanations(
     from exchange.portfolio_book import build_book
     from exchange.portfolio_file import PortfolioError, read_portfolio
     from exchange.venues import load_venue
-    from exchange.what_if import changed, read_changes, traded_in
+    from exchange.what_if import explained_after, read_changes, traded_in
 
     venue = None if venue_name is None else load_venue(venue_name)
     source = "standard input" if str(path) == "-" else str(path)
@@ -98,8 +98,10 @@ def explanations(
     try:
         changes = read_changes(changes_text, portfolio) if changes_text is not None else ()
         book = build_book(portfolio, traded_in(changes))
-        books: list[Book] = [book, changed(book, changes)] if changes else [book]
-        return [explained(one) for one in books]
+        found = [explained(book)]
+        if changes:
+            found.append(explained_after(book, changes, explained))
+        return found
     except PortfolioError as error:
         raise PortfolioError(f"{source}: {error}") from None
 
@@ -111,7 +113,7 @@ def explainer(
 
     Raises `PresetError` where there is no such model.
     """
-    from exchange.portfolio_book import exponent_of
+    from exchange.portfolio_book import exponent_of, largest_part
     from exchange.portfolio_file import PortfolioError
     from margin.explain import explain
     from margin.formula_models import (
@@ -139,7 +141,7 @@ def explainer(
         except FormulaRefused as error:
             raise PortfolioError(str(error)) from None
         except InvariantBroken:
-            raise PortfolioError("positions: too large to be added exactly") from None
+            raise PortfolioError(f"{largest_part(book)}: too large to be added exactly") from None
 
     if name in INPUTS:
         return by_formula
