@@ -35,6 +35,7 @@ _CONTRACT = re.compile(
     r"-(?:(?P<perpetual>PERPETUAL)|(?P<expiry>\d{1,2}[A-Z]{3}\d{2})"
     r"(?:-(?P<strike>\d{1,12}(?:d\d{1,8})?)-(?P<type>[CP]))?)"
 )
+_COIN = re.compile(r"[A-Z0-9]{1,12}")
 _EXPIRY = re.compile(r"(?P<coin>[A-Z0-9]{1,12})-(?P<expiry>\d{1,2}[A-Z]{3}\d{2})")
 
 
@@ -72,6 +73,17 @@ def expiry_ns_of(text: str) -> int:
     return expiry_ns
 
 
+def coin_named(name: str) -> str:
+    """A name that an underlying can have in contracts. Raises `NameRefused`."""
+    if _COIN.fullmatch(name) is None:
+        raise NameRefused(
+            f"{name!r} is no coin's name: 1 to 12 capital letters and digits, such as BTC"
+        )
+    if name == "USDC":
+        raise NameRefused("USDC is what prices are in: its own is market.stable_price")
+    return name
+
+
 def contract_of(name: str) -> Contract:
     """The contract of a name. Raises `NameRefused` with the reason."""
     found = _CONTRACT.fullmatch(name)
@@ -88,7 +100,8 @@ def contract_of(name: str) -> Contract:
         whole, _, part = found["strike"].partition("d")
         strike_e8 = int(whole) * E8 + int(part.ljust(8, "0") or 0)
         if not 0 < strike_e8 <= limits.INDEX_E8_MAX:
-            raise NameRefused(f"{name}: the strike is out of bounds")
+            most = decimal_name(limits.INDEX_E8_MAX)
+            raise NameRefused(f"{name}: the strike must be above 0 and at most {most}")
         if decimal_name(strike_e8) != found["strike"]:
             raise NameRefused(f"{name}: the strike is written {decimal_name(strike_e8)}")
     return Contract(name, found["coin"], kind, expiry_ns, strike_e8)

@@ -89,7 +89,7 @@ def exponent_of(preset: Preset, book: Book, venue: Venue | None) -> int:
     try:
         finest = finest_exponent(preset, book)
     except InvariantBroken:
-        raise PortfolioError("positions: too large to be added exactly") from None
+        raise PortfolioError(f"{largest_part(book)}: too large to be added exactly") from None
     if venue is None:
         return finest
     multiple = max(loss_multiple(scenarios_of(preset, name), preset) for name in book.risk_classes)
@@ -97,6 +97,21 @@ def exponent_of(preset: Preset, book: Book, venue: Venue | None) -> int:
         limits.POSITION_NOTIONAL_MINOR_MAX, limits.INSTRUMENTS_PER_UNIT_MAX, multiple
     )
     return min(own, finest)
+
+
+def largest_part(book: Book) -> str:
+    """The place in a file of what is worth most: a coin of the collateral, or the positions."""
+    worth = {"positions": 0}
+    for row in np.flatnonzero(book.quantity_lots).tolist():
+        size = abs(int(book.quantity_lots[row])) * int(book.instruments.lot_e8[row])
+        unit, inverse = int(book.instruments.unit[row]), int(book.instruments.kind[row]) == INVERSE
+        price_e8 = E8 if inverse else int(book.marks.index_e8[unit])
+        worth["positions"] = max(worth["positions"], size * price_e8)
+    for unit, coin in enumerate(book.coin_of_unit):
+        if coin != NO_COIN:
+            amount = abs(int(book.cash_minor[coin])) * int(book.marks.index_e8[unit])
+            worth[f"collateral.{book.currency_names[coin]}"] = amount
+    return max(worth, key=worth.__getitem__)
 
 
 def _column(values: object) -> Int64Array:
@@ -130,37 +145,43 @@ def _lots(market: Market, wanted: Sequence[Holding]) -> dict[str, int]:
 
 
 def _venue_lot(venue: Venue, listed: dict[str, InstrumentSpec], holding: Holding) -> int:
-    where, contract, quantity_e8 = holding
+    contract, quantity_e8 = holding.contract, holding.quantity_e8
     spec = listed.get(contract.name)
     if spec is None:
-        raise PortfolioError(f"{where}.instrument: {contract.name} is not listed at {venue.name}")
+        raise PortfolioError(
+            f"{holding.place('instrument')} {contract.name} is not listed at {venue.name}"
+        )
     lots, rest = divmod(abs(quantity_e8), spec.lot_e8)
     if rest:
         step = Decimal(spec.lot_e8).scaleb(-8).normalize()
-        raise PortfolioError(f"{where}.quantity: is no multiple of the lot of {step:f}")
+        raise PortfolioError(f"{holding.place('quantity')} is no multiple of the lot of {step:f}")
     if lots > position_lots_max(venue, spec):
-        raise PortfolioError(f"{where}.quantity: is above the largest position at {venue.name}")
+        raise PortfolioError(
+            f"{holding.place('quantity')} is above the largest position at {venue.name}"
+        )
     return spec.lot_e8
 
 
 def _check_contract(market: Market, holding: Holding) -> None:
-    where, contract, quantity_e8 = holding
-    at = f"{where}.instrument: {contract.name}"
+    contract, quantity_e8 = holding.contract, holding.quantity_e8
+    at = f"{holding.place('instrument')} {contract.name}"
     if contract.coin not in market.index_e8:
-        raise PortfolioError(f"{at}: there is no {contract.coin} in market.index")
+        raise PortfolioError(
+            f"{at} is on {contract.coin}: there is no {contract.coin} in market.index"
+        )
     if contract.expiry_ns <= market.time_ns:
-        raise PortfolioError(f"{at}: has expired at the market's time")
+        raise PortfolioError(f"{at} has expired at the market's time")
     in_usd = E8 if contract.kind == INVERSE else market.index_e8[contract.coin]
     if abs(quantity_e8) * in_usd // E16_PER_MINOR > limits.TRANSFER_MINOR_MAX:
         most = limits.TRANSFER_MINOR_MAX // E6
-        raise PortfolioError(f"{where}.quantity: is worth more than {most:,} USDC")
+        raise PortfolioError(f"{holding.place('quantity')} is worth more than {most:,} USDC")
 
 
 def _row(
     market: Market, units: list[str], holding: Holding, lots: int, lot_of: dict[str, int]
 ) -> Row:
-    where, contract, _ = holding
-    at = f"{where}.instrument: {contract.name}"
+    contract = holding.contract
+    at = f"{holding.place('instrument')} {contract.name}"
     index_e8 = market.index_e8[contract.coin]
     mark_e8 = market.mark_e8.get(contract.name, index_e8)
     forward_e8, volatility_e9, rate_e9 = mark_e8, 0, 0
@@ -171,7 +192,7 @@ def _row(
         rate_e9 = market.rate_e9.get(expiry, 0)
         known = market.volatility_e9.get((*expiry, contract.strike_e8))
         if known is None:
-            raise PortfolioError(f"{at}: has no volatility in market.volatilities")
+            raise PortfolioError(f"{at} has no volatility in market.volatilities")
         volatility_e9, mark_e8 = known, 0  # valued below
     return Row(
         contract, units.index(contract.coin), lot_of[contract.name], lots, mark_e8, forward_e8,

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from exchange.contract_names import Contract, NameRefused, coin_and_expiry, contract_of
+from exchange.contract_names import Contract, NameRefused, coin_and_expiry, coin_named, contract_of
 from exchange.core import limits
 from exchange.core.venue import Venue
 from exchange.portfolio_text import PortfolioError as PortfolioError
@@ -78,11 +78,21 @@ class Market(msgspec.Struct, frozen=True):
 
 
 class Holding(NamedTuple):
-    """A quantity (10^-8 coin or USD) of a contract, and where it was asked for."""
+    """A quantity (10^-8 coin or USD) of a contract, and where it was asked for.
+
+    `is_change`: in the text of a change, else at a row of the file.
+    """
 
     where: str
     contract: Contract
     quantity_e8: int
+    is_change: bool = False
+
+    def place(self, key: str) -> str:
+        """The beginning of an error about `instrument` or `quantity`."""
+        if self.is_change:
+            return f"{self.where}: the quantity" if key == "quantity" else f"{self.where}:"
+        return f"{self.where}.{key}:"
 
 
 class Portfolio(msgspec.Struct, frozen=True):
@@ -154,7 +164,9 @@ def _time_ns(value: object, where: str) -> int:
         )
     time_ns = int(when.timestamp()) * E9 + when.microsecond * 1000
     if not 0 <= time_ns < TIME_NS_MAX:
-        raise PortfolioError(f"{where}: {value} is out of bounds")
+        raise PortfolioError(
+            f"{where}: {value} is out of bounds: must be between the years 1970 and 2116"
+        )
     return time_ns
 
 
@@ -171,6 +183,17 @@ def _strike(name: str) -> Strike:
     return contract.coin, contract.expiry_ns, contract.strike_e8
 
 
+# By table of a market, how the coin of its keys is found.
+_COINS: dict[str, Callable[[str], str]] = {
+    "marks": lambda name: contract_of(name).coin,
+    "forwards": lambda name: coin_and_expiry(name)[0],
+    "rates": lambda name: coin_and_expiry(name)[0],
+    "volatilities": lambda name: contract_of(name).coin,
+    "confidences": lambda name: contract_of(name).coin,
+    "funding": lambda name: contract_of(name).coin,
+}
+
+
 def _market(value: object, where: str) -> Market:
     table = keys(
         value, where, ("time", "index"),
@@ -184,9 +207,14 @@ def _market(value: object, where: str) -> Market:
     def read(key: str, parse: Callable[[str], Any], *bounds: int) -> dict[Any, int]:
         return numbers(table.get(key, {}), f"{where}.{key}", parse, *bounds)
 
-    index = read("index", str, E8, 1, most)
+    index = read("index", coin_named, E8, 1, most)
     if not index:
         raise PortfolioError(f"{where}.index: names no underlying")
+    for key, parse in _COINS.items():
+        for name in table_of(table.get(key, {}), f"{where}.{key}"):
+            at = f"{where}.{key}.{name}"
+            if name not in index and (coin := name_of(at, parse, name)) not in index:
+                raise PortfolioError(f"{at}: there is no {coin} in {where}.index")
     volatilities: dict[Strike, int] = {}
     for name, value_e9 in read("volatilities", str, E9, 1, limits.VOLATILITY_E9_MAX).items():
         at = f"{where}.volatilities.{name}"
@@ -288,7 +316,7 @@ def _portfolio(value: object, venue: Venue | None) -> Portfolio:
         raise PortfolioError("market: is missing (or take a venue's opening with --venue)")
     market = _market(table["market"], "market") if venue is None else opening_market(venue)
     model = table.get("model")
-    if model is not None and not isinstance(model, str):
+    if model is not None and (not isinstance(model, str) or not model):
         raise PortfolioError(f"model: must be text, not {shown(model)}")
     return Portfolio(
         model=model,

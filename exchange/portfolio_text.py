@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any, NoReturn
 
 from exchange.contract_names import NameRefused
+from exchange.core.venue_ranges import decimal_text
 
 TEXT_BYTES_MAX = 2**20
 _DIGITS_MAX = 18
@@ -45,6 +46,8 @@ def parsed(text: str) -> object:
         raise PortfolioError(
             f"not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
         ) from None
+    except InvalidOperation:
+        raise PortfolioError("a number has too many digits in its exponent") from None
     except RecursionError:
         raise PortfolioError("nested too deeply") from None
 
@@ -93,7 +96,10 @@ def scaled(value: object, where: str, scale: int, low: int, high: int) -> int:
     if exact.denominator != 1:
         raise PortfolioError(f"{where}: {shown(value)} is finer than 10^-{len(str(scale)) - 1}")
     if not low <= exact <= high:
-        raise PortfolioError(f"{where}: {shown(value)} is out of bounds")
+        least, most = decimal_text(low, scale), decimal_text(high, scale)
+        raise PortfolioError(
+            f"{where}: {shown(value)} is out of bounds: must be from {least} to {most}"
+        )
     return int(exact)
 
 

@@ -12,13 +12,15 @@ and loss in cash and values options anew, as the venue's variation margin would.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
+from typing import TypeVar
 
 import msgspec
 
 from exchange.contract_names import NameRefused, contract_of
 from exchange.core import limits
+from exchange.core.venue_ranges import decimal_text
 from exchange.portfolio_file import (
     E6,
     E8,
@@ -30,6 +32,8 @@ from exchange.portfolio_file import (
 )
 from exchange.portfolio_text import PortfolioError, scaled
 from margin.book import USDC, Book, deposited, moved, traded
+
+Found = TypeVar("Found")
 
 CASH = "cash"
 CHANGES_MAX = 100
@@ -95,7 +99,9 @@ def _change(text: str, portfolio: Portfolio) -> Change:
     except NameRefused as error:
         raise PortfolioError(f"{where}: {error}") from None
     quantity_e8 = scaled(number, where, E8, -QUANTITY_E8_MAX, QUANTITY_E8_MAX)
-    return Change(text, TRADE, name, quantity_e8, Holding(where, contract, quantity_e8))
+    return Change(
+        text, TRADE, name, quantity_e8, Holding(where, contract, quantity_e8, is_change=True)
+    )
 
 
 def _move(
@@ -125,10 +131,36 @@ def changed(book: Book, changes: Sequence[Change]) -> Book:
             raise PortfolioError(f"what-if {change.text!r}: too large") from None
         highest = max(int(book.marks.index_e8.max()), int(book.marks.forward_e8.max(initial=0)))
         if highest > limits.INDEX_E8_MAX:
-            raise PortfolioError(f"what-if {change.text!r}: a price leaves its bounds")
+            raise PortfolioError(
+                f"what-if {change.text!r}: a price leaves its bounds: it "
+                f"may be at most {decimal_text(limits.INDEX_E8_MAX, E8)}"
+            )
         if int(book.marks.volatility_e9.max(initial=0)) > limits.VOLATILITY_E9_MAX:
-            raise PortfolioError(f"what-if {change.text!r}: a volatility leaves its bounds")
+            raise PortfolioError(
+                f"what-if {change.text!r}: a volatility leaves its bounds: "
+                f"it may be at most {decimal_text(limits.VOLATILITY_E9_MAX, E9)}"
+            )
     return book
+
+
+def explained_after(
+    book: Book, changes: Sequence[Change], explained: Callable[[Book], Found]
+) -> Found:
+    """What `explained` makes of the book after the changes.
+
+    Where it refuses that book, `PortfolioError` names the change that made it too large.
+    """
+    after = changed(book, changes)
+    try:
+        return explained(after)
+    except PortfolioError as error:
+        for change in changes:
+            book = _after(book, change)
+            try:
+                explained(book)
+            except PortfolioError as refused:
+                raise PortfolioError(f"what-if {change.text!r}: after it, {refused}") from None
+        raise error
 
 
 def _after(book: Book, change: Change) -> Book:

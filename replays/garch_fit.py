@@ -90,6 +90,8 @@ def fit_garch(series: PriceSeries) -> GarchFit:
         raise FitError(f"{len(moves)} returns; at least {LEAST_RETURNS} are needed")
     if not 0 < period_s <= 86_400:
         raise FitError(f"periods of {period_s} s; they may last a day at most")
+    if not moves.any():
+        raise FitError("the price never moves: there is no variance to fit")
     percent = moves / (PPB / _PERCENT)
     model = arch_model(percent, mean="Zero", vol="GARCH", p=1, q=1, dist="normal", rescale=False)
     result = model.fit(disp="off", show_warning=False)

@@ -120,17 +120,24 @@ def _price_column(name: str, header: list[str], column: str | None) -> str:
     wanted = PRICE_COLUMNS if column is None else (column,)
     for candidate in wanted:
         if candidate in header:
-            return candidate
+            return _single(name, header, candidate)
     missing = f"no column {column!r}" if column else f"none of the columns {', '.join(wanted)}"
     hint = "" if column else "; name one with --column"
     raise PriceFileError(f"{name}: {missing}; there are {', '.join(header)}{hint}")
+
+
+def _single(name: str, header: list[str], column: str) -> str:
+    """A column that is there once: of two of one name, nothing says which is meant."""
+    if header.count(column) > 1:
+        raise PriceFileError(f"{name}: {header.count(column)} columns are called {column!r}")
+    return column
 
 
 def _time_column(name: str, header: list[str]) -> str:
     lowered = [title.lower() for title in header]
     for candidate in TIME_COLUMNS:
         if candidate in lowered:
-            return header[lowered.index(candidate)]
+            return _single(name, header, header[lowered.index(candidate)])
     raise PriceFileError(
         f"{name}: no column of times; looked for {', '.join(TIME_COLUMNS)}, "
         f"there are {', '.join(header)}"
@@ -163,7 +170,8 @@ def _parse_csv(name: str, reader: Any, column: str | None) -> tuple[str, bool, l
             header = [cell.strip() for cell in cells]
             price = header.index(_price_column(name, header, column))
             time = header.index(_time_column(name, header))
-            volatility = header.index(VOLATILITY_COLUMN) if VOLATILITY_COLUMN in header else -1
+            if VOLATILITY_COLUMN in header:
+                volatility = header.index(_single(name, header, VOLATILITY_COLUMN))
             continue
         place = f"line {reader.line_num}"
         if len(cells) != len(header):

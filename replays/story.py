@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from importlib import resources
 from math import isqrt
 from pathlib import Path
@@ -17,12 +17,18 @@ from typing import Any
 
 import msgspec
 
+from exchange.core import limits
+from exchange.exact import NotExact, exact
+
 E8 = 10**8
 E9 = 10**9
 NS = 10**9
 YEAR_S = 365 * 86_400
 DRAWS = 12
 DRAW_MAX = 1_000_000  # the sum of 12 draws from -max..max has a standard deviation of 2 x max
+BOTS_MAX = 100_000  # of a kind
+AMOUNT_MAX = 10**12  # elsewhere, of any currency
+SECONDS_MAX = 86_400  # of a batch
 PRICE_FLOOR = 20  # a bridge stays above a twentieth of the knot it starts from
 
 Knot = tuple[int, int]  # time_ns, price_e8
@@ -128,7 +134,11 @@ def parse_story(text: bytes, source: str) -> Story:
         raise StoryError(f"{source}: not UTF-8 text: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise StoryError(f"{source}: not TOML: {error}") from None
-    except StoryError as error:
+    except RecursionError:
+        raise StoryError(f"{source}: nested too deeply") from None
+    except InvalidOperation:
+        raise StoryError(f"{source}: a number has too many digits in its exponent") from None
+    except ValueError as error:
         raise StoryError(f"{source}: {error}") from None
 
 
@@ -153,23 +163,31 @@ def _text(value: Any, where: str) -> str:
     return value
 
 
-def _number(value: Any, where: str, scale: int = 1, least: int = 0) -> int:
-    """A decimal as an integer of 1/scale, exactly."""
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        raise StoryError(f"{where} must be a number, not {value!r}")
-    exact = Decimal(value) * scale
-    if not exact.is_finite() or exact != exact.to_integral_value():
-        raise StoryError(f"{where} = {value}: finer than 1/{scale}")
-    if exact < least:
-        raise StoryError(f"{where} = {value}: must be at least {Decimal(least) / scale}")
-    return int(exact)
+def _number(value: Any, where: str, scale: int = 1, least: int = 0, most: int = 2**62) -> int:
+    """A decimal as an integer of 1/scale, exactly, from `least` to `most` of those."""
+    try:
+        number = exact(value, scale)
+    except NotExact as error:
+        raise StoryError(f"{where} {error}") from None
+    if number < least:
+        raise StoryError(f"{where} = {value}: must be at least {Decimal(least) / scale:f}")
+    if number > most:
+        raise StoryError(f"{where} = {value}: must be at most {Decimal(most) / scale:f}")
+    return number
+
+
+def _money(value: Any, where: str) -> int:
+    return _number(value, where, 10**6, most=limits.TRANSFER_MINOR_MAX)
 
 
 def _time_ns(value: Any, where: str) -> int:
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise StoryError(f"{where} must be a date and time with an offset, such as ...Z")
     since = value - datetime(1970, 1, 1, tzinfo=UTC)
-    return since // timedelta(microseconds=1) * 1000
+    time_ns = since // timedelta(microseconds=1) * 1000
+    if not 0 <= time_ns < limits.SAFE:
+        raise StoryError(f"{where} = {value}: must be between the years 1970 and 2116")
+    return time_ns
 
 
 def _path(table: Any, number: int, opening_ns: int) -> IndexPath:
@@ -183,13 +201,17 @@ def _path(table: Any, number: int, opening_ns: int) -> IndexPath:
         at = f"{where}.knots[{index}]"
         if not isinstance(row, list) or len(row) != 2:
             raise StoryError(f"{at} must be [time, price]")
-        knot = _time_ns(row[0], f"{at} time"), _number(row[1], f"{at} price", E8, 1)
+        knot = (
+            _time_ns(row[0], f"{at} time"),
+            _number(row[1], f"{at} price", E8, 1, limits.INDEX_E8_MAX),
+        )
         if knots and knot[0] <= knots[-1][0]:
             raise StoryError(f"{at}: times must rise")
         knots.append(knot)
     if knots[0][0] != opening_ns:
         raise StoryError(f"{where}.knots[0]: the first knot must be at the opening")
-    volatility = _number(table["volatility"], f"{where}.volatility", E9)
+    most = limits.VOLATILITY_E9_MAX
+    volatility = _number(table["volatility"], f"{where}.volatility", E9, most=most)
     return IndexPath(_text(table["name"], f"{where}.name"), volatility, tuple(knots))
 
 
@@ -202,6 +224,10 @@ def _outside(table: Any, number: int) -> OutsideFeed:
     for name, amount in balances.items():
         if isinstance(amount, bool) or not isinstance(amount, int | Decimal):
             raise StoryError(f"{where}.balances.{name} must be a number, not {amount!r}")
+        if not abs(Decimal(amount)) <= AMOUNT_MAX:
+            raise StoryError(
+                f"{where}.balances.{name} = {amount}: must be from -{AMOUNT_MAX} to {AMOUNT_MAX}"
+            )
     if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 2
                                              for row in rows):  # fmt: skip
         raise StoryError(f"{where}.silent must be a list of [from, to]")
@@ -237,13 +263,13 @@ def _story(table: dict[str, Any]) -> Story:
         title=_text(table["title"], "story.title"),
         venue=_text(table["venue"], "story.venue"),
         opening_ns=opening_ns,
-        interval_s=_number(table["interval_s"], "story.interval_s", 1, 1),
+        interval_s=_number(table["interval_s"], "story.interval_s", 1, 1, SECONDS_MAX),
         cycles=_number(table["cycles"], "story.cycles", 1, 1),
         path_step_s=_number(table["path_step_s"], "story.path_step_s", 1, 1),
-        crowd={key: _number(crowd[key], f"crowd.{key}") for key in counts},
-        money_minor={key: _number(crowd[key], f"crowd.{key}", 10**6) for key in money},
-        insurance_minor=_number(fund["insurance"], "fund.insurance", 10**6),
-        venue_capital_minor=_number(fund["venue_capital"], "fund.venue_capital", 10**6),
+        crowd={key: _number(crowd[key], f"crowd.{key}", most=BOTS_MAX) for key in counts},
+        money_minor={key: _money(crowd[key], f"crowd.{key}") for key in money},
+        insurance_minor=_money(fund["insurance"], "fund.insurance"),
+        venue_capital_minor=_money(fund["venue_capital"], "fund.venue_capital"),
         paths=paths,
         outside=tuple(_outside(row, n) for n, row in enumerate(table.get("outside", []))),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
@@ -52,8 +53,8 @@ def test_fractions_become_integers_without_floats() -> None:
         ("future = 0.0003", 'future = "0.0003"', "fees.future must be a number"),
         ("future = 0.0003", "future = true", "fees.future must be a number"),
         ("future = 0.0003", "future = 0.00000000001", "finer than"),
-        ("future = 0.0003", "future = nan", "finer than"),
-        ("future = 0.0003", "future = 0.2", "future fee"),
+        ("future = 0.0003", "future = nan", "fees.future = NaN: is no finite number"),
+        ("future = 0.0003", "future = 0.2", "fees.future = 0.2: must be from 0 to 0.099999999"),
         ("risk_gate = true", "risk_gate = 1", "risk_gate must be true or false"),
         ("collateral = false", 'collateral = "no"', "collateral must be true or false"),
         ("opening = 2026-01-01T00:00:00Z", 'opening = "soon"', "opening must be a date"),
@@ -64,9 +65,9 @@ def test_fractions_become_integers_without_floats() -> None:
         ("lot = 0.001", "lot = 0.0000000001", "finer than"),
         ("lot = 0.001", "lot = 0.00000001", "whole number of minor units"),
         ("dead_after_s = 60", "dead_after_s = 1", "stale before it is dead"),
-        ("deadline_cycles = 5", "deadline_cycles = 0", "at least one cycle"),
-        ("opening_index = 100000", "opening_index = 2000000", "opening index out of bounds"),
-        ("widen = 2", "widen = 0.5", "the collar widens"),
+        ("deadline_cycles = 5", "deadline_cycles = 0", "calls.deadline_cycles = 0: must be"),
+        ("opening_index = 100000", "opening_index = 2000000", "index = 2000000: must be from"),
+        ("widen = 2", "widen = 0.5", "collar.widen = 0.5: must be from 1 to 10"),
         ("[collar]", "[collar", "not TOML"),
         (
             "linear =",
@@ -89,6 +90,73 @@ def test_a_wrong_line_is_named(old: str, new: str, words: str) -> None:
     message = broken(old, new)
     assert message.startswith("my.toml: ")
     assert words in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("interval_s", "1e400", "venue.interval_s = 1E+400: must be from -4611686018.427387904"),
+        ("interval_s", "1e999999", "venue.interval_s = 1E+999999: must be from"),
+        ("interval_s", "1e99999999999999999999", "too many digits in its exponent"),
+        ("interval_s", "1e-999999", "venue.interval_s = 1E-999999: finer than"),
+        ("interval_s", f"1.{'1' * 5000}", "finer than"),
+        ("interval_s", f"0x{'f' * 5000}", "must be from"),
+        ("interval_s", "86401", "venue.interval_s = 86401: must be from 0.000000001 to 86400"),
+        ("opening_volatility", "1e400", "underlying[0].opening_volatility = 1E+400: must be from"),
+        ("opening_volatility", "0", "underlying BTC.opening_volatility = 0: must be from"),
+        ("opening_volatility", "20.1", "opening_volatility = 20.1: must be from 0.000000001 to 20"),
+        ("deadline_cycles", "1e400", "calls.deadline_cycles = 1E+400: must be from"),
+        ("deadline_cycles", "inf", "calls.deadline_cycles = Infinity: is no finite number"),
+        ("private_cycles", "1e400", "default.private_cycles = 1E+400: must be from"),
+        ("public_cycles", "1e400", "default.public_cycles = 1E+400: must be from"),
+        ("coverage_min", "1e400", "default.coverage_min = 1E+400: must be from"),
+        ("option_cap", "1e30", "fees.option_cap = 1E+30: must be from"),
+        ("cap", "1e30", "funding.cap = 1E+30: must be from"),
+        ("extensions", "1e30", "collar.extensions = 1E+30: must be from"),
+        ("large_first_fraction", "1e30", "default.large_first_fraction = 1E+30: must be from"),
+        ("large_first_fraction", "-1", "default.large_first_fraction = -1: must be from"),
+        ("client_order_id_cycles", "1e30", "venue.client_order_id_cycles = 1E+30: must be from"),
+        ("takeover_fee", "2", "default.takeover_fee = 2: must be from 0 to 1"),
+        ("fund", "1e30", "default.fund = 1E+30: must be from"),
+        ("fund", "5e9", "default.fund = 5000000000: must be from 0 to 4503599627.370496"),
+        ("name", "[]", "venue.name must be a text, not []"),
+        ("name", '""', "venue.name must be a text, not ''"),
+        ("preset", "7", "venue.preset must be a text, not 7"),
+        ("disclosure", "{}", "venue.disclosure must be a text, not {}"),
+        ("risk_class", "{}", "underlying[0].risk_class must be a text, not {}"),
+        ("opening", "9999-01-01T00:00:00Z", "opening must be between the years 1970 and 2116"),
+    ],
+)
+def test_a_figure_out_of_range_is_named_with_its_bounds(key: str, value: str, words: str) -> None:
+    text, count = re.subn(rf"(?m)^{key} = .*$", f"{key} = {value}", TINY, count=1)
+    assert count == 1
+    with pytest.raises(VenueError) as caught:
+        parse_venue(text, "my.toml")
+    message = str(caught.value)
+    assert message.startswith("my.toml: ")
+    assert words in message
+    assert len(message) < 200
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('expiries = [{ kind = "future", every_days = 1, count = 1e9 }]', "expiries.count"),
+        ('expiries = [{ kind = "future", every_days = 1e9, count = 1 }]', "expiries.every_days"),
+        ("expiries = 5", "underlying[0].expiries must be a list of tables"),
+        ("strikes = { step = 1, each_side = 1e9 }", "strikes.each_side"),
+    ],
+)
+def test_what_would_list_contracts_without_end_is_refused(lines: str, words: str) -> None:
+    assert words in broken("linear =", f"{lines}\nlinear =")
+
+
+def test_a_file_that_is_no_text_is_said_so(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(VenueError, match=r"mine\.toml: not UTF-8 text"):
+        load_venue(str(path))
 
 
 def test_inverse_options_share_their_lot_with_the_linear_ones() -> None:
@@ -131,8 +199,15 @@ def test_a_file_is_read_and_top_keys_may_be_replaced(tmp_path: Path) -> None:
 
 def test_a_decimal_is_scaled_exactly_or_refused() -> None:
     assert scaled(3, 10**8, "x") == 3 * 10**8
+    for text, scale, value in (
+        ("4.5e18", 1, 45 * 10**17), ("-4.5e18", 1, -45 * 10**17), ("0e99999", 10**8, 0),
+        ("-0", 10**8, 0), ("0.25e1", 10**8, 25 * 10**7), ("1.00e-8", 10**8, 1),
+    ):  # fmt: skip
+        assert scaled(Decimal(text), scale, "x") == value
     with pytest.raises(VenueError, match=r"x = 0.1: finer"):
         scaled(Decimal("0.1"), 1, "x")
+    with pytest.raises(VenueError, match=r"finer"):
+        scaled(Decimal(f"1.{'0' * 40}1"), 10**8, "x")
 
 
 HARBOUR = """

@@ -83,6 +83,8 @@ class CommandTable(click.Group):
         except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.filename is not None:
+                raise click.ClickException(f"{error.filename}: {error.strerror}") from None
             if isinstance(error, refusals()):
                 raise click.ClickException(str(error)) from None
             raise

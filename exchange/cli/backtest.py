@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from exchange.cli.arguments import READ_FILE, FiniteRange, require_writable
+
 if TYPE_CHECKING:
     from replays.backtest import Run
     from replays.forecast import Terms
@@ -32,9 +34,9 @@ FILE_MARKS = "Straddles are marked at the column iv of the file."
 
 
 @click.command("backtest")
-@click.argument("prices", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("prices", type=READ_FILE)
 @click.option("--column", help="Price column; else the first of close, Adj_Close, Value.")
-@click.option("--confidence", type=click.FloatRange(0.9, 0.9999), default=0.99, show_default=True,
+@click.option("--confidence", type=FiniteRange(0.9, 0.9999), default=0.99, show_default=True,
               help="Part of all periods that a margin should cover, to four places.")  # fmt: skip
 @click.option("--models", default=MODELS, show_default=True,
               help="Comma-separated: fhs, fhs-DECAY, ewma-DECAY, flat.")  # fmt: skip
@@ -73,6 +75,7 @@ def command(
     from replays.price_file import PriceFileError, read_prices
 
     names = list(dict.fromkeys(name.strip() for name in models.split(",") if name.strip()))
+    require_writable(plot, "--plot", prices)
     if not names:
         raise click.BadParameter("name at least one model", param_hint="--models")
     try:
@@ -80,8 +83,10 @@ def command(
         terms = terms_of(series, horizon_days, floor_share, stress_weight, stressed)
         with record_progress("models") as advance:
             runs = run_backtest(series, names, confidence, window, advance, terms)
-    except (PriceFileError, ModelError) as error:
+    except PriceFileError as error:
         raise click.ClickException(str(error)) from None
+    except ModelError as error:
+        raise click.ClickException(f"{prices.name}: {error}") from None
     notes = conditions(prices.name, series, confidence, window, runs[0])
     notes |= {
         "horizon_hours": terms.horizon * series.step_ns / NS_PER_HOUR,

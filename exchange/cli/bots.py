@@ -16,6 +16,7 @@ from clients.crowd_file import CrowdError, mix_of, read_mix
 from clients.records import BatchNotice, Instrument, record_of, records_of
 from clients.websocket import LOCAL, PATIENCE_S, WebSocketTransport
 from exchange.cli import event_loop
+from exchange.cli.arguments import READ_FILE, SEED, FiniteRange
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,12 @@ def report_figures(report: CrowdReport) -> dict[str, Any]:
 @click.option("--url", default=LOCAL, show_default=True, help="The venue's WebSocket.")
 @click.option("--crowd", "crowd", default="40", show_default=True, metavar="N|FILE",
               help="How many bots, or a TOML file of counts and money per kind.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0, 2**62), default=7, show_default=True,
+@click.option("--seed", type=SEED, default=7, show_default=True,
               help="Decides every bot's character and chances.")  # fmt: skip
-@click.option("--keys", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+@click.option("--keys", required=True, type=READ_FILE,
               help="The key file; each bot trades in the account of its name.")  # fmt: skip
 @click.option("--batches", type=click.IntRange(min=1), help="Stop after so many batches.")
-@click.option("--patience", type=click.FloatRange(min=0), default=PATIENCE_S, show_default=True,
+@click.option("--patience", type=FiniteRange(min=0), default=PATIENCE_S, show_default=True,
               help="Seconds without a connection after which to give up.")  # fmt: skip
 def command(
     url: str, crowd: str, seed: int, keys: Path, batches: int | None, patience: float

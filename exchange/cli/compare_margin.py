@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from exchange.cli.arguments import STORY, require_writable
+
 if TYPE_CHECKING:
     from exchange.cli.compare_run import RunRecord, RunRequest
     from replays.story import Story
@@ -19,7 +21,7 @@ NAME_WIDTH = 18  # of a model's name, in a table of that width
 
 
 @click.command("compare-margin")
-@click.argument("story")
+@click.argument("story", type=STORY)
 @click.option("--models", default=MODELS, show_default=True,
               help="Comma-separated presets, standard, fhs-es, or files of your own that end in "
               ".toml; a name that forecasts may end in +floor. fhs is fhs-es, predictive is "
@@ -54,6 +56,7 @@ def command(
     from exchange.cli.warm_up import warm_up_with_line
     from replays.story import load_story
 
+    require_writable(plot, "--plot", story)
     names, told = named_models(models), load_story(story)
     count = cycles or told.cycles
     if count > told.cycles_max:
@@ -62,8 +65,6 @@ def command(
             param_hint="--cycles",
         )
     refuse_before_running(told, names)
-    if plot is not None and not plot.parent.is_dir():
-        raise click.BadParameter(f"no folder {plot.parent}", param_hint="--plot")
     warm_up_with_line()
     requests = [
         RunRequest(story, name, seed, count)

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from exchange.cli.arguments import READ_FILE, SEED, STORY, VENUE, require_writable
+
 
 @click.command("demo")
-@click.option("--story", "story_name", default="2025-10-10", show_default=True,
+@click.option("--story", "story_name", type=STORY, default="2025-10-10", show_default=True,
               help="A story that ships, or a TOML file.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0, 2**62), default=7, show_default=True,
+@click.option("--seed", type=SEED, default=7, show_default=True,
               help="Chance: the crowd, the way between the knots, the lottery.")  # fmt: skip
 @click.option(
     "--cycles", type=click.IntRange(min=1), help="How many batches; the story's if not given."
@@ -19,10 +21,13 @@ import click
 @click.option("--in-process", is_flag=True,
               help="Bots in this process, not over sockets: repeatable bit for bit.")  # fmt: skip
 @click.option(
-    "--venue", "venue_name", help="A venue that ships, or a TOML file, instead of the story's."
+    "--venue",
+    "venue_name",
+    type=VENUE,
+    help="A venue that ships, or a TOML file, instead of the story's.",
 )
 @click.option(
-    "--index", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    "--index", type=READ_FILE,
     help="A CSV file of index values (time,BTC,ETH,SOL) instead of the story's path.",
 )  # fmt: skip
 @click.option("--summary", type=click.Path(dir_okay=False, path_type=Path),
@@ -39,6 +44,7 @@ def command(
     story, venue, seed and cycles always give the same state hash. Without --fast about two batches
     a second are shown live in the terminal.
     """
+    require_writable(summary, "--summary", story_name, venue_name, index, journal)
     from exchange.cli.demo_run import DemoRequest, run_demo
 
     run_demo(

@@ -22,7 +22,7 @@ from exchange.feed import PathFeed
 from exchange.gateway.dispatch import Dispatcher
 from exchange.marker import Marker
 from exchange.sequencer import Sequencer
-from exchange.storage.recovery import create_store
+from exchange.storage.recovery import close_new_store, create_store
 from exchange.storage.snapshot import Snapshot, snapshots_path, write_snapshot
 from exchange.venues import load_venue, resolved
 from margin.fixed_point import USDC_SCALE
@@ -159,11 +159,11 @@ class DemoMarket:
             write_snapshot(snapshots_path(self.journal.path), snapshot)
 
     def close(self) -> None:
-        """Journal the last cycle's hash and close the files."""
+        """Journal the last cycle's hash and close the files; none stay if no market opened."""
         sequencer: Sequencer | None = getattr(self, "sequencer", None)
         try:
             if sequencer is not None and sequencer.stopped is None:
                 sequencer.write_note()
                 self.watermark.write(*self.journal.head)
         finally:
-            self.journal.close()
+            close_new_store(self.journal, self.watermark)

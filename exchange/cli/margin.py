@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from exchange.cli.arguments import READ_FILE_OR_DASH, VENUE, Words, require_writable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,11 +24,13 @@ INTERVAL_NS = 5 * 10**9  # between batches, where a portfolio's market does not 
 
 
 @click.command("margin")
-@click.argument("portfolio", required=False, type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--model", help="Margin model instead of the file's or the venue's (ps-1): a preset, "
+@click.argument("portfolio", required=False, type=READ_FILE_OR_DASH)
+@click.option("--model", type=Words(),
+              help="Margin model instead of the file's or the venue's (ps-1): a preset, "
               "fhs-es, a name that forecasts with +floor, one given by formulas, such as standard "
               "or lognormal-es, or a preset of your own, a file that ends in .toml.")  # fmt: skip
-@click.option("--venue", help="Take contracts, lots and opening marks of this venue or venue file "
+@click.option("--venue", type=VENUE,
+              help="Take contracts, lots and opening marks of this venue or venue file "
               "in place of the portfolio's market.")  # fmt: skip
 @click.option("--what-if", "changes",
               help="Changes by comma, left to right: BTC_USDC-PERPETUAL:+2 (trade at the mark), "
@@ -54,6 +58,7 @@ def command(
         return
     if portfolio is None:
         raise click.UsageError("name a portfolio file, or print one with --example")
+    require_writable(plot, "--plot", portfolio, venue)
     found = explanations(portfolio, model, venue, changes)
     if plot is not None:
         from exchange.cli.margin_plot import write_plot
@@ -83,7 +88,7 @@ def explanations(
     from exchange.portfolio_book import build_book
     from exchange.portfolio_file import PortfolioError, read_portfolio
     from exchange.venues import load_venue
-    from exchange.what_if import changed, read_changes, traded_in
+    from exchange.what_if import explained_after, read_changes, traded_in
 
     venue = None if venue_name is None else load_venue(venue_name)
     source = "standard input" if str(path) == "-" else str(path)
@@ -94,10 +99,12 @@ def explanations(
     portfolio = read_portfolio(text, source, venue)
     explained = explainer(portfolio, venue, model)
     try:
-        changes = read_changes(changes_text, portfolio) if changes_text else ()
+        changes = read_changes(changes_text, portfolio) if changes_text is not None else ()
         book = build_book(portfolio, traded_in(changes))
-        books: list[Book] = [book, changed(book, changes)] if changes else [book]
-        return [explained(one) for one in books]
+        found = [explained(book)]
+        if changes:
+            found.append(explained_after(book, changes, explained))
+        return found
     except PortfolioError as error:
         raise PortfolioError(f"{source}: {error}") from None
 
@@ -110,7 +117,7 @@ def explainer(
     What the option names and ends in .toml is a file. Raises `PresetError` where there is no such
     model.
     """
-    from exchange.portfolio_book import exponent_of
+    from exchange.portfolio_book import exponent_of, largest_part
     from exchange.portfolio_file import PortfolioError
     from margin.explain import explain
     from margin.formula_models import (
@@ -141,7 +148,7 @@ def explainer(
         except FormulaRefused as error:
             raise PortfolioError(str(error)) from None
         except InvariantBroken:
-            raise PortfolioError("positions: too large to be added exactly") from None
+            raise PortfolioError(f"{largest_part(book)}: too large to be added exactly") from None
 
     if name in INPUTS:
         return by_formula

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from exchange.core.engine import Engine
-from exchange.storage.recovery import create_store, recover
+from exchange.storage.recovery import close_new_store, create_store, recover
 from exchange.storage.snapshot import Snapshot, snapshots_path, write_snapshot
 
 SNAPSHOT_CYCLES = 100
@@ -21,7 +21,8 @@ class MarketStore:
     def __init__(self, path: Path) -> None:
         """Create the journal, or recover what it holds. Raises StorageRefused or StorageFailed."""
         self.replayed = 0
-        if path.exists():
+        self._is_new = not path.exists()
+        if not self._is_new:
             recovered = recover(path, Engine)
             self.engine, self.replayed = recovered.engine, recovered.replayed
             self.journal, self.watermark = recovered.journal, recovered.watermark
@@ -44,6 +45,9 @@ class MarketStore:
         write_snapshot(snapshots_path(self.journal.path), snapshot)
 
     def close(self) -> None:
-        """Close the files. Closing twice is allowed."""
+        """Close the files; new ones without a record are removed. Closing twice is allowed."""
+        if self._is_new:
+            close_new_store(self.journal, self.watermark)
+            return
         self.watermark.close()
         self.journal.close()

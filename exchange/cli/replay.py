@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from exchange.cli.arguments import READ_FILE, SEED, require_writable
 from exchange.cli.summary import print_table, write_summary
 
 CAVEAT = (
@@ -46,10 +47,10 @@ def command() -> None:
 
 
 @command.command("lobster")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=READ_FILE)
 @click.option("--interval", "interval_ns", type=Seconds(), default="1", show_default=True,
               help="Batch interval in seconds.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0, 2**62), default=7, show_default=True,
+@click.option("--seed", type=SEED, default=7, show_default=True,
               help="Which account sends which order, and the lottery.")  # fmt: skip
 @click.option("--summary", type=click.Path(dir_okay=False, path_type=Path),
               help="Write the figures to this JSON file.")  # fmt: skip
@@ -59,6 +60,7 @@ def lobster(file: Path, interval_ns: int, seed: int, summary: Path | None) -> No
     Executions are turned back into the marketable orders behind them; nothing else is invented.
     Files of many levels replay well; one of few levels lacks deletions and overstates the volume.
     """
+    require_writable(summary, "--summary", file)
     figures = replay_lobster(file, interval_ns, seed)
     print_table(f"{file.name} in batches of {interval_ns / NS_PER_SECOND:g} s", figures)
     reductions = figures["unknown_ids"] + figures["unknown_executions"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from exchange.cli.arguments import READ_FILE, SEED, STORY, VENUE
 from exchange.cli.serve_request import LocalAccount, ServeRequest
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -41,7 +42,7 @@ class AccountOption(click.ParamType[LocalAccount]):
 
 
 @click.command("serve")
-@click.option("--venue", "venue_name", metavar="NAME|FILE",
+@click.option("--venue", "venue_name", type=VENUE, metavar="NAME|FILE",
               help="A venue that ships, or a TOML file; the story's, else demo.")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True,
@@ -54,13 +55,13 @@ class AccountOption(click.ParamType[LocalAccount]):
               help="For local use: a key, its secret and an account of its name.")  # fmt: skip
 @click.option("--crowd", type=click.IntRange(min=0), default=0, show_default=True,
               help="So many bots, in a second process.")  # fmt: skip
-@click.option("--story", "story_name", metavar="NAME|FILE",
+@click.option("--story", "story_name", type=STORY, metavar="NAME|FILE",
               help="The index follows a story, batch by batch; then a random walk.")  # fmt: skip
-@click.option("--index", "index_file", type=FILE, metavar="FILE",
+@click.option("--index", "index_file", type=READ_FILE, metavar="FILE",
               help="The index follows a CSV file (time,NAME,...); row 1 is now.")  # fmt: skip
 @click.option("--interval", "interval_s", type=click.IntRange(1, 86_400),
               help="Seconds of a batch; the venue's if not given.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0, 2**62), default=7, show_default=True,
+@click.option("--seed", type=SEED, default=7, show_default=True,
               help="Chance: the walk of the index, the bots, the lottery.")  # fmt: skip
 @click.option("--origin", "origins", multiple=True,
               help="Web pages of this origin may connect; programs always may.")  # fmt: skip

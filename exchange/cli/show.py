@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from exchange.cli.arguments import READ_FILE
+
 
 @click.command("show")
-@click.argument("journal", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("journal", type=READ_FILE)
 @click.option("--cycle", type=click.IntRange(min=0), help="Tell this cycle in full.")
 def command(journal: Path, cycle: int | None) -> None:
     """Tell what happened in JOURNAL: an overview, or with --cycle all of one cycle.

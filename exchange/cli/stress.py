@@ -8,6 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from exchange.cli.arguments import (
+    READ_FILE,
+    READ_FILE_OR_DASH,
+    VENUE,
+    StressFile,
+    Words,
+    require_writable,
+)
+
 if TYPE_CHECKING:
     from exchange.market_stress import MarketStress
     from exchange.portfolio_file import Portfolio
@@ -21,17 +30,18 @@ DEFAULT_MODEL = "ps-1"
 
 
 @click.command("stress")
-@click.argument("portfolio", required=False, type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--journal", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+@click.argument("portfolio", required=False, type=READ_FILE_OR_DASH)
+@click.option("--journal", type=READ_FILE,
               help="Stress the market of this journal in place of a portfolio.")  # fmt: skip
 @click.option("--cycle", type=click.IntRange(min=0),
               help="The market at the end of this cycle (the journal's end).")  # fmt: skip
-@click.option("--stress", "wanted", multiple=True, metavar="NAME|FILE.toml",
+@click.option("--stress", "wanted", type=StressFile(), multiple=True, metavar="NAME|FILE.toml",
               help="A stress that ships, or a file of your own; may be given again (all that "
               "ship).")  # fmt: skip
-@click.option("--model", help="Margin model in place of the file's or the venue's: a name, or a "
-              "preset of your own, a file that ends in .toml.")  # fmt: skip
-@click.option("--venue", help="Take contracts, lots and opening marks of this venue or venue file "
+@click.option("--model", type=Words(), help="Margin model in place of the file's or the venue's: "
+              "a name, or a preset of your own, a file that ends in .toml.")  # fmt: skip
+@click.option("--venue", type=VENUE,
+              help="Take contracts, lots and opening marks of this venue or venue file "
               "in place of the portfolio's market.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False),
@@ -56,6 +66,7 @@ def command(
         raise click.UsageError("--cycle is about a --journal")
     if journal is not None and venue is not None:
         raise click.UsageError("--venue is about a portfolio: a journal has a venue of its own")
+    require_writable(plot, "--plot", portfolio, journal, venue, *wanted)
     stresses = read_stresses(wanted)
     found: PortfolioStress | MarketStress
     if journal is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from exchange.cli.arguments import SEED, FiniteRange, require_writable
 from exchange.cli.study_calibration import calibration
 from exchange.cli.study_garch import garch
 
@@ -31,9 +32,9 @@ command.add_command(garch)
 
 
 @command.command("procyclicality")
-@click.option("--seed", default=7, show_default=True, help="Of the simulated paths.")
+@click.option("--seed", type=SEED, default=7, show_default=True, help="Of the simulated paths.")
 @click.option("--breach-rate", default=0.01, show_default=True,
-              type=click.FloatRange(0.001, 0.2), help="What every model is scaled to.")  # fmt: skip
+              type=FiniteRange(0.001, 0.2), help="What every model is scaled to.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.html",
               help="Peak to trough against mean margin, one point a model.")  # fmt: skip
@@ -54,6 +55,7 @@ def procyclicality(seed: int, breach_rate: float, as_json: bool, plot: Path | No
 
     from replays.procyclicality import study
 
+    require_writable(plot, "--plot")
     rows = study(seed, breach_share=breach_rate)
     if as_json:
         click.echo(json.dumps({"seed": seed, "rows": [asdict(row) for row in rows]}, indent=2))

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
+
+from exchange.cli.arguments import READ_FILE, SEED, FiniteRange, require_writable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,15 +20,15 @@ HEADINGS = ("forecast", "count", "mean forecast", "observed")
 
 
 @click.command("calibration")
-@click.argument("prices", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("prices", nargs=-1, type=READ_FILE)
 @click.option("--column", help="Price column; else the first of close, Adj_Close, Value.")
 @click.option("--paths", default=200, show_default=True, type=click.IntRange(1, 10_000),
               help="Simulated, if no PRICES are named.")  # fmt: skip
-@click.option("--seed", default=7, show_default=True, help="Of the simulated paths.")
+@click.option("--seed", type=SEED, default=7, show_default=True, help="Of the simulated paths.")
 @click.option("--cycles", default=24, show_default=True, type=click.IntRange(1, 1000),
               help="Of a horizon, one a period of the prices.")  # fmt: skip
 @click.option("--decay", default=0.97, show_default=True,
-              type=click.FloatRange(0, 1, min_open=True, max_open=True),
+              type=FiniteRange(0, 1, min_open=True, max_open=True),
               help="Of the EWMA forecast, per period.")  # fmt: skip
 @click.option("--garch", metavar="ALPHA,BETA,ANNUAL",
               help="A GARCH forecast instead, e.g. 0.08,0.91,0.57 (see study garch).")  # fmt: skip
@@ -55,6 +58,9 @@ def calibration(
     from replays.calibration import study_paths, study_prices
     from replays.price_file import PriceFileError, read_prices
 
+    require_writable(plot, "--plot", *prices)
+    if prices:
+        _refuse_of_simulation()
     setting = _setting(cycles, decay, garch)
     studies: list[Study] = []
     try:
@@ -76,6 +82,14 @@ def calibration(
     if plot is not None:
         _plot(studies, plot)
         click.echo(f"wrote {plot}", err=True)
+
+
+def _refuse_of_simulation() -> None:
+    """Refuse options about simulated paths beside recorded prices."""
+    context = click.get_current_context()
+    for name in ("paths", "seed"):
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"--{name} is about simulated paths: leave it, or the PRICES")
 
 
 def _setting(cycles: int, decay: float, garch: str | None) -> Setting:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from exchange.cli.arguments import READ_FILE
+
 
 @click.command("garch")
-@click.argument("prices", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("prices", type=READ_FILE)
 @click.option("--column", help="Price column; else the first of close, Adj_Close, Value.")
 @click.option("--allow-gaps", is_flag=True,
               help="Take what follows a missing period as its next return.")  # fmt: skip
@@ -27,8 +29,10 @@ def garch(prices: Path, column: str | None, allow_gaps: bool, as_json: bool) -> 
 
     try:
         fit = fit_garch(read_prices(prices, column, allow_gaps))
-    except (PriceFileError, FitError) as error:
+    except PriceFileError as error:
         raise click.ClickException(str(error)) from None
+    except FitError as error:
+        raise click.ClickException(f"{prices.name}: {error}") from None
     if as_json:
         click.echo(json.dumps({"file": prices.name, **asdict(fit), "toml": fit.toml()}, indent=2))
         return

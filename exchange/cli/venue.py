@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from exchange.cli.arguments import VENUE
+
 
 @click.command("venue")
-@click.argument("name_or_file")
+@click.argument("name_or_file", type=VENUE)
 @click.option("--interval", "interval_s", type=click.IntRange(min=1),
               help="Batch interval in seconds instead of the file's.")  # fmt: skip
 def command(name_or_file: str, interval_s: int | None) -> None:

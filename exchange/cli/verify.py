@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from exchange.cli.arguments import READ_FILE
+
 
 @click.command("verify")
-@click.argument("journal", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("journal", type=READ_FILE)
 @click.option("--allow-missing-watermark", is_flag=True,
               help="Verify a journal without the file that witnesses its end.")  # fmt: skip
 def command(journal: Path, allow_missing_watermark: bool) -> None:

@@ -12,6 +12,7 @@ import msgspec
 
 from exchange.core import limits
 from exchange.core.outside_venue import OutsideVenue, outside_problem
+from exchange.core.venue_ranges import INTERVAL_NS_MAX, range_problem, section_problem
 from margin.portfolio import (
     INVERSE,
     INVERSE_CALL,
@@ -333,58 +334,75 @@ def validate_together(venue: Venue, specs: Sequence[InstrumentSpec]) -> None:
 
 def validate(venue: Venue) -> None:
     """Raise `VenueError` naming the first thing that contradicts itself or a bound."""
-    require(venue.interval_ns > 0, "interval must be positive")
+    validate_times(venue)
     require(len(venue.underlyings) > 0, "at least one underlying is needed")
-    most = limits.POSITION_NOTIONAL_MINOR_MAX
+    _require_section("limits", venue.limits)
+    _validate_underlyings(venue)
+    _validate_accounts(venue)
+    _validate_contracts(venue)
+    _validate_rules(venue)
+
+
+def validate_times(venue: Venue) -> None:
+    """Raise `VenueError` where interval or opening leave no room for a calendar of expiries."""
+    _require_range("venue", "interval_ns", venue.interval_ns, 1, INTERVAL_NS_MAX)
     require(
-        0 < venue.limits.position_notional_minor <= most,
-        f"limits: position_notional must be positive and at most {most // 10**6} USDC",
+        0 <= venue.opening_time_ns < limits.SAFE,
+        "venue.opening must be between the years 1970 and 2116",
     )
+
+
+def _require_range(where: str, field: str, value: int, least: int, most: int) -> None:
+    problem = range_problem(where, field, value, least, most)
+    require(not problem, problem)
+
+
+def _require_section(where: str, section: Part) -> None:
+    problem = section_problem(where, section)
+    require(not problem, problem)
+
+
+def _validate_underlyings(venue: Venue) -> None:
     names = [u.name for u in venue.underlyings]
     require(len(set(names)) == len(names), "underlyings must have different names")
     for u in venue.underlyings:
-        require(
-            0 < u.price_e8_max <= limits.INDEX_E8_MAX,
-            f"underlying {u.name}: price_max out of bounds",
-        )
-        require(
-            0 <= u.daily_volume_minor <= limits.DAILY_VOLUME_MINOR_MAX,
-            f"underlying {u.name}: daily_volume out of bounds",
-        )
-        require(
-            0 < u.opening_index_e8 <= u.price_e8_max,
-            f"underlying {u.name}: opening index out of bounds",
-        )
+        for field, least, most in (
+            ("price_e8_max", 1, limits.INDEX_E8_MAX),
+            ("daily_volume_minor", 0, limits.DAILY_VOLUME_MINOR_MAX),
+            ("opening_index_e8", 1, u.price_e8_max),
+            ("opening_volatility_e9", 1, limits.VOLATILITY_E9_MAX),
+        ):
+            _require_range(f"underlying {u.name}", field, getattr(u, field), least, most)
+
+
+def _validate_accounts(venue: Venue) -> None:
     classes = [kind.name for kind in venue.account_classes]
     require(all(classes), "an account class needs a name")
     require(len(set(classes)) == len(classes), "account classes must have different names")
     problem = outside_problem(venue.outside_venues)
     require(not problem, problem)
+
+
+def _validate_contracts(venue: Venue) -> None:
     listed = [i.name for i in venue.instruments]
     require(len(set(listed)) == len(listed), "instruments must have different names")
     for spec in venue.instruments:
         validate_instrument(venue, spec)
     validate_together(venue, venue.instruments)
+
+
+def _validate_rules(venue: Venue) -> None:
     require(venue.disclosure in ("opaque", "outstanding"), "disclosure is opaque or outstanding")
-    require(venue.collar.band_ppb >= 0, "collar band must not be negative")
-    require(venue.collar.widen_ppb >= 10**9, "the collar widens: its factor is at least 1")
-    require(venue.collar.extensions >= 0, "collar extensions must not be negative")
-    require(venue.calls.deadline_cycles >= 1, "a margin call lasts at least one cycle")
+    _require_section("collar", venue.collar)
+    _require_section("calls", venue.calls)
+    _require_section("funding", venue.funding)
+    _require_section("index", venue.index)
     require(
-        venue.funding.cap_ppb >= 0 and venue.funding.dead_band_ppb >= 0,
-        "funding bounds are not negative",
+        venue.index.dead_after_ns >= venue.index.stale_after_ns,
+        "index.dead_after_s must be at least stale_after_s: an index is stale before it is dead",
     )
-    require(
-        venue.index.dead_after_ns >= venue.index.stale_after_ns > 0,
-        "an index is stale before it is dead",
+    _require_range(
+        "venue", "client_order_id_cycles", venue.client_order_id_cycles, 1, limits.BATCHES_MAX
     )
-    require(
-        venue.client_order_id_cycles >= 1, "client order ids are remembered for at least one cycle"
-    )
-    for name, rate in (
-        ("future", venue.fees.future_ppb),
-        ("option", venue.fees.option_ppb),
-        ("liquidation", venue.fees.liquidation_ppb),
-    ):
-        require(0 <= rate < 10**8, f"{name} fee must be from 0 to below 10 %")
-    require(venue.default.fund_minor >= 0, "the insurance fund must not be negative")
+    _require_section("fees", venue.fees)
+    _require_section("default", venue.default)

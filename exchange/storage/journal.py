@@ -267,6 +267,20 @@ class Journal:
         finally:
             self.abandon()
 
+    def close_or_remove(self) -> bool:
+        """Close, and remove the file if it has no record; True if it was removed.
+
+        Only for whoever created it. A journal that failed stays as it is.
+        """
+        is_empty = self._stopped is None and self._writable and self._head.sequence == 0
+        if is_empty:
+            self._connection.close()
+            self._stopped = "the journal is closed"
+            for suffix in ("-wal", "-shm", ""):  # under the lock: nobody can have begun to write
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        self.close()
+        return is_empty
+
     def abandon(self) -> None:
         """Close without touching the files: a log that is refused stays evidence."""
         if self._stopped is None:

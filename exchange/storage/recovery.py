@@ -95,8 +95,18 @@ def create_store(path: str | Path) -> tuple[Journal, Watermark]:
         mark_path.unlink(missing_ok=True)
         return journal, Watermark.create(mark_path, journal.head)
     except BaseException:
-        journal.close()
+        journal.close_or_remove()
         raise
+
+
+def close_new_store(journal: Journal, watermark: Watermark) -> None:
+    """Close files that `create_store` made; they are removed if nothing was ever journaled.
+
+    A journal is never overwritten: one that came to nothing would only be in the way.
+    """
+    watermark.close()
+    if journal.close_or_remove():
+        watermark.path.unlink(missing_ok=True)
 
 
 def recover(

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import tomllib
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import msgspec
 
+from exchange.core import limits
 from exchange.core.margin_models import require_models
 from exchange.core.outside_venue import OutsideVenue
 from exchange.core.venue import (
@@ -32,13 +33,18 @@ from exchange.core.venue import (
     Venue,
     VenueError,
     validate,
+    validate_times,
 )
+from exchange.core.venue_ranges import key_of
 from exchange.coverage import require_coverage
+from exchange.exact import NotExact, exact, shown
 from exchange.listing import contracts_due
 from margin.presets import PresetError
 from margin.venue_models import venue_model
 
-SCALES = (("_ppb", 10**9), ("_e9", 10**9), ("_e8", 10**8), ("_ns", 10**9), ("_minor", 10**6))
+DAYS_BETWEEN_EXPIRIES_MAX = 366
+EXPIRIES_MAX = 64
+STRIKES_EACH_SIDE_MAX = limits.INSTRUMENTS_PER_UNIT_MAX
 TOP_KEYS = (
     "name",
     "preset",
@@ -90,7 +96,11 @@ def load_venue(name_or_path: str, **changes: int | str) -> Venue:
         if not path.is_file():
             known = ", ".join(venue_names())
             raise VenueError(f"no venue {name_or_path!r}: neither a file nor one of {known}")
-        text, folder = path.read_text("utf-8"), path.parent
+        folder = path.parent
+        try:
+            text = path.read_text("utf-8")
+        except UnicodeDecodeError as error:
+            raise VenueError(f"{name_or_path}: not UTF-8 text: {error}") from None
     return parse_venue(text, name_or_path, folder, **changes)
 
 
@@ -105,6 +115,10 @@ def parse_venue(text: str, source: str, folder: Path | None = None, **changes: i
         return _venue({**table, **changes}, folder or Path(), own or Path())
     except tomllib.TOMLDecodeError as error:
         raise VenueError(f"{source}: not TOML: {error}") from None
+    except RecursionError:
+        raise VenueError(f"{source}: nested too deeply") from None
+    except InvalidOperation:
+        raise VenueError(f"{source}: a number has too many digits in its exponent") from None
     except (VenueError, PresetError, ValueError) as error:
         raise VenueError(f"{source}: {error}") from None
 
@@ -124,24 +138,39 @@ def _keys(
 
 
 def scaled(value: Any, scale: int, where: str) -> int:
-    """A decimal as an integer of 1/scale, exactly; `VenueError` where it is finer or no number."""
-    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
-        raise VenueError(f"{where} must be a number, not {value!r}")
-    exact = Decimal(value) * scale
-    if not exact.is_finite() or exact != exact.to_integral_value():
-        raise VenueError(f"{where} = {value}: finer than 1/{scale}")
-    return int(exact)
+    """A decimal as an integer of 1/scale, exactly; `VenueError` where it is none within 2^62."""
+    try:
+        return exact(value, scale)
+    except NotExact as error:
+        raise VenueError(f"{where} {error}") from None
+
+
+def _counted(value: Any, where: str, most: int, least: int = 1) -> int:
+    count = scaled(value, 1, where)
+    if not least <= count <= most:
+        raise VenueError(f"{where} = {count}: must be from {least} to {most}")
+    return count
+
+
+def _text(table: dict[str, Any], key: str, where: str) -> str:
+    value = table[key]
+    if not isinstance(value, str) or not value:
+        raise VenueError(f"{where}.{key} must be a text, not {shown(value)}")
+    return value
+
+
+def _list(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise VenueError(f"{where} must be a list of tables")
+    return value
 
 
 def _section(kind: type[msgspec.Struct], table: Any, where: str) -> Any:
     """A section whose keys are the structure's fields without their scale (`_ns` is `_s`)."""
     names = {}
     for field in kind.__struct_fields__:
-        scale = next((factor for end, factor in SCALES if field.endswith(end)), 1)
-        key = field
-        for end, _ in SCALES:
-            key = key.removesuffix(end)
-        names[key + "_s" if field.endswith("_ns") else key] = (field, scale)
+        key, scale = key_of(field)
+        names[key] = (field, scale)
     _keys(table, where, tuple(names))
     values: dict[str, Any] = {}
     hints = get_type_hints(kind)
@@ -170,14 +199,13 @@ def _contract(table: dict[str, Any], key: str, where: str) -> tuple[int, int]:
 
 def _expiries(table: dict[str, Any], where: str) -> tuple[ExpiryRule, ...]:
     rules = []
-    for rule in table.get("expiries", []):
-        _keys(rule, f"{where}.expiries", ("kind", "every_days", "count"))
+    at = f"{where}.expiries"
+    for rule in _list(table.get("expiries", []), at):
+        _keys(rule, at, ("kind", "every_days", "count"))
         if rule["kind"] not in ("future", "option"):
-            raise VenueError(f"{where}.expiries: kind is future or option, not {rule['kind']!r}")
-        days = scaled(rule["every_days"], 1, f"{where}.expiries.every_days")
-        count = scaled(rule["count"], 1, f"{where}.expiries.count")
-        if days < 1 or count < 1:
-            raise VenueError(f"{where}.expiries: every_days and count must be at least 1")
+            raise VenueError(f"{at}: kind is future or option, not {rule['kind']!r}")
+        days = _counted(rule["every_days"], f"{at}.every_days", DAYS_BETWEEN_EXPIRIES_MAX)
+        count = _counted(rule["count"], f"{at}.count", EXPIRIES_MAX)
         rules.append(ExpiryRule(kind=rule["kind"], every_days=days, count=count))
     return tuple(rules)
 
@@ -188,8 +216,8 @@ def _underlying(table: Any, number: int) -> tuple[UnderlyingSpec, ListingSpec]:
     if not isinstance(table["collateral"], bool):
         raise VenueError(f"{where}.collateral must be true or false")
     spec = UnderlyingSpec(
-        name=str(table["name"]),
-        risk_class=str(table["risk_class"]),
+        name=_text(table, "name", where),
+        risk_class=_text(table, "risk_class", where),
         is_collateral=table["collateral"],
         price_e8_max=scaled(table["price_max"], 10**8, f"{where}.price_max"),
         opening_index_e8=scaled(table["opening_index"], 10**8, f"{where}.opening_index"),
@@ -222,19 +250,21 @@ def _underlying(table: Any, number: int) -> tuple[UnderlyingSpec, ListingSpec]:
         inverse_option_tick_e8=inverse_option[0],
         inverse_option_lot_e8=inverse_option[1],
         strike_step_e8=scaled(strikes["step"], 10**8, f"{where}.strikes.step"),
-        strikes_each_side=scaled(strikes["each_side"], 1, f"{where}.strikes.each_side"),
+        strikes_each_side=_counted(
+            strikes["each_side"], f"{where}.strikes.each_side", STRIKES_EACH_SIDE_MAX, least=0
+        ),
         expiries=_expiries(table, where),
     )
-    if listing.strike_step_e8 <= 0 or listing.strikes_each_side < 0:
-        raise VenueError(f"{where}.strikes: step must be positive, each_side not negative")
+    if listing.strike_step_e8 <= 0:
+        raise VenueError(f"{where}.strikes: step must be positive")
     return spec, listing
 
 
 def _account_classes(tables: Any, folder: Path) -> tuple[AccountClass, ...]:
-    if not isinstance(tables, list):
-        raise VenueError("venue.account_class must be a list of tables")
-    for number, table in enumerate(tables):
+    for number, table in enumerate(_list(tables, "venue.account_class")):
         _keys(table, f"account_class[{number}]", ("name", "preset"))
+        _text(table, "name", f"account_class[{number}]")
+        _text(table, "preset", f"account_class[{number}]")
     return tuple(
         AccountClass(str(t["name"]), venue_model(str(t["preset"]), folder)) for t in tables
     )
@@ -267,9 +297,8 @@ def _outside_venue(table: Any, number: int) -> OutsideVenue:
 
 
 def _outside_venues(tables: Any) -> tuple[OutsideVenue, ...]:
-    if not isinstance(tables, list):
-        raise VenueError("venue.outside_venue must be a list of tables")
-    return tuple(_outside_venue(table, number) for number, table in enumerate(tables))
+    rows = _list(tables, "venue.outside_venue")
+    return tuple(_outside_venue(table, number) for number, table in enumerate(rows))
 
 
 def _venue(table: dict[str, Any], folder: Path, preset_folder: Path) -> Venue:
@@ -279,14 +308,14 @@ def _venue(table: dict[str, Any], folder: Path, preset_folder: Path) -> Venue:
         raise VenueError("venue.opening must be a date and time with an offset, such as ...Z")
     if not isinstance(table["risk_gate"], bool):
         raise VenueError("venue.risk_gate must be true or false")
-    if not isinstance(table["underlying"], list):
-        raise VenueError("venue.underlying must be a list of tables")
-    parts = [_underlying(t, n) for n, t in enumerate(table["underlying"])]
+    rows = _list(table["underlying"], "venue.underlying")
+    parts = [_underlying(t, n) for n, t in enumerate(rows)]
+    _text(table, "preset", "venue")
     venue = Venue(
-        name=str(table["name"]),
+        name=_text(table, "name", "venue"),
         interval_ns=scaled(table["interval_s"], 10**9, "venue.interval_s"),
         opening_time_ns=int(opening.timestamp()) * 10**9,
-        disclosure=str(table["disclosure"]),
+        disclosure=_text(table, "disclosure", "venue"),
         risk_gate=table["risk_gate"],
         underlyings=tuple(spec for spec, _ in parts),
         instruments=(),
@@ -313,6 +342,7 @@ def resolved(venue: Venue) -> Venue:
 
     `VenueError` where a margin model cannot charge it.
     """
+    validate_times(venue)
     opening = [u.opening_index_e8 for u in venue.underlyings]
     listed = contracts_due(venue, opening, venue.opening_time_ns)
     venue = msgspec.structs.replace(venue, instruments=tuple(listed))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from exchange.core.engine import Engine
+from exchange.core.venue import VenueError
 from exchange.storage.recovery import recover
 from tests.cli.conftest import SHORT_CYCLES, Demo, run_demo, uncross, write_short_story
 
@@ -93,6 +94,23 @@ def test_what_the_user_got_wrong_is_one_line(option: str, value: str, message: s
     assert result.exit_code == 1
     assert message in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_market_that_never_opened_leaves_no_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise VenueError("no")
+
+    monkeypatch.setattr("exchange.cli.demo_market.CycleDriver.open", refuse)
+    story, folder = write_short_story(tmp_path), tmp_path / "journals"
+    folder.mkdir()
+    options = ("--story", story, "--fast", "--in-process", "--journal", folder / "new.journal")
+    for _ in range(2):
+        result = uncross("demo", *options)
+        assert result.exit_code == 1
+        assert result.output.endswith("Error: no\n")
+        assert list(folder.iterdir()) == []
 
 
 def test_over_sockets_the_bots_are_another_process_and_the_journal_verifies(demo: Demo) -> None:

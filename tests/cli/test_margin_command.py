@@ -221,7 +221,14 @@ def test_a_contract_that_is_not_held_may_be_traded(example: Path) -> None:
     [
         ("BTC", "what-if 'BTC': a change is INSTRUMENT:+1"),
         ("BTC:spot=-10", "what-if 'BTC:spot=-10': a move is a percentage, such as -10%"),
-        ("BTC:spot=-100%", "what-if 'BTC:spot=-100%': -100 is out of bounds"),
+        ("BTC:spot=-100%", "what-if 'BTC:spot=-100%': -100 is out of bounds: must be from"),
+        ("BTC:spot=+501%", "+501%': 501 is out of bounds: must be from -99.9999999 to 500"),
+        ("", "what-if '': a change is INSTRUMENT:+1"),
+        ("ETH:+5000000", "what-if 'ETH:+5000000': after it, collateral.ETH: too large"),
+        (f"{PERPETUAL}:1e4,ETH:+4e7", "what-if 'ETH:+4e7': after it, collateral.ETH: too large"),
+        ("SOL-PERPETUAL:1", "what-if 'SOL-PERPETUAL:1': SOL-PERPETUAL is on SOL: there is no SOL"),
+        ("BTC-27MAR25:1", "what-if 'BTC-27MAR25:1': BTC-27MAR25 has expired"),
+        (f"{PERPETUAL}:1e9", f"what-if '{PERPETUAL}:1e9': the quantity is worth more than"),
         ("DOGE:spot=1%", "what-if 'DOGE:spot=1%': there is no underlying DOGE"),
         ("BTC:rate=1%", "what-if 'BTC:rate=1%': 'rate' is neither spot nor vol"),
         ("cash:much", "what-if 'cash:much': 'much' is no number"),
@@ -230,7 +237,7 @@ def test_a_contract_that_is_not_held_may_be_traded(example: Path) -> None:
         ("BTC-27MAR26-91000-P:1", "has no volatility in market.volatilities"),
         ("BTC_USDC-27MAR26-95000-P:1", "has no volatility in market.volatilities"),
         (f"{PERPETUAL}:1e9", "is worth more than 4,503,599,627 USDC"),
-        ("BTC:spot=+500%," * 20 + "cash:1", "a price leaves its bounds"),
+        ("BTC:spot=+500%," * 20 + "cash:1", "its bounds: it may be at most 11258999"),
         ("cash:1," * 100 + "cash:1", "more than 100 changes"),
     ],
 )
@@ -254,6 +261,7 @@ def test_a_wrong_change_is_one_line_that_names_it(
             "colour: unknown key; allowed: positions, model, market, collateral, model_inputs",
         ),
         (("model", 1), "model: must be text, not 1"),
+        (("model", ""), 'model: must be text, not ""'),
         (("positions", {}), "positions: must be a list, not {}"),
         (("positions", 1, 7), "positions[1]: must be an object, not 7"),
         (("positions", 1, {"instrument": PUT}), "positions[1].quantity: is missing"),
@@ -277,16 +285,26 @@ def test_a_wrong_change_is_one_line_that_names_it(
         (("market", "time", "2026-02-25"), "market.time: must be a date and time with an offset"),
         (("market", "time", 5), "market.time: must be a date and time with an offset"),
         (("market", "index", {}), "market.index: names no underlying"),
-        (("market", "index", "BTC", 0), "market.index.BTC: 0 is out of bounds"),
+        (("market", "index", "BTC", 0), "BTC: 0 is out of bounds: must be from 0.00000001"),
+        (("market", "index", "USDC", 1), "market.index.USDC: USDC is what prices are in"),
+        (("market", "index", "", 1), "market.index.: '' is no coin's name"),
+        (("market", "index", "Bitcoin", 1), "market.index.Bitcoin: 'Bitcoin' is no coin's name"),
+        (("market", "index", "BTC_USDC", 1), "'BTC_USDC' is no coin's name"),
         (("market", "index", "BTC", -1), "market.index.BTC: -1 is out of bounds"),
         (("market", "marks", PUT, 5), f"market.marks.{PUT}: an option has no mark of its own"),
-        (("market", "volatilities", PUT, 50), f"market.volatilities.{PUT}: 50 is out of bounds"),
+        (("market", "volatilities", PUT, 50), f"{PUT}: 50 is out of bounds: must be from 0.0"),
+        (("market", "marks", "SOL-PERPETUAL", 5), "market.marks.SOL-PERPETUAL: there is no SOL"),
+        (("market", "forwards", "SOL-27MAR26", 5), "forwards.SOL-27MAR26: there is no SOL in"),
+        (("market", "rates", "SOL-27MAR26", 0), "rates.SOL-27MAR26: there is no SOL in market"),
+        (("market", "confidences", "SOL-PERPETUAL", 1), "there is no SOL in market.index"),
+        (("collateral", "ETH", 1e8), "collateral.ETH: too large to be added exactly"),
+        (("collateral", "USDC", 1e12), " is out of bounds: must be from -36028797018"),
         (("market", "volatilities", PERPETUAL, 1), f"{PERPETUAL} is no option"),
         (("market", "volatilities", PUT[:-1] + "C", 0.6), "one strike have one volatility"),
         (("market", "forwards", "BTC", 1), "market.forwards.BTC: 'BTC' is no underlying and exp"),
         (("market", "rates", "BTC-27MAR26", 9), "market.rates.BTC-27MAR26: 9 is out of bounds"),
         (("market", "confidences", "BTC", 2), "market.confidences.BTC: 2 is out of bounds"),
-        (("market", "stable_price", 0), "market.stable_price: 0 is out of bounds"),
+        (("market", "stable_price", 0), "price: 0 is out of bounds: must be from 0.00000001 to 2"),
         (("market", "spot", 1), "market.spot: unknown key; allowed: time, index"),
         (("market", "confidences", "XRP", 1), "market.confidences.XRP: 'XRP' is no contract's na"),
         (("market", "interval", 5), "market.daily_volume.BTC: is missing"),
@@ -332,7 +350,7 @@ def test_what_is_no_portfolio_at_all_is_one_line(tmp_path: Path, text: str, mess
 def test_a_file_is_needed_and_must_be_there(tmp_path: Path) -> None:
     assert uncross("margin").exit_code == 2
     missing = uncross("margin", tmp_path / "missing.json")
-    assert missing.exit_code == 1
+    assert missing.exit_code == 2
     assert "missing.json" in missing.output
     binary = tmp_path / "binary.json"
     binary.write_bytes(b"\xff\xfe")

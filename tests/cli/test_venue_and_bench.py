@@ -66,7 +66,7 @@ def test_venue_with_another_interval_may_lose_its_cover() -> None:
     ("old", "new", "message"),
     [
         ("interval_s = 5", "interval_s = 5\ncolour = 1", "unknown key venue.colour"),
-        ("interval_s = 5", "interval_s = 0", "interval must be positive"),
+        ("interval_s = 5", "interval_s = 0", "venue.interval_s = 0: must be from"),
         ('preset = "ps-1"', 'preset = "ps-99"', "ps-99"),
         ("[collar]", "[collar", "not TOML"),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 import pytest
@@ -17,6 +17,7 @@ from exchange.core.venue import (
     tick_value_minor,
     validate,
 )
+from exchange.core.venue_ranges import RANGES, key_of, section_problem
 from margin.portfolio import INVERSE, LINEAR
 from tests.core.market import E8, changed, contract, small, tiny, underlying
 
@@ -27,21 +28,21 @@ from tests.core.market import E8, changed, contract, small, tiny, underlying
         ({"interval_ns": 0}, "interval"),
         ({"underlyings": ()}, "at least one underlying"),
         ({"underlyings": (underlying("BTC", 5), underlying("BTC", 6))}, "different names"),
-        ({"underlyings": (underlying("BTC", 2_000_000),)}, "opening index"),
-        ({"underlyings": (underlying("BTC", 0),)}, "opening index"),
+        ({"underlyings": (underlying("BTC", 2_000_000),)}, "opening_index = 2000000: must be"),
+        ({"underlyings": (underlying("BTC", 0),)}, "BTC.opening_index = 0: must be from"),
         ({"disclosure": "all"}, "disclosure"),
         ({"collar": {"band_ppb": -1}}, "band"),
-        ({"collar": {"widen_ppb": 10**9 - 1}}, "widens"),
+        ({"collar": {"widen_ppb": 10**9 - 1}}, r"collar.widen = 0.999999999: must be from 1 to 10"),
         ({"collar": {"extensions": -1}}, "extensions"),
-        ({"calls": {"deadline_cycles": 0}}, "at least one cycle"),
+        ({"calls": {"deadline_cycles": 0}}, "calls.deadline_cycles = 0: must be from 1"),
         ({"funding": {"cap_ppb": -1}}, "funding"),
         ({"funding": {"dead_band_ppb": -1}}, "funding"),
-        ({"index": {"stale_after_ns": 0}}, "stale before it is dead"),
+        ({"index": {"stale_after_ns": 0}}, "index.stale_after_s = 0: must be from"),
         ({"index": {"dead_after_ns": 1}}, "stale before it is dead"),
-        ({"client_order_id_cycles": 0}, "client order ids"),
-        ({"fees": {"future_ppb": -1}}, "future fee"),
-        ({"fees": {"option_ppb": 10**8}}, "option fee"),
-        ({"fees": {"liquidation_ppb": 10**9}}, "liquidation fee"),
+        ({"client_order_id_cycles": 0}, "client_order_id_cycles = 0: must be from 1"),
+        ({"fees": {"future_ppb": -1}}, "fees.future = -0.000000001: must be from 0 to"),
+        ({"fees": {"option_ppb": 10**8}}, r"fees.option = 0.1: must be"),
+        ({"fees": {"liquidation_ppb": 10**9}}, "fees.liquidation = 1: must be"),
         ({"default": {"fund_minor": -1}}, "fund"),
         ({"limits": {"position_notional_minor": 0}}, "position"),
         ({"limits": {"position_notional_minor": 2**49}}, "position_notional"),
@@ -53,6 +54,30 @@ def test_a_venue_that_contradicts_itself_is_refused_by_name(
 ) -> None:
     with pytest.raises(VenueError, match=words):
         validate(changed(tiny(), **parts))
+
+
+@pytest.mark.parametrize("section", RANGES)
+def test_every_figure_of_a_section_has_a_range_that_is_named(section: str) -> None:
+    """The bounds themselves are inside where nothing else forbids them."""
+    fields = {
+        field: kind
+        for field, kind in get_type_hints(type(getattr(tiny(), section))).items()
+        if kind is not bool
+    }
+    assert set(RANGES[section]) == set(fields)
+    for field, (least, most) in RANGES[section].items():
+        key, _ = key_of(field)
+        for value in (least - 1, most + 1):
+            with pytest.raises(VenueError, match=rf"^{section}\.{key} = -?[\d.]+: must be from"):
+                validate(changed(tiny(), **{section: {field: value}}))
+        venue = changed(tiny(), **{section: {field: least}})
+        assert section_problem(section, getattr(venue, section)) == ""
+
+
+def test_an_opening_is_within_the_calendar() -> None:
+    for time_ns in (-1, 2**62):
+        with pytest.raises(VenueError, match="opening must be between the years 1970 and 2116"):
+            validate(changed(tiny(), opening_time_ns=time_ns))
 
 
 def test_contracts_of_a_venue_are_validated_together() -> None:

@@ -82,6 +82,18 @@ def test_a_story_is_read_into_integers() -> None:
         (b"cycles = 10", b"cycles = 11", "the knots reach 10"),
         (b"[fund]", b"[fund", "not TOML"),
         (b"small", b"\xff", "not UTF-8"),
+        (b"= 500", b"= 1e30", "fund.insurance = 1E+30: must be from"),
+        (b"= 500", b"= 5e9", "fund.insurance = 5E+9: must be at most 4503599627.370496"),
+        (b"venue_capital = 0", b"venue_capital = 1e30", "fund.venue_capital = 1E+30: must be"),
+        (b"arbitrageur_money = 0", b"arbitrageur_money = 1e400", "crowd.arbitrageur_money = 1E"),
+        (b"noise_traders = 2", b"noise_traders = 1e9", "noise_traders = 1E+9: must be at most"),
+        (b"interval_s = 60", b"interval_s = 1e9", "interval_s = 1E+9: must be at most 86400"),
+        (b"path_step_s = 20", b"path_step_s = 1e30", "story.path_step_s = 1E+30: must be"),
+        (b"volatility = 0.5", b"volatility = 21", "path[0].volatility = 21: must be at most 20"),
+        (b"90000]", b"1e9]", "price = 1E+9: must be at most 11258999.06842624"),
+        (b"20:10:00Z, 9", b"20:10:00Z, 9e99999999999999999999999", "too many digits"),
+        (b"2025-10-10T20:10", b"9999-10-10T20:10", "must be between the years 1970 and 2116"),
+        (b"cycles = 10", b"cycles = " + b"9" * 5000, "digits"),
     ],
 )
 def test_a_wrong_story_says_which_key(old: bytes, new: bytes, message: str) -> None:

@@ -22,6 +22,7 @@ from exchange.storage.journal import Journal
 from exchange.storage.recovery import (
     STATE_HASH_KIND,
     Recovered,
+    close_new_store,
     create_store,
     encode_state_hash,
     recover,
@@ -348,4 +349,17 @@ def test_new_store_is_not_made_over_the_remains_of_another(tmp_path: Path) -> No
     assert journal.head.sequence == watermark.read().sequence == 0
     journal.close()
     watermark.close()
+    assert sorted(os.listdir(tmp_path)) == ["journal", "journal.watermark"]
+
+
+def test_new_files_without_a_record_are_removed_when_they_are_closed(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    for _ in range(2):
+        close_new_store(*create_store(path))
+        assert os.listdir(tmp_path) == []
+    journal, watermark = create_store(path)
+    journal.append([(1, "Add", b"x")])
+    watermark.write(*journal.head)
+    close_new_store(journal, watermark)
+    close_new_store(journal, watermark)
     assert sorted(os.listdir(tmp_path)) == ["journal", "journal.watermark"]
