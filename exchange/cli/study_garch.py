@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.command("garch")
+@click.command("garch", short_help="Fit GARCH(1,1) to prices for a preset's [dynamic].")
 @click.argument("prices", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--column", help="Price column; else the first of close, Adj_Close, Value.")
 @click.option("--allow-gaps", is_flag=True,
