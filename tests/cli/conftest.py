@@ -29,6 +29,13 @@ def uncross(*arguments: object, columns: int = WIDE) -> Result:
     return result
 
 
+def traces(html: str) -> list[dict[str, Any]]:
+    """The data of a page's figure, as it stands there."""
+    start = html.rindex("Plotly.newPlot(")
+    data, _ = json.JSONDecoder().raw_decode(html, html.index("[", start))
+    return list(data)
+
+
 def write_short_story(folder: Path) -> Path:
     """The story that ships with a quarter of its crowd, so that a test can afford it."""
     shipped = Path(load_story.__code__.co_filename).parent / "stories" / "2025-10-10.toml"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.conftest import uncross
+from tests.cli.conftest import traces, uncross
 
 DAYS = 280
 
@@ -136,13 +135,11 @@ def test_the_page_holds_margins_losses_and_breaches_and_needs_no_other_file(
         assert f'"name":"{name}"' in text.replace('": "', '":"')
     assert "coin.csv, 90.00%" in text
     rings = {
-        name: set(re.findall(
-            rf'"marker":{{[^{{}}]*"size":(\d+)[^{{}}]*}},"mode":"markers","name":"breach of {name}"',
-            re.sub(r'"line":{[^{}]*},?', "", text.replace('": ', '":').replace(", ", ",")),
-        ))
-        for name in ("fhs", "flat")
-    }  # fmt: skip
-    assert rings == {"fhs": {"6"}, "flat": {"10"}}, "one does not hide the other"
+        trace["name"]: trace["marker"]["size"]
+        for trace in traces(text)
+        if trace["name"].startswith("breach")
+    }
+    assert rings == {"breach of fhs": 6, "breach of flat": 10}, "one does not hide the other"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -15,7 +14,7 @@ from exchange.contract_names import NameRefused, coin_and_expiry, contract_of
 from exchange.portfolio_file import example_text
 from exchange.venues import load_venue, venue_names
 from margin.presets import preset_names
-from tests.cli.conftest import uncross
+from tests.cli.conftest import traces, uncross
 from tests.cli.portfolio_files import E6, EXAMPLE, PERPETUAL, PUT, explained, written
 
 
@@ -371,13 +370,6 @@ def test_strikes_may_have_a_point() -> None:
 
 
 # The drawing
-
-
-def traces(html: str) -> list[dict[str, Any]]:
-    """The data of the figure, as it stands in the page."""
-    start = html.rindex("Plotly.newPlot(")
-    data, _ = json.JSONDecoder().raw_decode(html, html.index("[", start))
-    return list(data)
 
 
 def test_the_page_holds_the_numbers_of_the_grid_and_needs_no_network(

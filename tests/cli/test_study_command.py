@@ -14,7 +14,6 @@ from replays import procyclicality
 from replays.procyclicality import PLAIN, Row
 from tests.cli.conftest import uncross
 
-
 ROWS = [
     Row(f"EWMA .97 + tool {n} of a long name", 3.3, 0.01, 0.98, 6.04 - n // 2, (0.5, 1, 1.3, 1.6),
         0.084, 0.02, (1.0, 1.1, 1.5, 1.8))
