@@ -19,8 +19,9 @@ SEEDS_MOST = 1000
 @click.command("compare-margin")
 @click.argument("story")
 @click.option("--models", default=MODELS, show_default=True,
-              help="Comma-separated presets, standard, fhs-es; a name that forecasts may end in "
-              "+floor. fhs is fhs-es, predictive is ps-1-dynamic+floor.")  # fmt: skip
+              help="Comma-separated presets, standard, fhs-es, or files of your own that end in "
+              ".toml; a name that forecasts may end in +floor. fhs is fhs-es, predictive is "
+              "ps-1-dynamic+floor.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1, SEEDS_MOST), default=2, show_default=True,
               help="How many crowds and paths, the same for every model.")  # fmt: skip
 @click.option("--first-seed", type=click.IntRange(0, 2**62 - SEEDS_MOST), default=7,
@@ -89,7 +90,11 @@ def command(
 
 
 def named_models(text: str) -> list[str]:
-    """Model names of a comma-separated list, each once; `BadParameter` names those there are."""
+    """Model names of a comma-separated list, each once; `BadParameter` names those there are.
+
+    What ends in .toml is a file, and must be a preset.
+    """
+    from margin.presets import PresetError, find_preset, is_file_name
     from margin.venue_models import venue_model_names
 
     names = [SHORT_NAMES.get(name.strip(), name.strip()) for name in text.split(",")]
@@ -98,9 +103,15 @@ def named_models(text: str) -> list[str]:
     if not names:
         raise click.BadParameter("name at least one model", param_hint="--models")
     for name in names:
-        if name not in known:
+        if is_file_name(name):
+            try:
+                find_preset(name)
+            except PresetError as error:
+                raise click.BadParameter(str(error), param_hint="--models") from None
+        elif name not in known:
             raise click.BadParameter(
-                f"no model {name!r}; there are {', '.join((*known, *SHORT_NAMES))}",
+                f"no model {name!r}; there are {', '.join((*known, *SHORT_NAMES))}, and files "
+                "that end in .toml",
                 param_hint="--models",
             )
     return names
@@ -164,6 +175,7 @@ def _print(report: dict[str, Any]) -> None:
 
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from exchange.cli.compare_report import BLOCKS, EXPLAINED, counted, headings, rows_of
@@ -179,6 +191,7 @@ def _print(report: dict[str, Any]) -> None:
         soft_wrap=True, markup=False,
     )  # fmt: skip
     blank = partial(Table, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for table in rich_tables(headings(), rows_of(report), BLOCKS, blank):
+    rows = [list(map(escape, row)) for row in rows_of(report)]  # a file's name may have brackets
+    for table in rich_tables(headings(), rows, BLOCKS, blank):
         console.print(table)
     console.print(EXPLAINED, soft_wrap=True)

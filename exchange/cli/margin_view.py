@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exchange.cli import narration
 from exchange.cli.tables import fitted_lines, folded_lines, table_lines
-from margin.explanation import Distance, Explanation, UnitPart
+from margin.explanation import Distance, Explanation, Simulated, UnitPart
 from margin.fixed_point import COIN_SCALE, PRICE_SCALE, RATE_SCALE, USDC_SCALE
 from margin.pool_model import percent_text, weight_text
 
@@ -67,6 +67,8 @@ def explanation_lines(found: Explanation) -> list[str]:
     lines = [f"{found.model} at {narration.clock_text(found.time_ns)} UTC, in USDC", ""]
     lines += _summary(found)
     lines += ["", *_requirement(found), "", *_collateral(found)]
+    if found.simulated is not None:
+        lines += ["", *_simulated(found.simulated)]
     for unit in found.units:
         lines += ["", *_unit(unit)]
     return lines
@@ -135,6 +137,24 @@ def _collateral(found: Explanation) -> list[str]:
             usdc(part.counted_minor), *([usdc(part.size_minor)] if by_size else []),
         ])  # fmt: skip
     return fitted_lines(rows, (range(1, 5), range(5, len(rows[0]))), "")
+
+
+def _simulated(found: Simulated) -> list[str]:
+    """The dates that charged, and by what each underlying's moves on them were scaled."""
+    tail = rate_text(RATE_SCALE - found.level_ppb)
+    lines = [f"mean loss of the worst {tail} of {found.dates} dates"]
+    if found.stressed_dates:
+        lines[0] += (
+            f" and {found.stressed_dates} stressed ones, which weigh "
+            f"{rate_text(found.stress_weight_ppb)}"
+        )
+    rows = [["underlying", "notional", "days to close", "a day moves", "floor", "stressed"]]
+    rows += [
+        [row.unit, usdc(row.notional_minor), str(row.horizon_days), rate_text(row.range_e9),
+         rate_text(row.floor_e9), rate_text(row.stressed_e9)]
+        for row in found.units
+    ]  # fmt: skip
+    return [*lines, *fitted_lines(rows, (range(1, 6),))]
 
 
 def _unit(unit: UnitPart) -> list[str]:

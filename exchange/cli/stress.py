@@ -29,7 +29,8 @@ DEFAULT_MODEL = "ps-1"
 @click.option("--stress", "wanted", multiple=True, metavar="NAME|FILE.toml",
               help="A stress that ships, or a file of your own; may be given again (all that "
               "ship).")  # fmt: skip
-@click.option("--model", help="Margin model in place of the file's or the venue's.")
+@click.option("--model", help="Margin model in place of the file's or the venue's: a name, or a "
+              "preset of your own, a file that ends in .toml.")  # fmt: skip
 @click.option("--venue", help="Take contracts, lots and opening marks of this venue or venue file "
               "in place of the portfolio's market.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
@@ -107,10 +108,10 @@ def market_stress(
     from exchange.cli.progress import record_progress
     from exchange.cli.warm_up import warm_up_with_line
     from exchange.market_stress import stressed_market
-    from margin.presets import load_preset
+    from margin.venue_models import venue_model
     from replays.journal_state import engine_after
 
-    preset = None if model is None else load_preset(model)
+    preset = None if model is None else venue_model(model)
     warm_up_with_line()
     with record_progress("reading the journal") as advance:
         engine = engine_after(journal, cycle, advance)
@@ -145,22 +146,35 @@ def portfolio_stress(
 
 def model_of(portfolio: Portfolio, book: Book, model: str | None) -> tuple[str, Needs, AnyHaircuts]:
     """The model that is asked for (the option's, the file's, the venue's): its name, what it needs
-    of a book, and its haircuts by currency. Raises `PresetError` where there is no such model.
+    of a book, and its haircuts by currency. What the option names and ends in .toml is a file.
+    Raises `PresetError` where there is no such model.
     """
     import numpy as np
 
     from exchange.portfolio_file import PortfolioError
     from margin.book import book_haircuts
-    from margin.formula_models import INPUTS, FormulaModel, FormulaRefused, explain_formula
+    from margin.formula_models import (
+        INPUTS,
+        FormulaModel,
+        FormulaRefused,
+        explain_formula,
+        refusal_of_name,
+    )
     from margin.models.standard_constants import load_standard
-    from margin.presets import load_preset
+    from margin.presets import PresetError, is_file_name
+    from margin.venue_models import venue_model
 
     venue = portfolio.market.venue
     own = None if venue is None else venue.preset
     name = model or portfolio.model or (DEFAULT_MODEL if own is None else own.name)
     if name not in INPUTS:
-        preset = own if own is not None and name == own.name else load_preset(name)
-        return name, preset_needs(preset, book), book_haircuts(preset, book)
+        preset = own
+        if own is None or name != own.name:
+            refusal = "" if model is not None and is_file_name(model) else refusal_of_name(name)
+            if refusal:
+                raise PresetError(refusal)
+            preset = venue_model(name)
+        return preset.name, preset_needs(preset, book), book_haircuts(preset, book)
     formula, constants = FormulaModel(name, portfolio.model_inputs.get(name, {})), load_standard()
 
     def by_formula(there: Book) -> tuple[int, int]:
@@ -176,6 +190,7 @@ def model_of(portfolio: Portfolio, book: Book, model: str | None) -> tuple[str, 
 
 def preset_needs(preset: Preset, book: Book) -> Needs:
     """What a preset needs of books of the same instruments, with its add-ons where they apply."""
+    from exchange.cli.margin import opening_growth
     from margin.explain import explain
     from margin.pool_model import PoolModel, finest_exponent
 
@@ -189,9 +204,12 @@ def preset_needs(preset: Preset, book: Book) -> Needs:
         return int(found.initial_minor[0]), int(found.maintenance_minor[0])
 
     def by_explanation(there: Book) -> tuple[int, int]:
-        found = explain(preset, there, distances=False)
+        growth_ppb = opening_growth(preset, there)
+        found = explain(preset, there, distances=False, growth_ppb=growth_ppb)
         return found.call_initial_minor, found.maintenance_minor
 
     has_add_ons = any((preset.liquidity, preset.gamma, preset.funding))
     explained = has_add_ons and book.conditions is not None
-    return by_explanation if explained or preset.history is not None else by_model
+    floor = preset.predictive is not None and preset.predictive.floor
+    other = explained or floor or preset.history is not None or preset.standard is not None
+    return by_explanation if other else by_model
