@@ -73,16 +73,23 @@ def _lowest(profit: Sequence[int]) -> int:
 
 
 def _unit(model: PoolModel, unit: int, loss_minor: int, distance: Distance | None) -> UnitPart:
-    """One unit; its positions' parts add up to the worst scenario's rounded sum."""
+    """One unit; the worst of its scenarios and the sum of its positions' parts are minus its loss.
+
+    A loss that was dealt the smaller of its two whole numbers rounds all of the unit's scenarios
+    towards it, so that their order stays.
+    """
     book, cells, profit = model.book, model.cells[unit], model.unit_sums(unit).profit
     at = _lowest(profit)
+    dealt_less = at != NO_SCENARIO and profit[at] // FRACTION_ONE < -loss_minor
+    whole = [ceiling(value) if dealt_less else value // FRACTION_ONE for value in profit]
+    check(max(0, -min(whole)) == loss_minor, "explain: the worst scenario differs from the loss")
     # in the first scenario stand all positions, too; without a loss they make up nothing
     parts, coin, forgiven = model.parts(unit, max(at, 0))
     if at == NO_SCENARIO:
         minor = [0] * (len(parts) + 2)
     else:
         exact = [part for _, part in parts] + [coin, forgiven]
-        minor = dealt(exact, profit[at] // FRACTION_ONE)
+        minor = dealt(exact, -loss_minor)
     held = [position_part(book, row, part) for (row, _), part in zip(parts, minor, strict=False)]
     held += coin_parts(book, unit, minor[-2])
     if minor[-1]:
@@ -94,8 +101,7 @@ def _unit(model: PoolModel, unit: int, loss_minor: int, distance: Distance | Non
         loss_minor=loss_minor,
         worst=None if at == NO_SCENARIO else cells[at],
         scenarios=tuple(
-            ScenarioProfit(cell, value // FRACTION_ONE)
-            for cell, value in zip(cells, profit, strict=True)
+            ScenarioProfit(cell, value) for cell, value in zip(cells, whole, strict=True)
         ),
         positions=tuple(held),
         distance=distance,

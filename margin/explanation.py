@@ -8,7 +8,10 @@ from margin.pool_model import Cell
 
 
 class ScenarioProfit(msgspec.Struct, frozen=True):
-    """A scenario of a unit and the pool's profit in it, rounded down; `loss` is a negative one."""
+    """A scenario of a unit and the pool's profit in it; a loss is a negative one.
+
+    Rounded down, or up in all scenarios of a unit whose loss was dealt the smaller whole number.
+    """
 
     cell: Cell
     profit_minor: int
@@ -47,8 +50,8 @@ class Distance(msgspec.Struct, frozen=True):
 class UnitPart(msgspec.Struct, frozen=True):
     """One risk unit: its worst scenario (None where none loses), all of them, what makes it up.
 
-    The `positions` of a unit that loses add up to minus `loss_minor`, the losses of all units to
-    the explanation's `worst_minor`.
+    The `positions` of a unit that loses add up to minus `loss_minor`, which is its lowest scenario;
+    the losses of all units add up to the explanation's `worst_minor`.
     """
 
     unit: str

@@ -306,6 +306,21 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(there), f"{target}#{anchor}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_tables_are_whole(page: Path) -> None:
+    """A row that begins a table is its heading: after a blank line rows are shown as text."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    lines = ["", *text.splitlines(), ""]
+    columns = 0
+    for before, row, after in zip(lines, lines[1:], lines[2:], strict=False):
+        if not row.startswith("|"):
+            continue
+        if not before.startswith("|"):
+            assert re.fullmatch(r"\|(\s*:?-+:?\s*\|)+", after), f"no heading: {row}"
+            columns = after.count("|")
+        assert len(re.findall(r"(?<!\\)\|", row)) == columns, row
+
+
 def test_the_core_page_lists_every_reason_of_refusal() -> None:
     text = (ROOT / "exchange" / "core" / "README.md").read_text("utf-8")
     listed = re.findall(r"^\| (\d+) \| `([A-Z_]+)` \| \S", text, re.MULTILINE)

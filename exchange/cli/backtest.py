@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 MODELS = "fhs,ewma-0.94,ewma-0.97,ewma-0.99,flat"
 REJECTED = 0.05  # p-values below are marked
-WIDTH_LEAST = 112  # of the tables: a narrower page would cut headings
+HEADINGS = ("model", "periods", "breaches", "rate", "Kupiec LR", "p", "indep. p", "cond. p",
+            "ES Z2", "margin", "peak/trough")  # fmt: skip
+BLOCKS = (range(1, 6), (6, 7), range(8, 11))
 NS_PER_HOUR = 3600 * 10**9
 NS_PER_DAY = 24 * NS_PER_HOUR
 WORST = "worst"
@@ -204,14 +206,16 @@ def finite(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def print_report(notes: dict[str, Any], runs: list[Run]) -> None:
-    """One table a portfolio, conditions above and explanations below."""
+    """Tables of every portfolio, conditions above and explanations below."""
+    from functools import partial
+
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
+    from exchange.cli.tables import rich_tables
+
     console = Console(highlight=False)
-    if console.width < WIDTH_LEAST:
-        console = Console(highlight=False, width=WIDTH_LEAST)
     console.print(
         f"{notes['file']}, column {notes['column']}: {notes['prices']:,} prices every "
         f"{notes['period_hours']:g} h; margins at {notes['confidence']:.2%} tested from "
@@ -221,15 +225,11 @@ def print_report(notes: dict[str, Any], runs: list[Run]) -> None:
     if terms_line(notes):
         console.print(terms_line(notes), soft_wrap=True, markup=False)
     for portfolio, title in TITLES.items():
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for heading in ("model", "periods", "breaches", "rate", "Kupiec LR", "p", "indep. p",
-                        "cond. p", "ES Z2", "margin", "peak/trough"):  # fmt: skip
-            side = "left" if heading == "model" else "right"
-            table.add_column(heading, justify=side, no_wrap=True)
+        blank = partial(Table, title=title, title_justify="left", box=SIMPLE_HEAD,
+                        padding=(0, 1, 0, 0))  # fmt: skip
         figures = [run.figures() for run in runs if run.portfolio == portfolio]
-        for row in figures:
-            table.add_row(*cells(row))
-        console.print(table)
+        for table in rich_tables(HEADINGS, [cells(row) for row in figures], BLOCKS, blank):
+            console.print(table)
     expected = 1 - notes["confidence"]
     console.print(
         f"rate should be {expected:.2%}. p: Kupiec (number of breaches), indep. and cond.: "

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 MODELS = "ps-1,standard,deribit,fhs-es,ps-1-dynamic,ps-1-dynamic+floor"
 SHORT_NAMES = {"fhs": "fhs-es", "predictive": "ps-1-dynamic+floor"}
 SEEDS_MOST = 1000
-TABLE_WIDTH = 150
-NAME_WIDTH = 18  # of a model's name, in a table of that width
 
 
 @click.command("compare-margin")
@@ -174,29 +172,27 @@ def _conditions(
 
 
 def _print(report: dict[str, Any]) -> None:
+    from functools import partial
+
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    from exchange.cli.compare_report import EXPLAINED, headings, rows_of
+    from exchange.cli.compare_report import BLOCKS, EXPLAINED, counted, headings, rows_of
+    from exchange.cli.tables import rich_tables
 
-    console, longest = Console(highlight=False), max(map(len, report["models"]), default=0)
-    width = TABLE_WIDTH + max(0, longest - NAME_WIDTH)
-    if console.width < width:
-        console = Console(highlight=False, width=width)
+    console = Console(highlight=False)
     said = report["conditions"]
+    first, last = said["first_seed"], said["first_seed"] + said["seeds"] - 1
+    seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
     console.print(
-        f"{said['title']}: {said['cycles']} cycles of {said['interval_s']} s, seeds "
-        f"{said['first_seed']} to {said['first_seed'] + said['seeds'] - 1}, {said['seconds']} s "
-        f"on {said['workers']} processes",
+        f"{said['title']}: {counted(said['cycles'], 'cycle')} of {said['interval_s']} s, {seeds}, "
+        f"{said['seconds']} s on {counted(said['workers'], 'process', 'processes')}",
         soft_wrap=True, markup=False,
     )  # fmt: skip
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in headings():
-        name = heading == "model"
-        table.add_column(heading, justify="left" if name else "right", no_wrap=name)
-    for row in rows_of(report):
-        table.add_row(*map(escape, row))  # a file's name may have brackets
-    console.print(table)
+    blank = partial(Table, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    rows = [list(map(escape, row)) for row in rows_of(report)]  # a file's name may have brackets
+    for table in rich_tables(headings(), rows, BLOCKS, blank):
+        console.print(table)
     console.print(EXPLAINED, soft_wrap=True)

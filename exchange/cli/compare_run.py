@@ -33,11 +33,12 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What one run came to, and its course: values by name, one a revaluation."""
+    """What one run came to, and its course: values by name, one a revaluation; None of the rate of
+    a book that then held nothing."""
 
     request: RunRequest
     figures: dict[str, Any]
-    course: dict[str, list[float]]
+    course: dict[str, list[float | None]]
 
 
 def run_story(request: RunRequest) -> RunRecord:
@@ -61,15 +62,15 @@ def run_story(request: RunRequest) -> RunRecord:
     horizon = horizon_ns(venue) // venue.interval_ns
     found = {**_counted(total), **figures(course, horizon, RISE_CYCLES)}
     found["seconds"] = round(time.perf_counter() - began, 3)
-    series = {
+    series: dict[str, list[float | None]] = {
         "index": [row[0] / 10**8 for row in course.index_e8],
         "initial": [minor / USDC_SCALE for minor in course.initial_minor],
         "interest": [minor / USDC_SCALE for minor in course.interest_minor],
         "fund": [minor / USDC_SCALE for minor in course.fund_minor],
         "called": [float(n) for n in course.called],
-        LONG: [rate / 10**9 for rate in course.rate_ppb[LONG]],
-        STRADDLE: [rate / 10**9 for rate in course.rate_ppb[STRADDLE]],
-    }
+        **{book: [rate / 10**9 if rate else None for rate in course.rate_ppb[book]]
+           for book in (LONG, STRADDLE)},
+    }  # fmt: skip
     return RunRecord(request, found, series)
 
 

@@ -37,7 +37,8 @@ INTERVAL_NS = 5 * 10**9  # between batches, where a portfolio's market does not 
               "USDC:-1000 (money in or out), BTC:spot=-10%, BTC:vol=+25%.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the explanation as JSON.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False),
-              help="Write heat maps of the scenarios to this HTML file.")  # fmt: skip
+              help="Draw the scenarios, or the charges where there are none, in this HTML "
+              "file.")  # fmt: skip
 @click.option("--example", is_flag=True, help="Print a portfolio to begin with, and end.")
 def command(
     portfolio: Path | None, model: str | None, venue: str | None, changes: str | None,
@@ -60,10 +61,11 @@ def command(
         raise click.UsageError("name a portfolio file, or print one with --example")
     require_writable(plot, "--plot", portfolio, venue)
     found = explanations(portfolio, model, venue, changes)
+    drawn = ""
     if plot is not None:
         from exchange.cli.margin_plot import write_plot
 
-        write_plot(plot, found, changes)
+        drawn = write_plot(plot, found, changes)
     if as_json:
         click.echo(json_text(found, changes))
         return
@@ -75,7 +77,7 @@ def command(
                  *explanation_lines(found[1])]  # fmt: skip
     click.echo("\n".join(lines))
     if plot is not None:
-        click.echo(f"\nscenarios drawn in {plot}")
+        click.echo(f"\n{drawn} drawn in {plot}")
 
 
 def explanations(
@@ -85,6 +87,7 @@ def explanations(
 
     Raises `PortfolioError`, `VenueError` and `PresetError`.
     """
+    from exchange.cli.warm_up import explaining_modules, warm_up_with_line
     from exchange.portfolio_book import build_book
     from exchange.portfolio_file import PortfolioError, read_portfolio
     from exchange.venues import load_venue
@@ -98,6 +101,8 @@ def explanations(
         raise PortfolioError(f"{source}: is no UTF-8 text") from None
     portfolio = read_portfolio(text, source, venue)
     explained = explainer(portfolio, venue, model)
+    if sys.stderr.isatty():  # elsewhere nobody watches, and each kernel compiles when it is called
+        warm_up_with_line(explaining_modules())
     try:
         changes = read_changes(changes_text, portfolio) if changes_text is not None else ()
         book = build_book(portfolio, traded_in(changes))

@@ -65,7 +65,8 @@ class MarginCourse:
             course.rate_ppb[name].append(self._rate_ppb(book))
 
     def _rate_ppb(self, book: dict[int, int]) -> int:
-        """Initial margin of a fixed book over the value of its coins at the index; 0 for none.
+        """Initial margin of a fixed book over the value of its coins at the index; 0 where it
+        holds nothing.
 
         A contract in its settlement window does not count: its margin ends with its price's.
         """
@@ -143,14 +144,19 @@ def _straddle(state: State) -> dict[int, int]:
     return book
 
 
-def peak_to_trough(rates: list[int]) -> float:
-    """Largest over smallest rate; 0 where there is none (Murphy, Vasios and Vause, 2014)."""
+def peak_to_trough(rates: list[int]) -> float | None:
+    """Largest over smallest rate; None where there is none (Murphy, Vasios and Vause, 2014)."""
     known = [rate for rate in rates if rate > 0]
-    return max(known) / min(known) if known else 0.0
+    return max(known) / min(known) if known else None
 
 
-def largest_rise(rates: list[int], cycles: int) -> float:
-    """The largest relative rise of a rate over so many cycles: max of M(t + n) / M(t) - 1."""
+def largest_rise(rates: list[int], cycles: int) -> float | None:
+    """The largest relative rise of a rate over so many cycles: max of M(t + n) / M(t) - 1.
+
+    None where there is no rate at all.
+    """
+    if not any(rate > 0 for rate in rates):
+        return None
     pairs = zip(rates, rates[cycles:], strict=False)
     return max((then / now - 1 for now, then in pairs if now > 0 and then > 0), default=0.0)
 
@@ -171,7 +177,10 @@ def uncovered(course: Course, cycles: int) -> tuple[int, float]:
 
 
 def figures(course: Course, horizon_cycles: int, rise_cycles: tuple[int, int]) -> dict[str, Any]:
-    """What a course comes to: efficiency, procyclicality and coverage."""
+    """What a course comes to: efficiency, procyclicality and coverage.
+
+    The rates of a book that never held anything are None: the venue lists no such contract.
+    """
     efficiency = [
         interest / initial
         for interest, initial in zip(course.interest_minor, course.initial_minor, strict=True)
@@ -188,7 +197,7 @@ def figures(course: Course, horizon_cycles: int, rise_cycles: tuple[int, int]) -
     }
     for book, rates in course.rate_ppb.items():
         known = [rate for rate in rates if rate > 0]
-        found[f"{book}_rate"] = sum(known) / PPB / max(1, len(known))
+        found[f"{book}_rate"] = sum(known) / PPB / len(known) if known else None
         found[f"{book}_peak_to_trough"] = peak_to_trough(rates)
         for cycles in rise_cycles:
             found[f"{book}_rise_{cycles}"] = largest_rise(rates, cycles)

@@ -1,62 +1,91 @@
-"""Scenarios drawn: one heat map a risk unit, and a bar for every scenario outside the grid."""
+"""An explanation drawn: a heat map and bars of every risk unit, or the charges of a model without
+scenarios."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from exchange.cli.margin_view import usdc
+from exchange.cli.margin_view import requirement_rows, usdc
 from margin.explanation import Explanation, UnitPart
 from margin.fixed_point import USDC_SCALE
 from margin.pool_model import percent_text
 
 SIDES = ("down", "unchanged", "up")
-HEIGHT_OF_UNIT = 480
 WORST = "worst"
+SCENARIOS, CHARGES, NOTHING = "scenarios", "charges", "nothing at risk"
+HEAT_PIXELS, BAR_PIXELS, GAP_PIXELS = 230, 30, 110
+LEAST_MOVE_MINOR = USDC_SCALE // 200  # half a cent: what is less is shown as 0.00
+ROOM = 0.28  # beside the longest bar, for its figure
+LOSS, GAIN = "#b2182b", "#2166ac"
+LEVELS = (("maintenance margin", "#92c5de"), ("initial margin", "#2166ac"))
 
 
-def write_plot(path: Path, found: list[Explanation], changes: str | None) -> None:
-    """Write the scenarios of one explanation, or of two (before and after), into an HTML file.
+class _Panel(NamedTuple):
+    """One plot of the page, its heading and its height in pixels."""
 
-    Plotly's script is part of the file, so it opens without a network. Profit and loss in USDC.
+    title: str
+    pixels: int
+    traces: list[Any]
+    x_title: str
+    x_range: list[float] | None = None
+    is_bars: bool = True
+
+
+def write_plot(path: Path, found: list[Explanation], changes: str | None) -> str:
+    """Write one explanation, or two (before and after), into an HTML file; says what is drawn.
+
+    Plotly's script is part of the file, so it opens without a network. Amounts in USDC.
     """
-    path.write_text(plot_html(found, changes), "utf-8")
+    drawn, html = plot_html(found, changes)
+    path.write_text(html, "utf-8")
+    return drawn
 
 
-def plot_html(found: list[Explanation], changes: str | None) -> str:
-    """The text of `write_plot`'s file."""
+def plot_html(found: list[Explanation], changes: str | None) -> tuple[str, str]:
+    """What is drawn, and the text of `write_plot`'s file."""
+    titles = ("",) if len(found) == 1 else ("before: ", "after: ")
+    named = list(zip(titles, found, strict=True))
+    units = [(title, unit) for title, one in named for unit in one.units if unit.scenarios]
+    moving = [(title, unit) for title, unit in units if _moves(unit)]
+    still = [f"{title}{unit.unit}: nothing moves it" for title, unit in units
+             if not _moves(unit)]  # fmt: skip
+    if moving:
+        drawn, heading, panels = SCENARIOS, "profit and loss by scenario", _scenarios(moving)
+    else:
+        drawn, heading, panels = CHARGES, "margin by charge", _charges(named)
+    if not panels:
+        return NOTHING, "<!doctype html><title>Uncross</title><p>Nothing is at risk.</p>\n"
+    heading = f"{found[0].model}: {heading}, USDC"
+    if changes:
+        heading += f"<br><sub>what if {changes}</sub>"
+    if still:
+        heading += f"<br><sub>{'; '.join(still)} (0.00 in every scenario)</sub>"
+    return drawn, _page(panels, heading)
+
+
+def _page(panels: list[_Panel], heading: str) -> str:
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
-    titles = ("",) if len(found) == 1 else ("before: ", "after: ")
-    panels = [
-        (title, unit)
-        for title, one in zip(titles, found, strict=True)
-        for unit in one.units
-        if unit.scenarios
-    ]
-    if not panels:
-        told = "This model has no scenarios" if found[-1].units else "Nothing is at risk"
-        return f"<!doctype html><title>Uncross</title><p>{told}.</p>\n"
+    pixels = sum(panel.pixels for panel in panels) + GAP_PIXELS * (len(panels) - 1)
     figure = make_subplots(
-        rows=2 * len(panels), cols=1, row_heights=[3, 2] * len(panels),
-        vertical_spacing=0.36 / (2 * len(panels)),
-        subplot_titles=[text for title, unit in panels for text in _titles(title, unit)],
+        rows=len(panels), cols=1, row_heights=[panel.pixels for panel in panels],
+        vertical_spacing=GAP_PIXELS / pixels, subplot_titles=[panel.title for panel in panels],
     )  # fmt: skip
-    largest = max(
-        [1.0, *(abs(_usdc(row.profit_minor)) for _, unit in panels for row in unit.scenarios)]
-    )
-    for number, (_, unit) in enumerate(panels):
-        figure.add_trace(_heat_map(go, unit, largest, number == 0), row=2 * number + 1, col=1)
-        figure.add_trace(_bars(go, unit), row=2 * number + 2, col=1)
-        figure.update_xaxes(tickangle=0, row=2 * number + 2, col=1)
-        figure.update_yaxes(range=_range(unit), row=2 * number + 2, col=1)
-    heading = f"{found[0].model}: profit and loss by scenario, USDC"
-    if changes:
-        heading += f" (what if {changes})"
+    for row, panel in enumerate(panels, start=1):
+        for trace in panel.traces:
+            figure.add_trace(trace, row=row, col=1)
+        figure.update_xaxes(title_text=panel.x_title, range=panel.x_range, row=row, col=1)
+        figure.update_yaxes(automargin=True, row=row, col=1)
+        if panel.is_bars:
+            figure.update_xaxes(tickformat=",", row=row, col=1)
+            figure.update_yaxes(autorange="reversed", row=row, col=1)
+    figure.update_annotations(font_size=14)
     figure.update_layout(
-        title=heading, height=HEIGHT_OF_UNIT * len(panels) + 120, showlegend=False,
-        template="plotly_white",
+        title=heading, height=pixels + 220, margin={"t": 140, "b": 80}, template="plotly_white",
+        barmode="group", showlegend=any(isinstance(trace, go.Bar) and trace.showlegend
+                                        for panel in panels for trace in panel.traces),
     )  # fmt: skip
     html: str = figure.to_html(include_plotlyjs=True, full_html=True)
     return html
@@ -66,16 +95,46 @@ def _usdc(amount_minor: int) -> float:
     return amount_minor / USDC_SCALE
 
 
-def _titles(title: str, unit: UnitPart) -> tuple[str, str]:
-    worst = f"{WORST}: {unit.worst.name}, {usdc(-unit.loss_minor)}" if unit.worst else ""
-    return f"{title}{unit.unit}, spot move x volatility. {worst}", f"{title}{unit.unit}, others"
+def _moves(unit: UnitPart) -> bool:
+    return any(abs(row.profit_minor) >= LEAST_MOVE_MINOR for row in unit.scenarios)
+
+
+def _range(values: list[float]) -> list[float]:
+    """A little more than the bars, with room for their figures at the end."""
+    low, high = min(0.0, *values), max(0.0, *values)
+    room = ROOM * ((high - low) or 1.0)
+    return [low - room if low < 0 else 0.0, high + room if high > 0 else 0.0]
+
+
+# Scenarios
+
+
+def _scenarios(units: list[tuple[str, UnitPart]]) -> list[_Panel]:
+    """A heat map a unit, and a bar for every scenario outside its grid."""
+    largest = max(abs(_usdc(row.profit_minor)) for _, unit in units for row in unit.scenarios)
+    panels = []
+    for number, (title, unit) in enumerate(units):
+        worst = f"<br>{WORST}: {unit.worst.name}, {usdc(-unit.loss_minor)}" if unit.worst else ""
+        heat = _heat_map(unit, largest, number == 0)
+        panels.append(_Panel(f"{title}{unit.unit}, volatility by spot move{worst}", HEAT_PIXELS,
+                             [heat], "spot move", is_bars=False))  # fmt: skip
+        others = [row for row in unit.scenarios if row.cell.kind != "grid"]
+        if others:
+            panels.append(_Panel(
+                f"{title}{unit.unit}, other scenarios", BAR_PIXELS * (len(others) + 1),
+                [_bars(unit)], "profit or loss, USDC",
+                _range([_usdc(row.profit_minor) for row in others]),
+            ))  # fmt: skip
+    return panels
 
 
 def _is_worst(unit: UnitPart, scenario: int) -> bool:
     return unit.worst is not None and unit.worst.scenario == scenario
 
 
-def _heat_map(go: Any, unit: UnitPart, largest: float, scale: bool) -> Any:
+def _heat_map(unit: UnitPart, largest: float, scale: bool) -> Any:
+    import plotly.graph_objects as go
+
     grid = [row for row in unit.scenarios if row.cell.kind == "grid"]
     moves = sorted({row.cell.spot_move_e9 for row in grid})
     cells = {(row.cell.spot_move_e9, row.cell.volatility): row for row in grid}
@@ -90,29 +149,57 @@ def _heat_map(go: Any, unit: UnitPart, largest: float, scale: bool) -> Any:
             for row in rows
         ])  # fmt: skip
     return go.Heatmap(
-        x=[percent_text(move) for move in moves], y=[f"volatility {side}" for side in SIDES],
+        x=[percent_text(move) for move in moves], y=list(SIDES),
         z=values, text=texts, texttemplate="%{text}", zmin=-largest, zmax=largest,
-        colorscale="RdBu", showscale=scale, colorbar={"title": "USDC"},
-        hovertemplate="spot %{x}, %{y}: %{z:,.2f}<extra></extra>",
+        colorscale="RdBu", showscale=scale,
+        colorbar={"title": "USDC", "lenmode": "pixels", "len": HEAT_PIXELS, "y": 1,
+                  "yanchor": "top", "thickness": 14},
+        hovertemplate="spot %{x}, volatility %{y}: %{z:,.2f}<extra></extra>",
     )  # fmt: skip
 
 
-def _range(unit: UnitPart) -> list[float]:
-    """A little more than the bars, and never so little that rounding looks like a loss."""
-    others = [_usdc(row.profit_minor) for row in unit.scenarios if row.cell.kind != "grid"]
-    return [1.1 * min([-1.0, *others]), 1.1 * max([1.0, *others])]
+def _bars(unit: UnitPart) -> Any:
+    import plotly.graph_objects as go
 
-
-def _bars(go: Any, unit: UnitPart) -> Any:
     others = [row for row in unit.scenarios if row.cell.kind != "grid"]
     return go.Bar(
-        x=[row.cell.name.replace(", ", "<br>") for row in others],
-        y=[_usdc(row.profit_minor) for row in others],
+        orientation="h", y=[row.cell.name.replace(", weight", ",<br>weight") for row in others],
+        x=[_usdc(row.profit_minor) for row in others],
         text=[
-            usdc(row.profit_minor)
-            + (f"<br>{WORST}" if _is_worst(unit, row.cell.scenario) else "")
+            usdc(row.profit_minor) + (f" {WORST}" if _is_worst(unit, row.cell.scenario) else "")
             for row in others
         ],
-        marker={"color": ["#b2182b" if row.profit_minor < 0 else "#2166ac" for row in others]},
-        hovertemplate="%{x}: %{y:,.2f}<extra></extra>",
+        textposition="outside", cliponaxis=False, showlegend=False,
+        marker={"color": [LOSS if row.profit_minor < 0 else GAIN for row in others]},
+        hovertemplate="%{y}: %{x:,.2f}<extra></extra>",
     )  # fmt: skip
+
+
+# Charges
+
+
+def _charges(named: list[tuple[str, Explanation]]) -> list[_Panel]:
+    """Maintenance and initial margin of every charge; no panel where nothing is charged."""
+    import plotly.graph_objects as go
+
+    panels: list[_Panel] = []
+    for title, one in named:
+        rows = requirement_rows(one)
+        if not any(both for _, *both in rows if any(both)):
+            continue
+        traces = [
+            go.Bar(
+                orientation="h", y=[row[0].replace(", ", ",<br>") for row in rows],
+                x=[_usdc(row[level]) for row in rows], text=[usdc(row[level]) for row in rows],
+                textposition="outside", cliponaxis=False, name=name, marker={"color": colour},
+                showlegend=not panels, legendgroup=name,
+                hovertemplate="%{y}: %{x:,.2f}<extra></extra>",
+            )
+            for level, (name, colour) in enumerate(LEVELS, start=1)
+        ]  # fmt: skip
+        sums = f"sum: maintenance {usdc(one.maintenance_minor)}, initial {usdc(one.initial_minor)}"
+        panels.append(_Panel(
+            f"{title}{sums}", 2 * BAR_PIXELS * (len(rows) + 1), traces, "charge, USDC",
+            _range([_usdc(amount) for _, *both in rows for amount in both]),
+        ))  # fmt: skip
+    return panels

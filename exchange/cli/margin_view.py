@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 from exchange.cli import narration
-from margin.explanation import Charge, Distance, Explanation, Simulated, UnitPart
+from exchange.cli.tables import fitted_lines, folded_lines, table_lines
+from margin.explanation import Distance, Explanation, Simulated, UnitPart
 from margin.fixed_point import COIN_SCALE, PRICE_SCALE, RATE_SCALE, USDC_SCALE
 from margin.pool_model import percent_text, weight_text
 
@@ -24,18 +23,6 @@ def usdc(amount_minor: int) -> str:
     """Minor USDC to the cent; what is less than half of one is nothing."""
     text = narration.usdc(amount_minor)
     return "0.00" if text == "-0.00" else text
-
-
-def table_lines(rows: list[list[str]], indent: str = "  ") -> list[str]:
-    """Rows of cells in columns: the first to the left, all others to the right."""
-    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
-    return [
-        (indent + "  ".join(
-            cell.ljust(width) if at == 0 else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )).rstrip()
-        for row in rows
-    ]  # fmt: skip
 
 
 def quantity_text(amount_e8: int) -> str:
@@ -77,8 +64,7 @@ def moves_text(distance: Distance | None, liquidation: bool) -> str:
 
 def explanation_lines(found: Explanation) -> list[str]:
     """All of an explanation."""
-    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=found.time_ns // 10**9)
-    lines = [f"{found.model} at {when:%Y-%m-%d %H:%M:%S} UTC, in USDC", ""]
+    lines = [f"{found.model} at {narration.clock_text(found.time_ns)} UTC, in USDC", ""]
     lines += _summary(found)
     lines += ["", *_requirement(found), "", *_collateral(found)]
     if found.simulated is not None:
@@ -114,25 +100,27 @@ def _summary(found: Explanation) -> list[str]:
     ]
 
 
-def _charge_row(charge: Charge) -> list[str]:
-    name = f"{charge.name}, {charge.unit}" if charge.unit else charge.name
-    both = charge.maintenance_minor + charge.initial_minor
-    return [name, usdc(charge.maintenance_minor), usdc(both)]
-
-
-def _requirement(found: Explanation) -> list[str]:
-    rows = [["requirement", "maintenance", "initial"]]
+def requirement_rows(found: Explanation) -> list[tuple[str, int, int]]:
+    """What makes up maintenance and initial margin: a name and minor units of both, by line."""
+    rows: list[tuple[str, int, int]] = []
     if found.initial_factor_ppb:
         factors = (
             f"worst {usdc(found.worst_minor)} x {found.maintenance_factor_ppb / RATE_SCALE:g}"
             f" and x {found.initial_factor_ppb / RATE_SCALE:g}"
         )
-        rows.append(
-            [factors, usdc(found.scenario_maintenance_minor), usdc(found.scenario_initial_minor)]
-        )
-    rows += [_charge_row(charge) for charge in (*found.charges, *found.add_ons)]
+        rows.append((factors, found.scenario_maintenance_minor, found.scenario_initial_minor))
+    for charge in (*found.charges, *found.add_ons):
+        name = f"{charge.name}, {charge.unit}" if charge.unit else charge.name
+        both = charge.maintenance_minor + charge.initial_minor
+        rows.append((name, charge.maintenance_minor, both))
+    return rows
+
+
+def _requirement(found: Explanation) -> list[str]:
+    rows = [["requirement", "maintenance", "initial"]]
+    rows += [[name, usdc(low), usdc(high)] for name, low, high in requirement_rows(found)]
     rows.append(["sum", usdc(found.maintenance_minor), usdc(found.initial_minor)])
-    return table_lines(rows, "")
+    return folded_lines(rows, "")
 
 
 def _collateral(found: Explanation) -> list[str]:
@@ -148,7 +136,7 @@ def _collateral(found: Explanation) -> list[str]:
             usdc(part.value_minor), rate_text(part.haircut_ppb), usdc(part.haircut_minor),
             usdc(part.counted_minor), *([usdc(part.size_minor)] if by_size else []),
         ])  # fmt: skip
-    return table_lines(rows, "")
+    return fitted_lines(rows, (range(1, 5), range(5, len(rows[0]))), "")
 
 
 def _simulated(found: Simulated) -> list[str]:
@@ -166,7 +154,7 @@ def _simulated(found: Simulated) -> list[str]:
          rate_text(row.floor_e9), rate_text(row.stressed_e9)]
         for row in found.units
     ]  # fmt: skip
-    return [*lines, *table_lines(rows)]
+    return [*lines, *fitted_lines(rows, (range(1, 6),))]
 
 
 def _unit(unit: UnitPart) -> list[str]:

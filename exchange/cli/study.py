@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from replays.procyclicality import Row
 
 HEADINGS = (
-    "model", "factor", "breach %", "Kupiec pass", "peak/trough", "1/5/20/30 d rise %",
-    "after 1/5/20/60 d", "mean margin %", "shortfall %", "cost %", "effect %",
+    "model", "factor", "breach %", "Kupiec\npass", "peak/trough", "1/5/20/30 d\nrise %",
+    "after\n1/5/20/60 d", "mean\nmargin %", "shortfall %", "cost %", "effect %",
 )  # fmt: skip
+BLOCKS = (range(1, 5), (5, 6), range(7, 11))
 
 
 @click.group("study")
@@ -31,7 +32,9 @@ command.add_command(calibration)
 command.add_command(garch)
 
 
-@command.command("procyclicality")
+@command.command(
+    "procyclicality", short_help="How much margin rises when markets fall, model by model."
+)
 @click.option("--seed", type=SEED, default=7, show_default=True, help="Of the simulated paths.")
 @click.option("--breach-rate", default=0.01, show_default=True,
               type=FiniteRange(0.001, 0.2), help="What every model is scaled to.")  # fmt: skip
@@ -60,23 +63,28 @@ def procyclicality(seed: int, breach_rate: float, as_json: bool, plot: Path | No
     if as_json:
         click.echo(json.dumps({"seed": seed, "rows": [asdict(row) for row in rows]}, indent=2))
     else:
-        Console(width=170).print(_table(rows))
+        console = Console()
+        for table in _tables(rows):
+            console.print(table)
     if plot is not None:
-        _plot(rows, plot)
+        from exchange.cli.study_plot import write_plot
+
+        write_plot(plot, rows)
         click.echo(f"plot: {plot}", err=as_json)
 
 
-def _table(rows: list[Row]) -> Table:
+def _tables(rows: list[Row]) -> list[Table]:
+    from functools import partial
+
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    from exchange.cli.tables import rich_tables
     from replays.procyclicality import PLAIN
 
     plain = next(row for row in rows if row.name == PLAIN)
-    table = Table(title="margin models at one breach rate")
-    for heading in HEADINGS:
-        table.add_column(heading, justify="left" if heading == "model" else "right")
-    for row in rows:
-        table.add_row(
+    cells = [
+        [
             row.name, f"{row.multiple:.2f}", f"{100 * row.breach_share:.2f}",
             f"{row.kupiec_pass_share:.2f}", f"{row.peak_to_trough:.2f}",
             " ".join(f"{100 * x:.0f}" for x in row.rises),
@@ -84,26 +92,9 @@ def _table(rows: list[Row]) -> Table:
             f"{100 * row.mean_shortfall:.2f}",
             f"{100 * (row.mean_margin / plain.mean_margin - 1):+.1f}",
             f"{100 * (row.peak_to_trough / plain.peak_to_trough - 1):+.0f}",
-        )  # fmt: skip
-    return table
-
-
-def _plot(rows: list[Row], path: Path) -> None:
-    import plotly.graph_objects as go
-
-    figure = go.Figure(
-        go.Scatter(
-            x=[100 * row.mean_margin for row in rows],
-            y=[row.peak_to_trough for row in rows],
-            text=[row.name for row in rows],
-            mode="markers+text",
-            textposition="top center",
-        )
-    )
-    figure.update_layout(
-        title="What calm costs: procyclicality against margin, at one breach rate",
-        xaxis_title="mean margin, % of notional",
-        yaxis_title="peak over trough of a fixed position's margin (median path)",
-        template="plotly_white",
-    )
-    figure.write_html(path, include_plotlyjs=True)
+        ]
+        for row in rows
+    ]  # fmt: skip
+    blank = partial(Table, title="margin models at one breach rate", title_justify="left",
+                    box=SIMPLE_HEAD, padding=(0, 1, 0, 0))  # fmt: skip
+    return rich_tables(HEADINGS, cells, BLOCKS, blank)

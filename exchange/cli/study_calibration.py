@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HEADINGS = ("forecast", "count", "mean forecast", "observed")
 
 
-@click.command("calibration")
+@click.command("calibration", short_help="Forecast chances of a margin call against what happened.")
 @click.argument("prices", nargs=-1, type=READ_FILE)
 @click.option("--column", help="Price column; else the first of close, Adj_Close, Value.")
 @click.option("--paths", default=200, show_default=True, type=click.IntRange(1, 10_000),

@@ -9,7 +9,7 @@ import click
 from exchange.cli.arguments import READ_FILE
 
 
-@click.command("garch")
+@click.command("garch", short_help="Fit GARCH(1,1) to prices for a preset's [dynamic].")
 @click.argument("prices", type=READ_FILE)
 @click.option("--column", help="Price column; else the first of close, Adj_Close, Value.")
 @click.option("--allow-gaps", is_flag=True,

@@ -13,6 +13,7 @@ import click
 
 PACKAGES = ("margin", "exchange.core")
 MARKET = ("exchange.core.engine", "exchange.marker", "exchange.gateway.server")
+EXPLAINING = ("margin.explain", "margin.formula_models")
 # About half of all compilation; `uncross` compiles the auction too.
 SLOWEST = ["margin.requirement", "exchange.core.auction", "exchange.core.uncross"]
 FIRST = "exchange.core.order_columns"  # a second to compile: tells soon that the cache is empty
@@ -39,43 +40,59 @@ def kernel_modules() -> list[str]:
     return [FIRST, *(name for name in names if name not in (FIRST, *SLOWEST)), *SLOWEST]
 
 
-def warm_up(progress: Progress | None = None) -> None:
-    """Call `warm_up()` of every module with kernels, then what is called value by value.
+def explaining_modules() -> list[str]:
+    """Names of the modules whose kernels explain a portfolio, the slowest last."""
+    for name in EXPLAINING:
+        importlib.import_module(name)
+    names = [
+        name
+        for name, module in sys.modules.items()
+        if name.startswith("margin.") and "warm_up" in vars(module)
+    ]
+    return sorted(names, key=lambda name: (name in SLOWEST, name))
+
+
+def warm_up(progress: Progress | None = None, names: list[str] | None = None) -> None:
+    """Call `warm_up()` of every module with kernels, then what is called value by value; or of the
+    modules `names` alone.
 
     Where the cache turns out to be empty, a second process compiles the slowest modules into it
     meanwhile: compiling holds one core, and a market needs two anyhow.
     """
-    names = kernel_modules()
+    market = names is None
+    names = kernel_modules() if names is None else names
+    slowest = [name for name in SLOWEST if name in names]
     beside: subprocess.Popen[bytes] | None = None
     for number, name in enumerate(names):
         if progress is not None:
             progress(number, len(names), name)
-        if name == SLOWEST[0] and beside is not None:
+        if slowest and name == slowest[0] and beside is not None:
             beside.wait()
         began = time.perf_counter()
         importlib.import_module(name).warm_up()
         if beside is None and time.perf_counter() - began > COLD_S and name not in SLOWEST:
-            beside = _compile_beside()
-    _warm_up_scalars()
-    importlib.import_module("exchange.surface.fit").warm_up()
+            beside = _compile_beside(slowest)
+    if market:
+        _warm_up_scalars()
+        importlib.import_module("exchange.surface.fit").warm_up()
     if progress is not None:
         progress(len(names), len(names), "")
 
 
-def _compile_beside() -> subprocess.Popen[bytes]:
+def _compile_beside(slowest: list[str]) -> subprocess.Popen[bytes]:
     """A process that compiles the slowest modules; if it fails, they compile here after all."""
     work = (
         f"import sys; sys.path[:] = {sys.path!r}; "
-        "from exchange.cli.warm_up import compile_slowest; compile_slowest()"
+        "from exchange.cli.warm_up import compile_slowest; compile_slowest({slowest!r})"
     )
     return subprocess.Popen(  # noqa: S603  # our own interpreter, our own code
         [sys.executable, "-c", work], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
 
 
-def compile_slowest() -> None:
+def compile_slowest(slowest: list[str]) -> None:
     """Compile the slowest modules into the cache."""
-    for name in SLOWEST:
+    for name in slowest:
         importlib.import_module(name).warm_up()
 
 
@@ -89,11 +106,11 @@ def _warm_up_scalars() -> None:
     implied_volatility(value, 1.0, 1.0, 1.0, 1.0, True)
 
 
-def warm_up_with_line() -> None:
+def warm_up_with_line(names: list[str] | None = None) -> None:
     """Warm up with one line on the terminal that shows how far it is; silent elsewhere."""
 
     def line(done: int, of: int, name: str) -> None:
         text = f"kernels {done}/{of} {name}" if name else f"kernels {of}/{of} ready"
         click.echo(f"\r\033[K{text}", nl=not name, err=True)
 
-    warm_up(line if sys.stderr.isatty() else None)
+    warm_up(line if sys.stderr.isatty() else None, names)

@@ -18,12 +18,22 @@ from replays.story import load_story
 SHORT_CYCLES = 38  # from the opening past the low of the crash
 
 
-def uncross(*arguments: object) -> Result:
-    """Run a command as a user would; an unexpected exception is raised."""
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
+WIDE = 200  # columns: no table is split
+
+
+def uncross(*arguments: object, columns: int = WIDE) -> Result:
+    """Run a command as a user of a terminal so wide would; an unexpected exception is raised."""
+    result = CliRunner().invoke(main, [str(a) for a in arguments], env={"COLUMNS": str(columns)})
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+def traces(html: str) -> list[dict[str, Any]]:
+    """The data of a page's figure, as it stands there."""
+    start = html.rindex("Plotly.newPlot(")
+    data, _ = json.JSONDecoder().raw_decode(html, html.index("[", start))
+    return list(data)
 
 
 def write_short_story(folder: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import uncross
+from tests.cli.conftest import traces, uncross
 
 DAYS = 280
 
@@ -61,6 +61,20 @@ def test_the_tables_show_the_figures_of_every_model_and_portfolio(prices: Path) 
             f"{run['peak_to_trough']:.1f}",
         ]  # fmt: skip
         assert expected in lines
+
+
+def test_on_a_narrow_page_every_figure_has_its_place(prices: Path) -> None:
+    arguments = ("backtest", prices, "--window", 100, "--models", "fhs,ewma-0.97")
+    lines = uncross(*arguments, columns=80).output.splitlines()
+    tables = [line for line in lines if not line.startswith(("coin.csv", "rate ", "The file"))]
+    assert max(map(len, tables)) <= 80
+    assert sum(line.split()[:1] == ["model"] for line in tables) == 6, "two of each portfolio"
+    told = [cell for line in tables for cell in line.split()]
+    wide = uncross(*arguments).output.splitlines()
+    assert {cell for line in wide for cell in line.split() if "%" in cell} - set(told) <= {
+        "99.00%",
+        "1.00%.",
+    }
 
 
 def test_the_report_says_what_was_tested(prices: Path) -> None:
@@ -169,6 +183,12 @@ def test_the_page_holds_margins_losses_and_breaches_and_needs_no_other_file(
     for name in ("loss", "fhs", "flat", "breach of fhs", "breach of flat"):
         assert f'"name":"{name}"' in text.replace('": "', '":"')
     assert "coin.csv, 90.00%" in text
+    rings = {
+        trace["name"]: trace["marker"]["size"]
+        for trace in traces(text)
+        if trace["name"].startswith("breach")
+    }
+    assert rings == {"breach of fhs": 6, "breach of flat": 10}, "one does not hide the other"
 
 
 @pytest.mark.parametrize(

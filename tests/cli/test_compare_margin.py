@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from exchange.cli import compare_run, run_pool, warm_up
+from exchange.cli.compare_plot import plot_html
 from exchange.cli.compare_report import headings, report_of, rows_of
 from exchange.cli.compare_run import RunRecord, RunRequest, run_story
 from exchange.cli.margin_course import (
@@ -128,6 +129,32 @@ def test_a_failed_run_is_told_and_the_others_are_reported(
     assert result.exit_code == 1
     assert "failed: standard, seed 7: its process died" in result.output
     assert "ps-1" in result.output
+    assert "seed 7, " in result.output
+
+
+def test_what_a_venue_does_not_list_is_a_dash_and_has_no_panel() -> None:
+    course: dict[str, list[float | None]] = {
+        key: [1.0, 2.0] for key in ("index", "long", "initial", "fund", "called")
+    }
+    course["straddle"] = [None, None]
+    shown = {key: 0 for key in ("margin_calls", "margin_calls_cured", "breaches", "liquidations",
+                                "fund_used_minor", "adl_events")}  # fmt: skip
+    long = Course(index_e8=[[1], [1]])
+    long.rate_ppb = {"long": [10**8, 2 * 10**8], "straddle": [0, 0]}
+    record = RunRecord(
+        RunRequest("story", "ps-1", 7, 2), {**shown, **figures(long, 6, (10, 60))}, course
+    )
+    said = {"title": "A story", "seeds": 1, "cycles": 2}
+    report = report_of(said, ["ps-1"], [record], [])
+    summary = report["models"]["ps-1"]["summary"]
+    assert summary["straddle_rate"] == {"mean": None, "least": None, "most": None}
+    assert report["models"]["ps-1"]["course"]["straddle"] == [None, None]
+    cells = dict(zip(headings(), rows_of(report)[0], strict=True))
+    assert (cells["long %"], cells["straddle\n%"]) == ("15.0", "-")
+    page = plot_html(report)
+    assert "short straddle" not in page
+    assert "insurance fund" in page
+    assert "A story: 1 seed, 2 cycles" in page
 
 
 def test_a_report_of_no_runs_has_no_rows() -> None:
@@ -143,7 +170,9 @@ def test_procyclicality_of_a_rate() -> None:
     assert largest_rise(rates, 1) == 150 / 120 - 1
     assert largest_rise(rates, 3) == pytest.approx(0.8)
     assert largest_rise(rates, 5) == 0
-    assert peak_to_trough([]) == 0
+    assert peak_to_trough([0, 0]) is None
+    assert largest_rise([0, 0], 1) is None
+    assert largest_rise([100], 1) == 0
 
 
 def test_a_loss_beyond_the_margin_is_an_uncovered_cycle() -> None:

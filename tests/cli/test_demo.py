@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from exchange.cli.summary import print_table
 from exchange.core.engine import Engine
 from exchange.core.venue import VenueError
 from exchange.storage.recovery import recover
@@ -42,6 +43,24 @@ def test_the_summary_names_the_journal_and_what_to_try_next(demo: Demo) -> None:
     assert f"uncross verify {demo.journal}" in demo.output
     assert f"uncross show {demo.journal} --cycle " in demo.output
     assert "margin period of risk: 900 s = 6 cycles of 150 s" in demo.output
+
+
+def test_a_summary_fits_a_page_of_eighty_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layers = {name: 10**12 for name in ("insurance_fund", "venue_capital", "gains_haircut")}
+    figures = {"cycles": 8, "layers_minor": layers, "state_hash": "a1" * 32, "caveat": "none"}
+    monkeypatch.setenv("COLUMNS", "80")
+    print_table("A story", figures)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[2] == f"  {'cycles':<30} 8"
+    assert lines[3].startswith(f"  {'layers':<30} insurance_fund 1,000,000.00 USDC,")
+    assert lines[4].startswith(" " * 33)
+    assert lines[-2:] == ["  state hash", f"    {'a1' * 32}"]
+    monkeypatch.setenv("COLUMNS", "100")
+    print_table("A story", figures)
+    assert capsys.readouterr().out.endswith(f"  {'state hash':<30} {'a1' * 32}\n")
 
 
 def test_the_same_seed_gives_the_same_market_and_another_another(demo: Demo) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -15,7 +14,7 @@ from exchange.contract_names import NameRefused, coin_and_expiry, contract_of
 from exchange.portfolio_file import example_text
 from exchange.venues import load_venue, venue_names
 from margin.presets import preset_names
-from tests.cli.conftest import uncross
+from tests.cli.conftest import traces, uncross
 from tests.cli.portfolio_files import E6, EXAMPLE, PERPETUAL, PUT, explained, written
 
 
@@ -32,7 +31,7 @@ def example(tmp_path: Path) -> Path:
 def test_the_example_says_what_the_documentation_says(example: Path) -> None:
     output = uncross("margin", example).output
     for line in (
-        "ps-1 at 2026-02-25 08:00:00 UTC, in USDC",
+        "ps-1 at 25 Feb 2026 08:00:00 UTC, in USDC",
         "equity              30,772.31",
         "initial margin      27,899.34  90.7 %",
         "maintenance margin  22,099.47  71.8 %",
@@ -67,6 +66,17 @@ def test_what_a_haircut_is_for_size_has_a_column_where_there_is_any(tmp_path: Pa
     (coin,) = [part for part in explained(path)["collateral"] if part["currency"] == "BTC"]
     assert (coin["haircut_minor"], coin["size_minor"]) == (2_125_000 * E6, 625_000 * E6)
     assert "for size" not in uncross("margin", path, "--model", "span-16").output
+
+
+def test_a_narrow_page_has_the_haircuts_in_a_table_of_their_own(tmp_path: Path) -> None:
+    path = written(tmp_path / "b", "collateral", "BTC", 300)
+    output = uncross("margin", path, "--model", "ps-1", columns=80).output
+    assert max(map(len, output.splitlines())) <= 80
+    words = [line.split() for line in output.splitlines()]
+    assert ["collateral", "cash", "options", "index", "value"] in words
+    assert ["BTC", "300", "0", "100,000.00", "30,000,000.00"] in words
+    assert "BTC             5 %  2,125,000.00  27,875,000.00       625,000.00" in output
+    assert len(words) > len(uncross("margin", path, "--model", "ps-1").output.splitlines())
 
 
 def test_json_holds_the_numbers_of_the_table(example: Path) -> None:
@@ -426,13 +436,6 @@ def test_strikes_may_have_a_point() -> None:
 # The drawing
 
 
-def traces(html: str) -> list[dict[str, Any]]:
-    """The data of the figure, as it stands in the page."""
-    start = html.rindex("Plotly.newPlot(")
-    data, _ = json.JSONDecoder().raw_decode(html, html.index("[", start))
-    return list(data)
-
-
 def test_the_page_holds_the_numbers_of_the_grid_and_needs_no_network(
     example: Path, tmp_path: Path
 ) -> None:
@@ -450,12 +453,16 @@ def test_the_page_holds_the_numbers_of_the_grid_and_needs_no_network(
     assert heat["x"][0] == "-16 %"
     assert "worst" in heat["text"][2][0]
     others = [r["profit_minor"] / E6 for r in rows if r["cell"]["kind"] != "grid"]
-    assert bars["y"] == others
+    assert bars["x"] == others
+    assert bars["orientation"] == "h", "names of scenarios have lines of their own"
+    assert "profit or loss, USDC" in html
+    assert len(traces(html)) == 2, "nothing moves the hedged ETH"
+    assert "ETH: nothing moves it (0.00 in every scenario)" in html
     both = tmp_path / "both.html"
     uncross("margin", example, "--what-if", "BTC:spot=-5%", "--plot", both)
     assert len(traces(both.read_text("utf-8"))) == 2 * len(traces(html))
     empty = written(tmp_path / "empty.json", "positions", [])
     written(empty, "collateral", {})
     empty.write_text(json.dumps({**EXAMPLE, "positions": [], "collateral": {}}), "utf-8")
-    assert uncross("margin", empty, "--plot", page).exit_code == 0
+    assert f"nothing at risk drawn in {page}" in uncross("margin", empty, "--plot", page).output
     assert "Nothing is at risk" in page.read_text("utf-8")

@@ -30,8 +30,12 @@ def test_every_formula_model_explains_futures(tmp_path: Path, model: str) -> Non
     assert "x 0.8" not in output
     assert f"{PERPETUAL}, BTC" in output
     page = tmp_path / "page.html"
-    assert uncross("margin", path, "--model", model, "--plot", page).exit_code == 0
-    assert "has no scenarios" in page.read_text("utf-8")
+    result = uncross("margin", path, "--model", model, "--plot", page)
+    assert f"charges drawn in {page}" in result.output
+    html = page.read_text("utf-8")
+    for words in (f"{PERPETUAL},\\u003cbr\\u003eBTC", "charge, USDC", "maintenance margin",
+                  f"initial {found['initial_minor'] / E6:,.2f}"):  # fmt: skip
+        assert words in html, words
 
 
 def test_standard_margin_of_the_example_says_what_the_documentation_says(example: Path) -> None:

@@ -55,7 +55,7 @@ def refused(*arguments: object, code: int = 1) -> str:
 
 def test_margin_is_explained_under_the_file_on_the_page(folder: Path) -> None:
     output = uncross("margin", "portfolio.json", "--model", "mine.toml").output
-    assert output.startswith("mine at 2026-02-25")
+    assert output.startswith("mine at 25 Feb 2026")
     assert "initial margin      34,409.27" in output
     assert "needs an initial margin of 34,409.27 where `ps-1` asks 27,899.34" in FLAT
     assert "loses 31,509.27; spot -20 %, volatility up" in output

@@ -4,11 +4,59 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from exchange.cli.study_plot import text_positions
+from replays import procyclicality
+from replays.procyclicality import PLAIN, Row
 from tests.cli.conftest import uncross
+
+ROWS = [
+    Row(f"EWMA .97 + tool {n} of a long name", 3.3, 0.01, 0.98, 6.04 - n // 2, (0.5, 1, 1.3, 1.6),
+        0.084, 0.02, (1.0, 1.1, 1.5, 1.8))
+    for n in range(4)
+]  # fmt: skip
+
+
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch) -> list[Row]:
+    """What `study procyclicality` finds, without the simulation."""
+    found = [replace(ROWS[0], name=PLAIN), *ROWS]
+    monkeypatch.setattr(procyclicality, "study", lambda seed, breach_share: found)
+    return found
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_procyclicality_has_every_figure_on_pages_of_any_width(
+    rows: list[Row], columns: int
+) -> None:
+    output = uncross("study", "procyclicality", columns=columns).output
+    assert max(map(len, output.splitlines())) <= columns
+    assert sum(line.split()[:1] == ["model"] for line in output.splitlines()) == (
+        3 if columns == 80 else 1
+    )
+    assert output.count("margin models at one breach rate") == 1
+    for words in ("Kupiec", "50 100 130 160", "1.00 1.10 1.50 1.80", "shortfall %", "effect %"):
+        assert words in output, words
+
+
+def test_points_of_procyclicality_are_numbered_apart(rows: list[Row], tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    uncross("study", "procyclicality", "--plot", page)
+    html = page.read_text("utf-8")
+    assert all(f"{number}  {row.name}" in html for number, row in enumerate(rows, 1))
+    places = text_positions([(100 * row.mean_margin, row.peak_to_trough) for row in rows])
+    at = [(row.peak_to_trough, place) for row, place in zip(rows, places, strict=True)]
+    assert len(set(at)) == len(at)
+    assert text_positions([(0, 0), (0.5, 9), (9, 9)]) == ["top center"] * 3
+
+
+def test_the_lines_of_help_are_whole() -> None:
+    listed = uncross("study", "--help", columns=80).output
+    assert "..." not in listed.partition("Commands:")[2]
 
 
 @pytest.fixture(scope="module")

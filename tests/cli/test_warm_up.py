@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exchange.cli import warm_up as compiled
-from exchange.cli.warm_up import kernel_modules, warm_up
+from exchange.cli.warm_up import explaining_modules, kernel_modules, warm_up
 from tests.cli.conftest import SHORT_CYCLES, Demo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,8 +47,8 @@ def test_on_an_empty_cache_a_second_process_compiles_the_slowest(
     monkeypatch.setattr(compiled, "COLD_S", -1.0)
     begun = []
 
-    def noted() -> subprocess.Popen[bytes]:
-        begun.append(beside())
+    def noted(slowest: list[str]) -> subprocess.Popen[bytes]:
+        begun.append(beside(slowest))
         return begun[-1]
 
     beside = compiled._compile_beside
@@ -65,6 +65,15 @@ def test_the_warm_up_tells_how_far_it_is() -> None:
     assert {"margin.requirement", "exchange.core.uncross", "exchange.core.holdings"} <= set(names)
     assert [name for _, _, name in told] == [*names, ""]
     assert [done for done, _, _ in told] == list(range(len(names) + 1))
+
+
+def test_an_explanation_warms_its_own_kernels_alone() -> None:
+    names = explaining_modules()
+    assert {"margin.pool_model", "margin.scenarios", "margin.black76"} <= set(names)
+    assert names[-1] == "margin.requirement", "the slowest last"
+    told: list[str] = []
+    warm_up(lambda done, of, name: told.append(name), names)
+    assert told == [*names, ""]
 
 
 def test_no_kernel_is_compiled_once_the_market_is_open(demo: Demo) -> None:

@@ -98,7 +98,7 @@ def check_sums(found: Explanation) -> None:
         assert profits[unit.worst.scenario] == min(profits)
         parts = sum(part.profit_minor for part in unit.positions)
         assert parts == profits[unit.worst.scenario], "the parts make up the worst scenario"
-        assert -parts - unit.loss_minor in (0, 1), "units are rounded once, together"
+        assert parts == -unit.loss_minor, "and the loss, whose rounding all of them share"
     charges = (*found.charges, *found.add_ons)
     both = sum(charge.maintenance_minor for charge in charges)
     extra = sum(charge.initial_minor for charge in charges)
