@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from exchange.core.venue import Venue
     from exchange.market_stress import MarketStress
     from exchange.portfolio_file import Portfolio
     from exchange.portfolio_stress import Needs, PortfolioStress
@@ -84,6 +85,7 @@ def read_stresses(wanted: tuple[str, ...]) -> list[Stress]:
     What ends in .toml is a file. Raises `StressError`, which names the file and the key, and
     `OSError`.
     """
+    from exchange.portfolio_stress import AS_IT_STANDS
     from margin.stresses import StressError, load_stress, parse_stress, stress_names
 
     found: dict[str, Stress] = {}
@@ -94,7 +96,12 @@ def read_stresses(wanted: tuple[str, ...]) -> list[Stress]:
             except UnicodeDecodeError:
                 raise StressError(f"{text}: is no UTF-8 text") from None
         else:
-            stress = load_stress(text)
+            try:
+                stress = load_stress(text)
+            except StressError as error:
+                raise StressError(f"{error}; a file's name ends in .toml") from None
+        if stress.name == AS_IT_STANDS:
+            raise StressError(f"{text}: name: {AS_IT_STANDS!r} is the row of no stress at all")
         if found.setdefault(stress.name, stress) is not stress:
             raise StressError(f"{text}: name: there are two stresses {stress.name!r}")
     return list(found.values())
@@ -103,18 +110,40 @@ def read_stresses(wanted: tuple[str, ...]) -> list[Stress]:
 def market_stress(
     journal: Path, cycle: int | None, model: str | None, stresses: list[Stress]
 ) -> MarketStress:
-    """The market of a journal under stress. Raises `JournalDiffers` and `PresetError`."""
+    """The market of a journal under stress.
+
+    Raises `JournalDiffers`, `PresetError` and `VenueError`.
+    """
     from exchange.cli.progress import record_progress
     from exchange.cli.warm_up import warm_up_with_line
     from exchange.market_stress import stressed_market
-    from margin.presets import load_preset
     from replays.journal_state import engine_after
 
-    preset = None if model is None else load_preset(model)
     warm_up_with_line()
     with record_progress("reading the journal") as advance:
         engine = engine_after(journal, cycle, advance)
+    preset = None if model is None else judging_model(engine.state.venue, model)
     return stressed_market(engine, stresses, preset)
+
+
+def judging_model(venue: Venue, name: str) -> Preset:
+    """The model of a name that can judge a venue: one of its own, or one that can charge any.
+
+    `PresetError` says what there is instead. A floor of forecasts is a venue's own alone: another
+    remembers nothing to forecast from.
+    """
+    from margin.presets import PresetError
+    from margin.venue_models import FLOOR, venue_model, venue_model_names
+
+    own = {preset.name: preset for preset in reversed(venue.presets())}
+    others = [one for one in venue_model_names() if not one.endswith(FLOOR)]
+    if name in own:
+        return own[name]
+    if name not in others:
+        raise PresetError(
+            f"no model {name!r}; there are {', '.join(dict.fromkeys([*own, *others]))}"
+        )
+    return venue_model(name)
 
 
 def portfolio_stress(
@@ -151,15 +180,28 @@ def model_of(portfolio: Portfolio, book: Book, model: str | None) -> tuple[str, 
 
     from exchange.portfolio_file import PortfolioError
     from margin.book import book_haircuts
-    from margin.formula_models import INPUTS, FormulaModel, FormulaRefused, explain_formula
+    from margin.formula_models import (
+        INPUTS,
+        FormulaModel,
+        FormulaRefused,
+        explain_formula,
+        model_names,
+    )
     from margin.models.standard_constants import load_standard
-    from margin.presets import load_preset
+    from margin.presets import PresetError
+    from margin.venue_models import FHS_ES, venue_model
 
     venue = portfolio.market.venue
-    own = None if venue is None else venue.preset
-    name = model or portfolio.model or (DEFAULT_MODEL if own is None else own.name)
+    presets = () if venue is None else venue.presets()
+    own = {preset.name: preset for preset in reversed(presets)}
+    name = model or portfolio.model or (presets[0].name if presets else DEFAULT_MODEL)
+    others = (*model_names(), FHS_ES)
+    if name not in own and name not in others:
+        raise PresetError(
+            f"no model {name!r}; there are {', '.join(dict.fromkeys([*own, *others]))}"
+        )
     if name not in INPUTS:
-        preset = own if own is not None and name == own.name else load_preset(name)
+        preset = own[name] if name in own else venue_model(name)
         return name, preset_needs(preset, book), book_haircuts(preset, book)
     formula, constants = FormulaModel(name, portfolio.model_inputs.get(name, {})), load_standard()
 
