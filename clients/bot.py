@@ -55,7 +55,7 @@ class Bot(ABC):
         self.deposited = ZERO
         self._expires_ms: int | None = None
         self._chosen_at: dict[str, Decimal] = {}
-        self._calls_seen = 0
+        self._news_seen = 0
         self.venue: Venue
 
     # Life
@@ -144,8 +144,9 @@ class Bot(ABC):
         if expired or not self.universe or self._moved_away():
             await self.venue.get_instruments()
             await self.choose()
-        news = self.venue.state.margin_notices != self._calls_seen
-        self._calls_seen = self.venue.state.margin_notices
+        # after a warning, too: whoever is near a call wants to know what it holds
+        told = self.venue.state.margin_notices + self.venue.state.margin_warnings
+        news, self._news_seen = told != self._news_seen, told
         if expired or news or self.turns % RESYNC_BATCHES == 0:
             await self.venue.get_positions()
             await self.venue.follow(

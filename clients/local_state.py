@@ -11,6 +11,7 @@ from clients.records import (
     BookMessage,
     IndexPrice,
     MarginCallNotice,
+    MarginWarning,
     Order,
     Position,
     Ticker,
@@ -36,6 +37,8 @@ class LocalState:
         self.margin_call: MarginCallNotice | None = None
         self.last_margin_notice: MarginCallNotice | None = None
         self.margin_notices = 0
+        self.last_margin_warning: MarginWarning | None = None
+        self.margin_warnings = 0
         self.trades = 0
         self._done: dict[str, None] = {}
 
@@ -61,6 +64,10 @@ class LocalState:
         elif channel == "user.margin_calls":
             for notice in records_of(MarginCallNotice, data):
                 self.take_margin_notice(notice)
+        elif channel == "user.margin_warnings":
+            for warning in records_of(MarginWarning, data):
+                self.last_margin_warning = warning
+                self.margin_warnings += 1
         elif channel.startswith(INDEX_CHANNEL):
             index = record_of(IndexPrice, data)
             self.index_prices[index.index_name] = index.price

@@ -314,5 +314,42 @@ class MarginCallNotice(WireRecord, frozen=True, kw_only=True):
 
     @property
     def is_only_news(self) -> bool:
-        """Whether it leaves a call that stands as it is: a warning, the age of attested credit."""
-        return self.outcome == "warning" or self.outcome.startswith("credit_")
+        """Whether it leaves a call that stands as it is: the age of attested credit."""
+        return self.outcome.startswith("credit_")
+
+
+class MarginForecast(WireRecord, frozen=True, kw_only=True):
+    """What the venue's margin model forecasts of a pool within so many cycles.
+
+    `initial_minor`: the most initial margin, in 10^-6 USDC; `call_probability_ppb`: the chance of a
+    margin call, x 10^9.
+    """
+
+    horizon_cycles: int
+    initial_minor: int
+    call_probability_ppb: int
+
+    @property
+    def initial_margin(self) -> Decimal:
+        """The same in USDC."""
+        return Decimal(self.initial_minor) / 10**6
+
+    @property
+    def probability(self) -> Decimal:
+        """The chance as a fraction."""
+        return Decimal(self.call_probability_ppb) / 10**9
+
+
+class MarginWarning(WireRecord, frozen=True, kw_only=True):
+    """A margin call of one pool has become likely: its probability within so many cycles.
+
+    `initial_margin`: the most that the pool is forecast to need in them, in `currency`. Said once;
+    positions and orders are as they were.
+    """
+
+    pool_id: int
+    probability: Decimal
+    horizon_cycles: int
+    initial_margin: Decimal
+    currency: str = "USDC"
+    timestamp: int = 0

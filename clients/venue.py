@@ -17,6 +17,7 @@ from clients.records import (
     IndexPrice,
     Instrument,
     MarginCallNotice,
+    MarginForecast,
     Order,
     OrderBook,
     Position,
@@ -29,10 +30,12 @@ from clients.transport import RECONNECTED, Transport
 GOOD_TIL_CANCELLED = "good_til_cancelled"
 IMMEDIATE_OR_CANCEL = "immediate_or_cancel"
 BATCH_CHANNEL = "batch.any"
+CROSS_POOL = -1  # the venue's number for the pool that every account starts with
 ACCOUNT_CHANNELS = (
     "user.orders.any.any.raw",
     "user.trades.any.any.raw",
     "user.margin_calls",
+    "user.margin_warnings",
 )
 
 
@@ -295,6 +298,18 @@ class Venue:
         calls = records_of(MarginCallNotice, answer)
         self.state.margin_call = next((call for call in calls if call.stands), None)
         return calls
+
+    async def get_margin_forecast(self, pool_id: int = CROSS_POOL) -> MarginForecast | None:
+        """How likely a margin call of a pool is, and the margin that is forecast for it.
+
+        None where the venue does not forecast, or the pool holds no position.
+        """
+        params: dict[str, object] = {"pool_id": pool_id, "distances": False}
+        answer = await self.transport.request("private/explain_margin", params)
+        if not isinstance(answer, dict):
+            raise AnswerUnexpected(f"no explanation: {answer!r:.80}")
+        row = answer.get("forecast")
+        return None if row is None else record_of(MarginForecast, row)
 
     # What can be done
 

@@ -33,7 +33,6 @@ CLOSE_S = 5.0
 POLICY_VIOLATION = 1008
 NOT_OPEN_ORDER = 11044
 
-ENDED = (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED)
 NEVER_REPEATED = frozenset({"private/deposit", "private/withdraw"})
 ORDERS = frozenset({"private/buy", "private/sell"})
 STANDING = ("batch/register", "batch/ready")  # what a session says of itself, in this order

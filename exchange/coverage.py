@@ -36,12 +36,10 @@ def coverage(venue: Venue) -> list[Coverage]:
     Where ranges move, the least one counts. Where dates of the past charge, so does what they ask
     of one coin long, in place of the range.
     """
-    dynamic = venue.preset.dynamic
-    least = dynamic.least_e9 / PPB if dynamic is not None else 1.0
     years = horizon_ns(venue) / YEAR_NS
     rows = []
     for spec in venue.underlyings:
-        spot_range = _covered_e9(venue.preset, spec.risk_class) / PPB * least
+        spot_range = _covered(venue.preset, spec.risk_class)
         volatility = spec.opening_volatility_e9 / PPB
         rows.append(
             Coverage(spec.name, spot_range, volatility, spot_range / (volatility * sqrt(years)))
@@ -49,12 +47,17 @@ def coverage(venue: Venue) -> list[Coverage]:
     return rows
 
 
-def _covered_e9(preset: Preset, risk_class: str) -> int:
+def _covered(preset: Preset, risk_class: str) -> float:
+    """What one coin long is charged at the least range, as a part of its price."""
+    least_e9 = PPB if preset.dynamic is None else preset.dynamic.least_e9
+    range_e9 = preset.spot_range_e9(risk_class)
     if preset.history is None:
-        return preset.spot_range_e9(risk_class)
+        return range_e9 / PPB * (least_e9 / PPB)
+    from margin.dynamic import preset_at
     from margin.history import covered_move_e9  # compiles what other venues do not need
 
-    return covered_move_e9(preset, risk_class)
+    quiet = preset_at(preset, [risk_class], [-(-range_e9 * least_e9 // PPB)])
+    return covered_move_e9(quiet, risk_class) / PPB
 
 
 def coverage_lines(venue: Venue) -> list[str]:

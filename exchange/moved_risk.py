@@ -18,6 +18,7 @@ from exchange.core.risk import Risk
 from exchange.core.state import State
 from exchange.core.venue import USDC, validate, validate_instrument
 from margin.invariant import BoolArray, Int64Array
+from margin.opening_forecast import opening_growth_ppb
 from margin.portfolio import Marks
 from margin.preset import Preset
 
@@ -26,8 +27,9 @@ class MovedRisk:
     """What every pool of an engine has and needs once marks and cash have moved.
 
     `preset` judges all accounts in place of the venue's models. One of the venue's own keeps its
-    ranges and correlations of the cycle; another has its own ranges and no offset between coins,
-    which takes correlations that nobody has learnt. `VenueError` where it cannot judge the venue.
+    ranges and correlations of the cycle. Another has the ranges of its file, a floor from what
+    these would have forecast, and no offset between coins, whose correlations nobody has learnt.
+    `VenueError` where it cannot judge the venue.
     """
 
     def __init__(self, engine: Engine, preset: Preset | None = None) -> None:
@@ -36,6 +38,12 @@ class MovedRisk:
             _charge_all(self.state, preset)
         self._marks, self._cash = self.state.marks, engine.risk.holdings.cash()
         self.risk = Risk(self.state)
+        if preset is not None and not _is_own(engine.state, preset):
+            venue = self.state.venue
+            self.risk.models[0].growth_ppb = opening_growth_ppb(
+                preset, [unit.risk_class for unit in venue.underlyings], self._marks.time_ns,
+                venue.interval_ns,
+            )  # fmt: skip
 
     def stand(
         self, marks: Marks | None = None, pools: Int64Array | None = None,
@@ -76,11 +84,17 @@ class MovedRisk:
         return found
 
 
+def _is_own(state: State, preset: Preset) -> bool:
+    """Whether a venue is charged by this model, and so remembers for it."""
+    return any(known is preset for known in state.venue.presets())
+
+
 def _charge_all(state: State, preset: Preset) -> None:
     """Let one model charge all accounts of a copied state."""
-    presets, forecasts = state.venue.presets(), state.forecasts
-    number = next((n for n, known in enumerate(presets) if known is preset), -1)
-    if number < 0:
+    presets, forecasts, number = state.venue.presets(), state.forecasts, 0
+    if _is_own(state, preset):
+        number = next(n for n, known in enumerate(presets) if known is preset)
+    else:
         preset = msgspec.structs.replace(preset, cross_unit=None)
     state.venue = msgspec.structs.replace(state.venue, preset=preset, account_classes=())
     validate(state.venue)
@@ -90,4 +104,4 @@ def _charge_all(state: State, preset: Preset) -> None:
     state.accounts = copy(state.accounts)
     state.accounts.model_of = [0] * state.accounts.pools
     state.forecasts = copy(forecasts)
-    state.forecasts.memories = [forecasts.memories[max(0, number)]]
+    state.forecasts.memories = [forecasts.memories[number]]

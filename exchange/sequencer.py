@@ -19,11 +19,11 @@ from exchange.core.commands import Command, CommandBase, Revalue, Seal, Uncross,
 from exchange.core.engine import Engine
 from exchange.core.events import Event
 from exchange.core.state import Phase
+from exchange.storage.recovery import STATE_HASH_KIND, encode_state_hash
 
 Entry = tuple[int, str, bytes]  # time_ns, kind, payload
 Listener = Callable[[Command, list[Event]], None]
 Request = tuple[type[CommandBase], tuple[object, ...], asyncio.Future[list[Event]]]
-STATE_HASH = "StateHash"
 BATCH_COMMANDS_MAX = 4096
 
 
@@ -141,8 +141,8 @@ class Sequencer:
         """Finish the cycle with its marks; the state hash follows as a note of the next batch."""
         events = self.commit([marks])[0]
         state = self.engine.state
-        cycle = state.cycle.to_bytes(8, "big")
-        self._note = (state.time_ns, STATE_HASH, cycle + state.last_hash)
+        note = encode_state_hash(state.cycle, state.last_hash)
+        self._note = (state.time_ns, STATE_HASH_KIND, note)
         if self._waiting:  # requests that came while the cycle was open
             self._wake.set()
         return events

@@ -21,10 +21,9 @@ import numpy as np
 from numba import njit, prange
 
 from margin.invariant import BoolArray, Float64Array
-from margin.portable_math import exp_half_square, inlined, log, log_normal_range, mills_tail
+from margin.portable_math import exp_half_square, inlined_float, log, log_normal_range, mills_tail
 
 _INVERSE_SQRT_2PI = 0.3989422804014327
-_SQRT_2PI = 2.5066282746310002
 _TAIL_END = 39.0  # where the normal tail has long been flushed to zero
 # A deviation of 0 (expired, or no volatility) becomes so small that d1 and d2 are 0 or beyond any
 # tail, which is the intrinsic value; above 29 the value is its upper bound to the last digit.
@@ -42,14 +41,14 @@ _WARM_STEPS = 3
 _WARM_STEP_CLOSED = 1e-4
 
 
-@inlined
+@inlined_float
 def _distance(d: float) -> float:
     """|d|, cut where the tail is zero."""
     distance = d if d > 0.0 else -d
     return distance if distance < _TAIL_END else _TAIL_END
 
 
-@inlined
+@inlined_float
 def _probabilities(
     forward: float, strike: float, deviation: float, sign: float
 ) -> tuple[float, float, float, float]:
@@ -68,7 +67,7 @@ def _probabilities(
     return probability1, probability2, density, inverse
 
 
-@inlined
+@inlined_float
 def price(
     forward: float,
     strike: float,
@@ -91,7 +90,7 @@ def price(
     return 0.0 if value <= 0.0 else value
 
 
-@inlined
+@inlined_float
 def price_and_greeks(
     forward: float,
     strike: float,
@@ -129,7 +128,7 @@ def price_and_greeks(
     return value, delta, gamma, vega, theta if years > 0.0 else 0.0
 
 
-@inlined
+@inlined_float
 def _out_of_money_value(log_ratio: float, deviation: float) -> tuple[float, float, float]:
     """Value over min(F, K), its slope in the deviation, and slope' / slope.
 
@@ -145,7 +144,7 @@ def _out_of_money_value(log_ratio: float, deviation: float) -> tuple[float, floa
     return value, density * _INVERSE_SQRT_2PI, d1 * d2 / deviation
 
 
-@inlined
+@inlined_float
 def _time_value(
     price: float, forward: float, strike: float, discount: float, is_call: bool
 ) -> float:
@@ -211,7 +210,7 @@ def implied_volatility(
     return deviation / math.sqrt(year_fraction)
 
 
-@inlined
+@inlined_float
 def implied_volatility_near(
     price: float,
     forward: float,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isqrt
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -74,11 +74,18 @@ class RangeTerms(msgspec.Struct, frozen=True, gc=False):
     classes: tuple[str, ...]
     forecasters: tuple[Forecaster, ...]
     tools: Tools
-    static_e9: Int64Array
     least_e9: Int64Array
     most_e9: Int64Array
     stressed_e9: Int64Array
+    static_e9: Int64Array
     shock_up_e9: int
+
+
+class AtTheMoney(NamedTuple):
+    """Volatility of each unit at the money, a year, and the expiry it is read at, shape [U]."""
+
+    volatility_e9: Sequence[int]
+    expiry_ns: Sequence[int]
 
 
 class RangeState(msgspec.Struct, gc=False):
@@ -87,7 +94,8 @@ class RangeState(msgspec.Struct, gc=False):
     `memory[rows,U]` as in `margin.forecast`; `long_run_e18[U]`; `price_e8[U]` and `period[U]`:
     index and number of the last boundary seen (-1 before the first); `range_e9[U]` in force,
     `target_e9[U]` to which it moves, `day_range_e9[U]` when `day` began. `implied_e18[U]`:
-    variance of at-the-money volatility, `implied_e9[U]` that volatility at the last boundary;
+    variance of at-the-money volatility, `implied_e9[U]` that volatility at the last boundary and
+    `implied_expiry_ns[U]` where it was read;
     `scale_e9[U]`, `scale_target_e9[U]`, `day_scale_e9[U]` of the volatility shocks.
     """
 
@@ -100,6 +108,7 @@ class RangeState(msgspec.Struct, gc=False):
     day_range_e9: Int64Array
     implied_e18: Int64Array
     implied_e9: Int64Array
+    implied_expiry_ns: Int64Array
     scale_target_e9: Int64Array
     scale_e9: Int64Array
     day_scale_e9: Int64Array
@@ -178,6 +187,7 @@ def opening(terms: RangeTerms, annual_e9: Sequence[int]) -> RangeState:
         day_range_e9=target.copy(),
         implied_e18=implied,
         implied_e9=zeros.copy(),
+        implied_expiry_ns=zeros.copy(),
         scale_target_e9=ones,
         scale_e9=ones.copy(),
         day_scale_e9=ones.copy(),
@@ -220,18 +230,19 @@ def step(
     time_ns: int,
     index_e8: Sequence[int],
     fresh: Sequence[bool],
-    implied_e9: Sequence[int] | None = None,
+    at_the_money: AtTheMoney | None = None,
 ) -> bool:
     """Move on to the marks at `time_ns`, once a cycle; returns whether a range or shock changed.
 
     `index_e8[U]` and `fresh[U]`: indices, and which of them are to be trusted; one that is not
-    leaves its forecast as it is until it is again. `implied_e9[U]`: at-the-money volatilities.
+    leaves its forecast as it is until it is again. Of volatilities at the money only what moves at
+    one expiry is learnt: the next one's is another volatility, not a move of the market.
     """
     period = time_ns // (terms.section.period_s * NS_PER_SECOND)
     crossed = False
     for unit, index in enumerate(index_e8):
         if fresh[unit] and state.period[unit] != period:
-            _cross(terms, state, unit, period, index, implied_e9)
+            _cross(terms, state, unit, period, index, at_the_money)
             crossed = True
     if crossed:
         found = targets_e9(terms, state.memory[0].tolist(), state.long_run_e18.tolist())
@@ -249,7 +260,7 @@ def step(
 
 def _cross(
     terms: RangeTerms, state: RangeState, unit: int, period: int, index_e8: int,
-    implied_e9: Sequence[int] | None,
+    at_the_money: AtTheMoney | None,
 ) -> None:  # fmt: skip
     """Take one unit over a boundary: the move since the last one enters the forecasts."""
     elapsed = period - int(state.period[unit])
@@ -263,12 +274,13 @@ def _cross(
         )
     state.price_e8[unit], state.period[unit] = index_e8, period
     rule = terms.section.implied
-    if rule is not None and implied_e9 is not None:
-        before, now = int(state.implied_e9[unit]), implied_e9[unit]
-        if before > 0:
+    if rule is not None and at_the_money is not None:
+        before, now = int(state.implied_e9[unit]), at_the_money.volatility_e9[unit]
+        expiry_ns = at_the_money.expiry_ns[unit]
+        if before > 0 and state.implied_expiry_ns[unit] == expiry_ns:
             moves = spread_moves(relative_move_e9(before, now), elapsed)
             state.implied_e18[unit] = _decayed(int(state.implied_e18[unit]), moves, rule.decay_ppb)
-        state.implied_e9[unit] = now
+        state.implied_e9[unit], state.implied_expiry_ns[unit] = now, expiry_ns
         state.scale_target_e9[unit] = _scale_e9(terms, rule, int(state.implied_e18[unit]))
 
 
@@ -300,6 +312,11 @@ def capped(before: int, wanted: int, at_day: int, section: Dynamic) -> int:
     return wanted
 
 
+def _scaled(up_e9: int, scale_e9: int) -> int:
+    """A move of volatility x `scale_e9`, rounded up, at most 10."""
+    return min(10 * RATE_SCALE, -(-up_e9 * scale_e9 // RATE_SCALE))
+
+
 def preset_at(
     preset: Preset, classes: Sequence[str], range_e9: Sequence[int], scale_e9: int = RATE_SCALE
 ) -> Preset:
@@ -317,7 +334,11 @@ def preset_at(
     if scale_e9 != RATE_SCALE:
         shock = msgspec.structs.replace(
             shock,
-            up_e9=min(10 * RATE_SCALE, -(-shock.up_e9 * scale_e9 // RATE_SCALE)),
+            up_e9=_scaled(shock.up_e9, scale_e9),
+            up_of=tuple(
+                NamedRate(name=row.name, rate_e9=_scaled(row.rate_e9, scale_e9))
+                for row in shock.up_of
+            ),
             down_e9=min(RATE_SCALE, -(-shock.down_e9 * scale_e9 // RATE_SCALE)),
         )
     rows = tuple(NamedRate(name=name, rate_e9=table[name]) for name in sorted(table))

@@ -8,10 +8,8 @@ import numpy as np
 from numba import njit, prange
 
 from margin.fixed_point import (
-    COIN_SCALE,
     PRICE_SCALE,
     RATE_SCALE,
-    USDC_SCALE,
     inlined,
     mul_div_floor,
 )
@@ -21,8 +19,7 @@ from margin.invariant import Int64Array, check
 PARALLEL_POOLS: Final = 8192
 _USDC: Final = 0
 _USDC_INDEX_E8: Final = PRICE_SCALE
-_VALUE_DIVISOR: Final = PRICE_SCALE * COIN_SCALE // USDC_SCALE  # 10^10
-_SPLIT: Final = 100_000  # its square is the divisor
+_SPLIT: Final = 100_000  # its square is price scale x coin scale / USDC scale
 
 
 @inlined

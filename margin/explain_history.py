@@ -2,7 +2,8 @@
 
 The shortfall is taken apart by what each position makes on the dates of the tail, on average: these
 parts add up to it (D. Tasche, Risk contributions and performance measurement, 1999). A hedge has a
-gain for its part, so a unit may have a loss below 0.
+gain for its part, so a unit may have a loss below 0. On a date on which a unit counts with the
+worst of several horizons, its positions' parts are those at that horizon.
 """
 
 from __future__ import annotations
@@ -14,7 +15,14 @@ import numpy as np
 
 from margin.add_ons import AddOns
 from margin.book import Book, book_haircuts, positions_of, units_in_play
-from margin.explanation import Charge, Explanation, PositionPart, UnitPart
+from margin.explanation import (
+    Charge,
+    Explanation,
+    PositionPart,
+    Simulated,
+    SimulatedUnit,
+    UnitPart,
+)
 from margin.explanation_parts import (
     NOTHING_ELSEWHERE,
     Elsewhere,
@@ -32,7 +40,12 @@ from margin.invariant import Int64Array, check
 from margin.pool_model import PoolModel, finest_exponent_at
 from margin.preset import Preset
 from margin.scenarios import COIN_STEP_MINOR
-from margin.simulated_pools import pool_tails
+from margin.simulated_pools import (
+    gross_notional_minor,
+    liquidity_horizons,
+    lot_notional_minor,
+    pool_tails,
+)
 from margin.tail_measures import tail_weights
 
 
@@ -52,26 +65,53 @@ class _Dates:
         terms = simulation_terms(self.history)
         return lot_profits(self.moves, book.instruments, book.marks, self.exponent, terms)
 
+    def horizon(self, book: Book) -> tuple[Int64Array, Int64Array]:
+        """Gross notional of every unit, and the horizon that it needs: [1,U] each.
+
+        Where the market's volumes are not known, the first.
+        """
+        lot_minor, held = lot_notional_minor(book.instruments, book.marks), positions_of(book)
+        notional = gross_notional_minor(book.instruments, lot_minor, held)
+        if book.conditions is None:
+            return notional, np.zeros_like(notional)
+        volumes = book.conditions.daily_volume_minor
+        return notional, liquidity_horizons(notional, volumes, simulation_terms(self.history))
+
     def shortfall_minor(self, book: Book) -> int:
         """Expected shortfall of the book, rounded up, at least 0."""
         tails = pool_tails(
             self.profits(book), self.moves.weight, self.history.level_ppb, book.instruments,
-            positions_of(book),
+            positions_of(book), self.horizon(book)[1],
         )  # fmt: skip
         return int(tails.expected_shortfall_minor[0])
 
+    def _made(self, book: Book) -> tuple[dict[int, Int64Array], dict[int, Int64Array]]:
+        """Profit on every date, in quanta: of rows held, and of coin by unit.
+
+        Each unit at the horizon that is its worst on the date, of equals the shortest.
+        """
+        profits, held = self.profits(book), positions_of(book)
+        horizon, unit = self.horizon(book)[1][0].tolist(), book.instruments.unit
+        of_rows: dict[int, Int64Array] = {}
+        of_coins: dict[int, Int64Array] = {}
+        for u, longest in enumerate(horizon):
+            rows = [row for row in held.instrument.tolist() if int(unit[row]) == u]
+            table = [profits.lot[: longest + 1, row] * int(book.quantity_lots[row]) for row in rows]
+            amount = int(held.coin_minor[0, u])
+            if amount:
+                table.append(_coin_profit(amount, profits.coin[: longest + 1, u]))
+            if not table:
+                continue
+            worst = np.argmin(sum(table[1:], table[0]), axis=0)[None, :]
+            made = [np.take_along_axis(profit, worst, axis=0)[0] for profit in table]
+            of_rows |= dict(zip(rows, made, strict=False))
+            if amount:
+                of_coins[u] = made[-1]
+        return of_rows, of_coins
+
     def parts(self, book: Book) -> tuple[dict[int, Fraction], dict[int, Fraction]]:
         """Mean profit on the tail's dates in minor units: of rows held, and of coin by unit."""
-        profits, held = self.profits(book), positions_of(book)
-        of_rows = {
-            row: profits.lot[0, row] * int(book.quantity_lots[row])
-            for row in held.instrument.tolist()
-        }
-        of_coins = {
-            unit: _coin_profit(int(held.coin_minor[0, unit]), profits.coin[0, unit])
-            for unit in range(held.coin_minor.shape[1])
-            if held.coin_minor[0, unit]
-        }
+        of_rows, of_coins = self._made(book)
         total = sum((*of_rows.values(), *of_coins.values()), np.zeros(self.history.dates, np.int64))
         weight, tail = tail_weights(self.moves.weight, self.history.level_ppb)
         counted = np.zeros(len(total), np.int64)
@@ -89,6 +129,27 @@ class _Dates:
             {row: mean(profit) for row, profit in of_rows.items()},
             {unit: mean(profit) for unit, profit in of_coins.items()},
         )
+
+    def told(self, book: Book) -> Simulated:
+        """What the dates of the book's units were scaled by, and over how many days."""
+        history, stressed = self.history, self.history.stressed
+        notional, horizon = self.horizon(book)
+        units = [
+            SimulatedUnit(
+                unit=book.unit_names[u],
+                range_e9=max(self.preset.spot_range_e9(name), history.floor_e9(name)),
+                floor_e9=history.floor_e9(name),
+                stressed_e9=history.stressed_e9(name)[0],
+                notional_minor=int(notional[0, u]),
+                horizon_days=history.horizon_days[int(horizon[0, u])],
+            )
+            for u, name in enumerate(book.risk_classes)
+            if u in units_in_play(book)
+        ]
+        return Simulated(
+            history.level_ppb, history.latest, 0 if stressed is None else stressed.dates,
+            0 if stressed is None else stressed.weight_ppb, tuple(units),
+        )  # fmt: skip
 
 
 def _coin_profit(amount_minor: int, step: Int64Array) -> Int64Array:
@@ -184,5 +245,5 @@ def explain_history(
                     *of_dates),
         units=told, charges=charges, add_ons=still.add_ons,
         beyond=stale_charges(stale_minor), open_orders_minor=open_orders_minor,
-        elsewhere=elsewhere,
+        elsewhere=elsewhere, simulated=dates.told(book),
     )  # fmt: skip

@@ -90,6 +90,34 @@ class CollateralPart(msgspec.Struct, frozen=True):
     size_minor: int = 0
 
 
+class SimulatedUnit(msgspec.Struct, frozen=True):
+    """What a unit's dates are scaled by: deviations of a day of spot, fractions x 10^9.
+
+    `range_e9` is the larger of the range in force and `floor_e9`. `notional_minor` gross, against
+    an average day's volume, needs `horizon_days` to close.
+    """
+
+    unit: str
+    range_e9: int
+    floor_e9: int
+    stressed_e9: int
+    notional_minor: int
+    horizon_days: int
+
+
+class Simulated(msgspec.Struct, frozen=True):
+    """The dates whose worst are the loss: the mean of the worst 1 - level of their weight.
+
+    `dates` follow the forecast; `stressed_dates` do not, and weigh `stress_weight_ppb` of all.
+    """
+
+    level_ppb: int
+    dates: int
+    stressed_dates: int
+    stress_weight_ppb: int
+    units: tuple[SimulatedUnit, ...]
+
+
 class Explanation(msgspec.Struct, frozen=True):
     """A requirement and all of its parts; amounts in minor units of USDC (10^-6).
 
@@ -100,7 +128,8 @@ class Explanation(msgspec.Struct, frozen=True):
     The initial factor holds what a stable coin below its peg adds.
     `call_initial_minor` is initial without open orders, which a margin call is measured against.
     Ratios are requirement / equity x 10^9, rounded up, None where equity is not positive;
-    distances are equity less the requirement, negative where it is short.
+    distances are equity less the requirement, negative where it is short. `simulated` says by what
+    dates a model of the past charged, None for every other model.
     """
 
     model: str
@@ -123,3 +152,4 @@ class Explanation(msgspec.Struct, frozen=True):
     charges: tuple[Charge, ...]
     add_ons: tuple[Charge, ...]
     collateral: tuple[CollateralPart, ...]
+    simulated: Simulated | None = None

@@ -24,6 +24,7 @@ from margin.explanation import (
     Distance,
     Explanation,
     PositionPart,
+    Simulated,
     UnitPart,
 )
 from margin.fixed_point import PRICE_SCALE, RATE_SCALE
@@ -212,6 +213,7 @@ def assembled(
     beyond: Sequence[Charge] = (),
     open_orders_minor: int = 0,
     elsewhere: Elsewhere = NOTHING_ELSEWHERE,
+    simulated: Simulated | None = None,
 ) -> Explanation:
     """The explanation of a requirement from its parts, which must add up to it.
 
@@ -257,4 +259,5 @@ def assembled(
             *collateral_parts(book, haircuts, here),
             *_credit_part(elsewhere.credit_minor),
         ),
+        simulated=simulated,
     )

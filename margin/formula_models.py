@@ -41,8 +41,9 @@ from margin.models.standard_constants import Standard, load_standard
 from margin.models.standard_orders import in_dollars
 from margin.pool_model import finest_exponent_at
 from margin.portfolio import INVERSE
-from margin.presets import preset_names
+from margin.presets import FLOOR, preset_names
 from margin.scenarios import MOST_RISK_EXPONENT
+from margin.venue_models import venue_model_names
 
 STANDARD: Final = "standard"
 CREDIT: Final = "credit of expiries that need less than nothing"
@@ -102,8 +103,18 @@ class FormulaModel(msgspec.Struct, frozen=True):
 
 
 def model_names() -> tuple[str, ...]:
-    """Every model that can be asked about: presets first, then those given by formulas."""
-    return (*preset_names(), *INPUTS)
+    """Every model that can be asked about: presets, those given by formulas, a venue's others."""
+    return tuple(dict.fromkeys((*preset_names(), *INPUTS, *venue_model_names())))
+
+
+def refusal_of_name(name: str) -> str:
+    """Why nothing can be asked about under `name`, in words; "" where it is a model."""
+    plain = name.removesuffix(FLOOR)
+    if name in model_names():
+        return ""
+    if plain in model_names():
+        return f"{plain}: forecasts nothing that could be a floor"
+    return f"no model {name!r}; there are {', '.join(model_names())}"
 
 
 def _refuse_what_cannot_be(model: FormulaModel, book: Book) -> None:
@@ -194,23 +205,13 @@ def _linear_charges(model: FormulaModel, book: Book, exponent: Int64Array) -> li
 # Rules
 
 
-def _feeds(book: Book) -> standard.Feeds:
-    marks = book.marks
-    feeds = standard.trusted_feeds(book.instruments, marks)
-    index, own = marks.index_confidence_ppb, marks.confidence_ppb
-    return standard.Feeds(
-        stable_e9=marks.stable_e9,
-        index_confidence_ppb=feeds.index_confidence_ppb if index is None else index,
-        confidence_ppb=feeds.confidence_ppb if own is None else own,
-    )
-
-
 def _standard_table(
     constants: Standard, book: Book, exponent: Int64Array
 ) -> standard.StandardTable:
     haircuts = np.array([constants.haircut_ppb(name) for name in book.unit_names], np.int64)
     instruments, marks = in_dollars(book.instruments, book.marks)
-    return standard.standard_table(constants, instruments, marks, _feeds(book), haircuts, exponent)
+    feeds = standard.feeds_of(book.instruments, book.marks)
+    return standard.standard_table(constants, instruments, marks, feeds, haircuts, exponent)
 
 
 class _Part(NamedTuple):

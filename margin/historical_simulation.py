@@ -157,7 +157,7 @@ def simulated_moves(
         check(0 <= first < past <= len(returns), "simulation: no such stressed period")
         stress = [overlapping_sums(returns[:past], h, past - first) for h in terms.horizons]
         parts = [np.vstack(pair) for pair in zip(parts, stress, strict=True)]
-        weight = _stress_weights(latest, past - first, terms.stress_weight_ppb)
+        weight = stress_weights(latest, past - first, terms.stress_weight_ppb)
     moves = moves_e9(np.stack(parts))
     shape = (len(terms.horizons), len(weight))
     return SimulatedMoves(
@@ -168,7 +168,7 @@ def simulated_moves(
     )
 
 
-def _stress_weights(latest: int, stressed: int, stress_weight_ppb: int) -> Int64Array:
+def stress_weights(latest: int, stressed: int, stress_weight_ppb: int) -> Int64Array:
     """Whole weights: equal within each part, the parts in the ratio that is asked for."""
     each = (RATE_SCALE - stress_weight_ppb) * stressed
     each_stressed = stress_weight_ppb * latest

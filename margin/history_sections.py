@@ -7,14 +7,17 @@ that a range of one deviation turns them into moves of today.
 from __future__ import annotations
 
 from itertools import pairwise
+from math import gcd
 from typing import Final
 
 import msgspec
 
-from margin.preset_sections import DEFAULT_NAME, ONE_E9, require
+from margin.preset_sections import DEFAULT_NAME, ONE_E9, NamedRate, check_table, rate_of, require
 
 MOST_RESIDUAL_E9: Final = 6 * ONE_E9
 _MOST_DATES: Final = 2_000
+_MOST_HORIZON_DAYS: Final = 20
+_TAIL_WEIGHT_MOST: Final = 2**31  # what `margin.tail_measures.tail_weights` keeps exact
 
 
 class Residuals(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,14 +31,58 @@ class Residuals(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         require(inside, f"history.{self.name}.residual", "must lie in -6 .. 6")
 
 
+class LongRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One deviation over a day as it is in the long run: of spot by coin, of a 30-day volatility.
+
+    What the forecast is held against: `floor_share` of it is the least to which residuals are
+    brought, `stressed.multiple` of it what the stressed period had.
+    """
+
+    spot_range: tuple[NamedRate, ...]
+    up_e9: int
+    floor_share_ppb: int = 0
+
+    def __post_init__(self) -> None:
+        check_table("history.long_run.spot_range", self.spot_range)
+        require(0 <= self.up_e9 <= ONE_E9, "history.long_run.up", "must lie in 0 .. 1")
+        share = self.floor_share_ppb
+        require(0 <= share <= 2 * ONE_E9, "history.long_run.floor_share", "must lie in 0 .. 2")
+
+
+class Stressed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Dates of the window that count once more, at the volatility that they had.
+
+    `dates` rows from row `first` on (the oldest is 0), at `multiple` x the long run whatever is
+    forecast. Together they weigh `weight` of everything (EU regulation 153/2013, article 28(1)(b),
+    asks for at least a quarter).
+    """
+
+    first: int
+    dates: int
+    weight_ppb: int
+    multiple_e9: int
+
+    def __post_init__(self) -> None:
+        require(self.first >= 0, "history.stressed.first", "must be at least 0")
+        require(self.dates >= 1, "history.stressed.dates", "must be at least 1")
+        inside = 0 < self.weight_ppb < ONE_E9
+        require(inside, "history.stressed.weight", "must lie between 0 and 1")
+        inside = 0 < self.multiple_e9 <= 10 * ONE_E9
+        require(inside, "history.stressed.multiple", "must lie above 0 and within 10")
+
+
 class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Joint dates, and the part of them whose mean loss is charged.
 
-    In a scenario spot moves by exp(residual x range) - 1, the range being one deviation over the
-    horizon (`spot_range`), and the implied volatility at a tenor by exp(residual x up x share) - 1,
-    up being that of the section `volatility`, shares given at `tenor_days` and linear in between.
+    In a scenario spot moves by exp(residual x range) - 1, the range being one deviation over a day
+    (`spot_range`), and the implied volatility at a tenor by exp(residual x up x share) - 1, up
+    being that of the section `volatility`, shares given at `tenor_days` and linear in between.
     The loss is the mean of the worst 1 - `level` of all dates (expected shortfall). `spot` and
     `volatility` hold residuals by coin, sorted, all of one length: row n of all is one date.
+
+    `horizon_days`: how long a close-out may take, rising; what a position needs of them at
+    `participation` of a day's volume is its horizon (`margin.simulated_pools`). A horizon of h
+    days sums the residuals of h successive dates, so the first rows only begin such sums.
     """
 
     level_ppb: int
@@ -43,6 +90,10 @@ class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tenor_share_e9: tuple[int, ...]
     spot: tuple[Residuals, ...]
     volatility: tuple[Residuals, ...]
+    horizon_days: tuple[int, ...] = (1,)
+    participation_ppb: int = ONE_E9 // 10
+    long_run: LongRun | None = None
+    stressed: Stressed | None = None
 
     def __post_init__(self) -> None:
         require(0 < self.level_ppb < ONE_E9, "history.level", "must lie in 0 .. 1")
@@ -60,10 +111,70 @@ class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             require(names == sorted(set(names)), f"history.{key}", "names must be sorted, distinct")
             require(DEFAULT_NAME in names, f"history.{key}", "needs a default")
 
+        rises = all(a < b for a, b in pairwise(self.horizon_days))
+        bounded = self.horizon_days != () and 1 <= self.horizon_days[0] <= self.horizon_days[-1]
+        require(rises and bounded and self.horizon_days[-1] <= _MOST_HORIZON_DAYS,
+                "history.horizon_days", f"must rise within 1 .. {_MOST_HORIZON_DAYS}")  # fmt: skip
+        inside = 0 < self.participation_ppb <= ONE_E9
+        require(inside, "history.participation", "must lie above 0 and within 1")
+        self._check_dates()
+
+    def _check_dates(self) -> None:
+        begins, rows = self.horizon_days[-1] - 1, self.rows
+        require(rows > begins, "history.horizon_days", "leaves no date of the window")
+        if self.stressed is not None:
+            require(self.long_run is not None, "history.stressed", "needs history.long_run")
+            first, past = self.stressed.first, self.stressed.first + self.stressed.dates
+            inside = begins <= first < past <= rows
+            require(inside, "history.stressed", f"must lie in rows {begins} .. {rows - 1}")
+        part = ONE_E9 - self.level_ppb
+        tail = part // gcd(part, ONE_E9) * sum(self.weights())
+        require(tail < _TAIL_WEIGHT_MOST, "history", "level and stressed.weight are too fine")
+
+    @property
+    def rows(self) -> int:
+        """How many residuals there are of everything."""
+        return len(self.spot[0].residual_e9)
+
+    @property
+    def latest(self) -> int:
+        """How many scenarios follow the forecast: rows on which the longest horizon ends."""
+        return self.rows - self.horizon_days[-1] + 1
+
     @property
     def dates(self) -> int:
-        """How many scenarios there are."""
-        return len(self.spot[0].residual_e9)
+        """How many scenarios there are, those of the stressed period last."""
+        return self.latest + (0 if self.stressed is None else self.stressed.dates)
+
+    def weights(self) -> list[int]:
+        """Whole weights of the scenarios: the stressed ones have their share, equally."""
+        stressed = self.stressed
+        if stressed is None:
+            return [1] * self.latest
+        each = (ONE_E9 - stressed.weight_ppb) * stressed.dates
+        each_stressed = stressed.weight_ppb * self.latest
+        shared = gcd(each, each_stressed)
+        return [each // shared] * self.latest + [each_stressed // shared] * stressed.dates
+
+    def floor_e9(self, unit_class: str) -> int:
+        """The least range of a risk class, rounded up; 0 without a floor."""
+        found = self.long_run
+        if found is None:
+            return 0
+        return -(-rate_of(found.spot_range, unit_class) * found.floor_share_ppb // ONE_E9)
+
+    def floor_up_e9(self) -> int:
+        """The least deviation of a 30-day volatility, rounded up; 0 without a floor."""
+        found = self.long_run
+        return 0 if found is None else -(-found.up_e9 * found.floor_share_ppb // ONE_E9)
+
+    def stressed_e9(self, unit_class: str) -> tuple[int, int]:
+        """Deviations of the stressed period: of a risk class' spot, of a 30-day volatility."""
+        if self.long_run is None or self.stressed is None:
+            return 0, 0
+        multiple_e9 = self.stressed.multiple_e9
+        usual = rate_of(self.long_run.spot_range, unit_class), self.long_run.up_e9
+        return usual[0] * multiple_e9 // ONE_E9, usual[1] * multiple_e9 // ONE_E9
 
     def residuals_e9(self, factor: str, unit_class: str) -> tuple[int, ...]:
         """Residuals of a risk class: `factor` is spot or volatility."""

@@ -13,7 +13,7 @@ from numba import njit
 from margin.black76 import price_and_greeks
 from margin.fixed_point import NS_PER_YEAR, PRICE_SCALE, quantise
 from margin.invariant import BoolArray, Float64Array, Int64Array
-from margin.option_rows import Model, Moves, basis_weight, option_row
+from margin.option_rows import Model, Moves, basis_weight, coin_factor, option_row
 from margin.portable_math import exp
 from margin.portfolio import INVERSE, INVERSE_CALL, LINEAR_CALL, NEVER_NS, NO_DELTA_E9
 
@@ -33,6 +33,8 @@ Columns = tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array]
 @njit(cache=True, error_model="numpy")
 def _future_row(
     exposure: float,
+    open_share: float,
+    in_coin: bool,
     years: float,
     basis: Float64Array,
     moves: Moves,
@@ -41,8 +43,10 @@ def _future_row(
 ) -> None:
     """Fill the rows of a future or perpetual: exposure x move x weight, nothing in skews."""
     spot_move, _, weight = moves
+    exposure *= open_share
     for s in range(len(spot_move)):
-        asset[s] = quantise(exposure * spot_move[s] * weight[s])
+        gain = exposure * spot_move[s] * weight[s]
+        asset[s] = quantise(gain * coin_factor(spot_move[s], open_share) if in_coin else gain)
         liability[s] = asset[s]
     if len(basis) > 0 and years >= 0.0:
         weighted = exposure * basis_weight(years, basis)
@@ -124,8 +128,8 @@ def _option(
         years,
         max(0, rate_e9[i]) / _E9,
     )
-    # A coin-settled option is worth B76 / F coin, undiscounted, and its coin S (1 + m) then; with
-    # F' = F (1 + m) that is S / F dollars for each of the linear option.
+    # A coin-settled option is worth B76 / F coin, undiscounted, and its coin S (1 + m) then: S / F
+    # dollars for each of the linear option, times `coin_factor`.
     in_coin = kind[i] >= INVERSE_CALL
     coins = lot * (index_e8[unit[i]] / _E8 / forward) if in_coin else lot
     discounted = valued[0] and not in_coin
@@ -134,8 +138,8 @@ def _option(
         carried = mark_e8[i] / _E8 * (forward if in_coin else 1.0)
     is_call = kind[i] == LINEAR_CALL or kind[i] == INVERSE_CALL
     is_reversed = option_row(
-        is_call, terms, carried, discounted, model, moves, coins * share[1] * quanta, rows[0][i],
-        rows[1][i],
+        is_call, in_coin, unit[i], terms, carried, discounted, model, moves,
+        coins * share[1] * quanta, rows[0][i], rows[1][i],
     )  # fmt: skip
     discount = exp(-terms[5] * years) if discounted else 1.0
     slope = price_and_greeks(forward, terms[2], terms[3], years, discount, is_call)[1]
@@ -186,14 +190,16 @@ def _instrument_rows(
             notional = lot * index * quanta[u]
             delta = slope * coins * index * quanta[u]
         else:
-            # An inverse lot gains lot (1/F - 1/F') coin, each worth S (1 + m) then; with
-            # F' = F (1 + m) that is lot (S / F) m: its size in coins now, moved at the index.
-            mark = mark_e8[i] / _E8
-            coins = lot / mark if kind[i] == INVERSE else lot
-            delta = coins * (index if kind[i] == INVERSE else mark) * quanta[u]
+            # An inverse lot gains lot (1/F - 1/F') coin, each worth S (1 + m) then: lot (S / F) n m
+            # dollars, its size in coins now, moved at the index, times `coin_factor`.
+            mark, in_coin = mark_e8[i] / _E8, kind[i] == INVERSE
+            coins = lot / mark if in_coin else lot
+            delta = coins * (index if in_coin else mark) * quanta[u]
             notional = coins * index * quanta[u]
             tenor = years if dated else -1.0
-            _future_row(delta * share, tenor, model[3], unit_moves, rows[0][i], rows[1][i])
+            _future_row(
+                delta, share, in_coin, tenor, model[3], unit_moves, rows[0][i], rows[1][i]
+            )  # fmt: skip
         if delta_e9[i] != NO_DELTA_E9:
             delta = delta_e9[i] / _E9 * (coins * index * quanta[u])
         rolling = exp(roll[u, 1] * years) - 1.0

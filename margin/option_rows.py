@@ -6,6 +6,7 @@ Inlined into the kernel of `margin.scenarios`; here is what a model does to one 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -25,7 +26,7 @@ Moves = tuple[Float64Array, Int64Array, Float64Array]
 """Spot moves, volatility sides and weights of one unit's scenarios."""
 
 Model = tuple[Float64Array, Float64Array, Float64Array, Float64Array]
-"""Numbers of volatility shock, skew, static discount and basis; the last three may be empty."""
+"""Numbers of volatility shocks [U,7], skew, static discount and basis; these may be empty."""
 
 OptionTerms = tuple[float, float, float, float, float, float]
 """Forward, the part of it that is still open, strike, volatility, years, rate."""
@@ -92,8 +93,18 @@ def basis_weight(years: float, basis: Float64Array) -> float:
 
 
 @njit(cache=True, error_model="numpy")
+def coin_factor(move: float, open_share: float) -> float:
+    """(1 + m) / (1 + n m): what a coin gains on a forward of which only the part n still moves."""
+    if open_share == 1.0:
+        return 1.0
+    return (1.0 + move) / (1.0 + open_share * move)
+
+
+@njit(cache=True, error_model="numpy")
 def option_row(
     is_call: bool,
+    in_coin: bool,
+    unit: int,
     terms: OptionTerms,
     carried: float,
     discounted: bool,
@@ -112,9 +123,9 @@ def option_row(
     value now, or negative for the model's own.
     """
     forward, open_part, strike, volatility, years, rate = terms
-    shock, skew, discounts, basis = model
+    shocks, skew, discounts, basis = model
     spot_move, side, weight = moves
-    lowered, raised = shocked_volatilities(volatility, years * _DAYS_PER_YEAR, shock)
+    lowered, raised = shocked_volatilities(volatility, years * _DAYS_PER_YEAR, shocks[unit])
     linear, absolute = volatility, volatility
     if len(skew) > 0:
         linear, absolute = skewed_volatilities(volatility, log(strike / forward), years, skew)
@@ -132,6 +143,8 @@ def option_row(
         elif side[s] > 1:
             shocked = absolute if side[s] == _ABSOLUTE_SKEW else linear
         then = price(forward + open_part * spot_move[s], strike, shocked, years, discount, is_call)
+        if in_coin:
+            then *= coin_factor(spot_move[s], open_part / forward)
         asset[s] = quantise((then * positive - now) * weight[s] * scale)
         liability[s] = quantise((then * negative - now) * weight[s] * scale)
     if len(basis) > 0:
@@ -148,10 +161,10 @@ def _numbers(*fractions_e9: int) -> Float64Array:
     return np.array([fraction / _E9 for fraction in fractions_e9], dtype=np.float64)
 
 
-def _shock_numbers(shock: VolatilityShock) -> Float64Array:
+def _shock_numbers(shock: VolatilityShock, up_e9: int) -> Float64Array:
     return np.array(
         [
-            shock.up_e9 / _E9,
+            up_e9 / _E9,
             shock.down_e9 / _E9,
             float(shock.reference_days),
             shock.floor_days_e9 / _E9,
@@ -196,10 +209,11 @@ def _basis_numbers(basis: Basis | None) -> Float64Array:
     return _numbers(basis.down_e9, basis.up_e9, basis.add_e9, basis.per_year_e9)
 
 
-def model_numbers(preset: Preset) -> Model:
-    """Constants of a preset as the kernels read them."""
+def model_numbers(preset: Preset, up_e9: Sequence[int]) -> Model:
+    """Constants of a preset as the kernels read them; `up_e9[U]`: each unit's volatility up."""
+    shocks = [_shock_numbers(preset.volatility, unit_e9) for unit_e9 in up_e9]
     return (
-        _shock_numbers(preset.volatility),
+        np.array(shocks, np.float64).reshape(len(up_e9), 7),
         _skew_numbers(preset.skew),
         _discount_numbers(preset.discount),
         _basis_numbers(preset.basis),

@@ -42,7 +42,7 @@ _INVERSE_SQRT_2PI = 0.3989422804014327
 _TAIL_END = 39.0  # the fit of the tail ends here; exp(-x*x/2) is 0 from 37.63 on
 
 
-def inlined(function: Kernel) -> Kernel:
+def inlined_float(function: Kernel) -> Kernel:
     """Compile a scalar float kernel so that every caller inlines it (a decorator).
 
     Division follows IEEE 754: a test for zero in front of it would stop loops from vectorising.
@@ -50,7 +50,7 @@ def inlined(function: Kernel) -> Kernel:
     return cast(Kernel, njit(cache=True, error_model="numpy", forceinline=True)(function))
 
 
-@inlined
+@inlined_float
 def exp_sum(high: float, low: float) -> float:
     """exp(high + low) for -708 <= high <= 709 and |low| < 3e-5, to about 1.5e-16 relative.
 
@@ -74,7 +74,7 @@ def exp_sum(high: float, low: float) -> float:
     return np.int64(np.float64(mantissa).view(np.int64) + exponent).view(np.float64)
 
 
-@inlined
+@inlined_float
 def exp(x: float) -> float:
     """e^x, to 3e-16 relative. 0 below -708, infinity above 709, NaN for NaN."""
     clipped = x if x > _EXP_LOWEST else _EXP_LOWEST
@@ -85,7 +85,7 @@ def exp(x: float) -> float:
     return value if x == x else x
 
 
-@inlined
+@inlined_float
 def log_normal_range(x: float) -> float:
     """Natural logarithm of a positive, normal, finite x, to about 2e-16 relative.
 
@@ -113,7 +113,7 @@ def log_normal_range(x: float) -> float:
     return whole * _LN2_HIGH - ((half_square - correction) - f)
 
 
-@inlined
+@inlined_float
 def log(x: float) -> float:
     """Natural logarithm, to 3e-16 relative. -infinity for 0, NaN for x < 0 and NaN."""
     is_subnormal = x < _SMALLEST_NORMAL
@@ -126,7 +126,7 @@ def log(x: float) -> float:
     return value if x != 0.0 else -np.inf
 
 
-@inlined
+@inlined_float
 def exp_half_square(x: float) -> float:
     """exp(-x*x/2) for finite |x| <= 1e150, to about 2e-16 relative; 0 from |x| = 37.63 on.
 
@@ -141,7 +141,7 @@ def exp_half_square(x: float) -> float:
     return value if is_kept else 0.0
 
 
-@inlined
+@inlined_float
 def mills_tail(x: float) -> float:
     """Phi(-x) * exp(x*x/2), the normal tail over exp(-x*x/2), for 0 <= x <= 39.
 
@@ -165,7 +165,7 @@ def mills_tail(x: float) -> float:
     return numerator / denominator
 
 
-@inlined
+@inlined_float
 def normal_cdf(x: float) -> float:
     """Standard normal distribution function, 3e-16 absolute, 1e-15 relative down to -37.
 
@@ -178,7 +178,7 @@ def normal_cdf(x: float) -> float:
     return value if x == x else x
 
 
-@inlined
+@inlined_float
 def normal_pdf(x: float) -> float:
     """Standard normal density, to 4e-16 relative; 0 from |x| = 37.63 on, NaN for NaN."""
     distance = x if x > 0.0 else -x

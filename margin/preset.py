@@ -16,6 +16,7 @@ from margin.history_sections import History
 from margin.preset_sections import (
     COIN,
     DEFAULT_NAME,
+    LEAST_DAMPED_RANGE_E9,
     ONE_E9,
     SKEWS,
     UNCHANGED,
@@ -130,6 +131,9 @@ class Preset(
         alone = self.grid is not None or (self.tails is None and self.extremes is None)
         require(alone, "scenario", "a list of scenarios stands without tails and extremes")
         require(self.numeraire in (USD, COIN), "numeraire", "must be usd or coin")
+        least = min(row.rate_e9 for row in self.spot_range)
+        divisible = self.dampener is None or least >= LEAST_DAMPED_RANGE_E9
+        require(divisible, "spot_range", "must be at least 0.01 where there is a dampener")
         by_expiry = self.discount is not None or self.basis is not None or self.skew is not None
         require(self.delta_floor is None or not by_expiry, "delta_floor",
                 "stands without skew, discount and basis")  # fmt: skip

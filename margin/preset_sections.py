@@ -22,7 +22,11 @@ SKEWS: Final = (LINEAR_SKEW, ABSOLUTE_SKEW)
 USD: Final = "usd"
 COIN: Final = "coin"
 
+LEAST_DAMPED_RANGE_E9: Final = ONE_E9 // 100
+"""Least spot range beside a dampener, which divides by it."""
+
 _MOST_MOVE_E9: Final = 10 * ONE_E9
+_MOST_DAYS: Final = 36_500
 
 
 def require(condition: bool, key: str, rule: str) -> None:
@@ -71,8 +75,8 @@ class Tails(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     weight_e9: int
 
     def __post_init__(self) -> None:
-        possible = all(move > -ONE_E9 and move != 0 for move in self.move_e9)
-        require(possible, "tails.move", "must be above -1 and not 0")
+        possible = all(-ONE_E9 < move <= _MOST_MOVE_E9 and move != 0 for move in self.move_e9)
+        require(possible, "tails.move", "must be above -1, at most 10, and not 0")
         require(0 <= self.weight_e9 <= ONE_E9, "tails.weight", "must lie in 0 .. 1")
 
 
@@ -114,7 +118,8 @@ class VolatilityShock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Relative volatility moves at `reference_days`, scaled by (reference_days / days)^power.
 
     The short power holds up to the reference tenor, the long one beyond; days are floored at
-    `floor_days`; raised volatility is at least `least_up_e9`.
+    `floor_days`; raised volatility is at least `least_up_e9`. `up_of`: coins whose move up is not
+    `up_e9`.
     """
 
     up_e9: int
@@ -124,15 +129,25 @@ class VolatilityShock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     short_power_e9: int
     long_power_e9: int
     least_up_e9: int
+    up_of: tuple[NamedRate, ...] = ()
 
     def __post_init__(self) -> None:
         require(0 <= self.up_e9 <= 10 * ONE_E9, "volatility.up", "must lie in 0 .. 10")
+        for row in self.up_of:
+            inside = 0 <= row.rate_e9 <= 10 * ONE_E9
+            require(inside, f"volatility.up_of.{row.name}", "must lie in 0 .. 10")
         _between(self.down_e9, 0, 10, "volatility.down")
-        require(self.reference_days >= 1, "volatility.reference_days", "must be at least 1")
-        require(self.floor_days_e9 > 0, "volatility.floor_days", "must be above 0")
+        inside = 1 <= self.reference_days <= _MOST_DAYS
+        require(inside, "volatility.reference_days", f"must lie in 1 .. {_MOST_DAYS}")
+        inside = 0 < self.floor_days_e9 <= _MOST_DAYS * ONE_E9
+        require(inside, "volatility.floor_days", f"must be above 0, at most {_MOST_DAYS}")
         for power in (self.short_power_e9, self.long_power_e9):
             _between(power, 0, 10, "volatility power")
         require(0 <= self.least_up_e9 <= 10 * ONE_E9, "volatility.least_up", "must lie in 0 .. 10")
+
+    def up_e9_of(self, coin: str) -> int:
+        """The move up of a coin's options."""
+        return {row.name: row.rate_e9 for row in self.up_of}.get(coin, self.up_e9)
 
 
 class Skew(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

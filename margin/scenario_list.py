@@ -44,12 +44,14 @@ class Scenarios(msgspec.Struct, frozen=True, gc=False):
     `spot_move_e9` is relative (-0.16 is -160,000,000), `volatility_side` -1 down, 0 unchanged,
     +1 up, 2 linear skew, 3 absolute skew, `weight_e9` the part of the profit and loss that
     counts. Skews come last. `allowance_minor`: USDC by which the unit's loss is forgiven in each,
-    None for nothing. `roll_e9`: least and annual rate of the roll charge.
+    None for nothing. `roll_e9`: least and annual rate of the roll charge. `volatility_up_e9`: the
+    relative move of raised volatility at the reference tenor.
     """
 
     spot_move_e9: Int64Array
     volatility_side: Int64Array
     weight_e9: Int64Array
+    volatility_up_e9: int
     allowance_minor: Int64Array | None = None
     roll_e9: tuple[int, int] = (0, 0)
 
@@ -109,6 +111,7 @@ def scenarios_of(preset: Preset, unit_class: str) -> Scenarios:
         spot_move_e9=np.ascontiguousarray(columns[:, 0]),
         volatility_side=np.ascontiguousarray(columns[:, 1]),
         weight_e9=np.ascontiguousarray(columns[:, 2]),
+        volatility_up_e9=preset.volatility.up_e9_of(unit_class),
         allowance_minor=_allowances(preset, unit_class, range_e9, [row[0] for row in rows]),
         roll_e9=(0, 0)
         if roll is None

@@ -69,7 +69,7 @@ class ScenarioGrid(msgspec.Struct, frozen=True, gc=False):
     """Scenarios and constants as the kernels read them: they change with the model, not the marks.
 
     `moves[U,S]`, `sides[U,S]`, `weights[U,S]`, `quanta[U]` per USDC, `risk_exponent[U]`; `model`
-    the numbers of shock, skew, discount and basis, `skews` how many scenarios are skews,
+    the numbers of shock [U,7], skew, discount and basis, `skews` how many scenarios are skews,
     `roll[U,2]` least and annual rate of the roll charge, `allowance[U,S]` in quanta, `rates`
     of the charges while the stable coin holds its peg.
     """
@@ -114,7 +114,7 @@ def scenario_grid(
         moves=np.array([u.spot_move_e9 for u in scenarios], np.int64).reshape(shape) / _E9,
         sides=np.array([u.volatility_side for u in scenarios], np.int64).reshape(shape),
         weights=np.array([u.weight_e9 for u in scenarios], np.int64).reshape(shape) / _E9,
-        model=model_numbers(preset),
+        model=model_numbers(preset, [u.volatility_up_e9 for u in scenarios]),
         skews=skews,
         roll=np.array([u.roll_e9 for u in scenarios], np.int64).reshape(units, 2) / _E9,
         allowance=None
@@ -214,9 +214,10 @@ def lot_matrix(
 
     The grid must cover `marks.index_e8[U]`. With m the spot move, w the weight, S the index, F
     the mark, n the part of F that no settlement observation has fixed:
-    linear: lot x F n m w; inverse: lot_usd x (1/F - 1/F') x S (1 + m) w, F' = F (1 + m);
-    option: (d B76(F (1 + n m), K, iv') - B76(F, K, iv)) x lot w, discounted by exp(-max(r, 0) t),
-    d one of the two static discounts; inverse option: the same x S / F; coin cash: S m w.
+    linear: lot x F n m w; inverse: lot_usd x (1/F - 1/F') x S (1 + m) w, F' = F (1 + n m);
+    option: (d B76(F', K, iv') - B76(F, K, iv)) x lot w, discounted by exp(-max(r, 0) t),
+    d one of the two static discounts; inverse option: the same x S / F undiscounted, and its first
+    term x (1 + m) / (1 + n m); coin cash: S m w.
     Volatility shock, skew, static discount, basis: Derive PMRM 2, see `margin.preset_sections`.
     An expired option is worth its intrinsic value. Without `collateral` there is one coin a unit,
     at its index, without charges. `into`: a matrix of the same grid, instruments and coins, which
@@ -280,7 +281,8 @@ def warm_up() -> None:
         ((one * 0, one, one, one, one, one), 1.0, np.zeros(10), (moves[0], moves[2]), np.ones(1),
          row, np.zeros((3, 1), dtype=np.int64)),
         (one * LINEAR, one * 0, one * NEVER_NS, one * 0, one), 0, (one, one, one, one, one),
-        (one, one, one, one), (0, False), moves, (np.ones(7), none, none, none), np.zeros((1, 2)),
-        (True, False), np.zeros(10), np.ones(1), (row, row.copy()), np.zeros(1, np.bool_),
+        (one, one, one, one), (0, False), moves, (np.ones((1, 7)), none, none, none),
+        np.zeros((1, 2)), (True, False), np.zeros(10), np.ones(1), (row, row.copy()),
+        np.zeros(1, np.bool_),
         np.zeros((8, 1), dtype=np.int64),
     )  # fmt: skip

@@ -35,8 +35,32 @@ def table_of(text: str) -> dict[str, Any]:
     return tomllib.loads(text, parse_float=Decimal)
 
 
-def structure_of(kind: Any, table: Any, path: str = "") -> Any:
+def laid_on(base: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `table` on it: tables are merged key by key, any other value replaces."""
+    merged = dict(base)
+    for key, value in table.items():
+        below = merged.get(key)
+        if isinstance(below, dict) and isinstance(value, dict):
+            value = laid_on(below, value)
+        merged[key] = value
+    return merged
+
+
+def left_out(table: dict[str, Any], path: str, at: str, told: str) -> dict[str, Any]:
+    """`table` without the key of a dotted path; `at` and `told` name list and table in errors."""
+    key, dot, rest = path.partition(".")
+    below = table.get(key)
+    if key in table and not dot:
+        return {name: value for name, value in table.items() if name != key}
+    if isinstance(below, dict):
+        return {**table, key: left_out(below, rest, at, f"{told}.{key}")}
+    raise ValueError(f"{at}: {told} has no {path}; it has {', '.join(table)}")
+
+
+def structure_of(kind: Any, table: Any, path: str = "", beside: tuple[str, ...] = ()) -> Any:
     """A msgspec structure from a table; `path` is what errors call the table.
+
+    `beside` are keys that the caller reads itself: named among those that are allowed.
 
     Fields may be structures, optional ones, tuples, names with a rate each (a table), text, true or
     false, and numbers: scaled by 10^9 where the field's name ends so, whole elsewhere.
@@ -48,7 +72,8 @@ def structure_of(kind: Any, table: Any, path: str = "") -> Any:
     fields = {_key_of(field.name): field for field in msgspec.structs.fields(kind)}
     for key in table:
         if key not in fields:
-            raise ValueError(f"{prefix}{key}: unknown key")
+            allowed = ", ".join((*beside, *fields))
+            raise ValueError(f"{prefix}{key}: unknown key; allowed: {allowed}")
     values = {}
     for key, field in fields.items():
         if key in table:

@@ -3,12 +3,14 @@
     standard   rules by position and expiry (`margin.models.standard`)
     fhs-es     expected shortfall over dates of the past (`margin.history`)
 
+What ends in ".toml" is a file of the same form as a preset that ships, and one of a user's own.
 A name may end in "+floor": initial margin is then at least what the model's own forecast asks for
 (`margin.predictive`), in a model that forecasts.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -24,12 +26,18 @@ from margin.preset_sections import (
     NamedRate,
     VolatilityShock,
 )
-from margin.presets import PresetError, load_preset, parse_preset, preset_names
-from margin.strict_toml import shipped_text
+from margin.presets import (
+    FLOOR,
+    PresetError,
+    find_preset,
+    is_file_name,
+    load_preset,
+    load_shipped,
+    preset_names,
+)
 
 STANDARD: Final = "standard"
 FHS_ES: Final = "fhs-es"
-FLOOR: Final = "+floor"
 
 _NO_SHOCK: Final = VolatilityShock(
     up_e9=0, down_e9=0, reference_days=30, floor_days_e9=ONE_E9, short_power_e9=0,
@@ -48,16 +56,21 @@ def venue_model_names() -> tuple[str, ...]:
     return (*plain, *floors)
 
 
-def venue_model(name: str) -> Preset:
-    """The model `name` as a venue journals it; `PresetError` names what there is instead."""
+def venue_model(name: str, folder: Path | None = None) -> Preset:
+    """The model `name` as a venue journals it; what ends in .toml is a file, relative to `folder`.
+
+    `PresetError` names what there is instead.
+    """
+    if is_file_name(name):
+        return find_preset(name, folder)
     plain = name.removesuffix(FLOOR)
     if plain not in (*preset_names(), STANDARD, FHS_ES):
-        raise PresetError(f"no preset {name!r}; there are {', '.join(venue_model_names())}")
+        known = ", ".join(venue_model_names())
+        raise PresetError(f"no preset {name!r}; there are {known}, and files that end in .toml")
     if plain == STANDARD:
         found = _standard()
     elif plain == FHS_ES:
-        text = shipped_text("margin.models", FHS_ES)
-        found = parse_preset(text, source=f"{FHS_ES}.toml")
+        found = load_shipped(FHS_ES)
     else:
         found = load_preset(plain)
     return found if plain == name else with_floor(found)

@@ -16,17 +16,26 @@ import numpy as np
 from margin.black76 import price_into
 from margin.coverage import acerbi_szekely, christoffersen, kupiec, peak_to_trough
 from margin.fixed_point import NS_PER_YEAR, PRICE_SCALE, RATE_SCALE
-from margin.historical_simulation import DAY_NS, SimulatedMoves, SimulationTerms, lot_profits
-from margin.invariant import Float64Array, Int64Array
+from margin.historical_simulation import (
+    DAY_NS,
+    SimulatedMoves,
+    SimulationTerms,
+    lot_profits,
+    stress_weights,
+)
+from margin.invariant import Float64Array, Int64Array, InvariantBroken
 from margin.portfolio import LINEAR_CALL, LINEAR_PUT, Instruments, Marks
 from margin.returns import log_returns
-from margin.tail_measures import tail_measures
+from margin.tail_measures import tail_measures, tail_weights
 from replays.forecast import (
+    ONE_PERIOD,
     SEED_COUNT,
+    STRESSED_COUNT,
     Forecast,
     ModelError,
     Scenarios,
     Tail,
+    Terms,
     make_forecast,
     model_of,
 )
@@ -84,6 +93,7 @@ class _Straddle:
     """One call and one put at the money, on a price that is always 1000."""
 
     def __init__(self, step_ns: int) -> None:
+        """`step_ns`: how long it is held."""
         self.terms = SimulationTerms(horizons=(1,), step_ns=step_ns, ages_options=True)
         two = np.zeros(2, np.int64)
         self.instruments = Instruments(
@@ -126,11 +136,14 @@ def run_backtest(
     confidence: float,
     window: int,
     progress: Progress | None = None,
+    terms: Terms = ONE_PERIOD,
 ) -> list[Run]:
     """Every model on every portfolio, portfolio by portfolio, over the same periods.
 
-    The first `SEED_COUNT` + `window` returns are history only. `confidence` to four places.
-    `ModelError` for an unknown model or too short a history.
+    The first `SEED_COUNT` + `window` returns are history only, with a horizon of h periods h - 1
+    more. Then every h periods are a margin and what came in them, so that no return is tested
+    twice. `confidence` to four places. `ModelError` for an unknown model, too short a history, or
+    weights that are too fine to be added exactly.
     """
     for name in models:
         model_of(name)
@@ -140,21 +153,24 @@ def run_backtest(
     implied = None
     if series.volatility_e9 is not None:
         implied = log_returns(series.volatility_e9.reshape(-1, 1))[:, 0]
-    first = SEED_COUNT + window
-    if len(returns) < first + 2:
+    first = SEED_COUNT + window + terms.horizon - 1
+    least = first + 2 * terms.horizon
+    if len(returns) < least:
         raise ModelError(
-            f"{len(series.price_e8)} prices: {first + 3} are needed, {SEED_COUNT} to start the "
+            f"{len(series.price_e8)} prices: {least + 1} are needed, {SEED_COUNT} to start the "
             f"volatility, {window} for the window (--window) and two margins with what came next"
         )
-    forecasts = [make_forecast(name, returns, implied, window, tail) for name in models]
+    _check_weights(window, terms, level_ppb)
+    forecasts = [make_forecast(name, returns, implied, window, tail, terms) for name in models]
+    starts = np.arange(first, len(returns) - terms.horizon + 1, terms.horizon)
     runs = []
     for number, forecast in enumerate(forecasts):
         if progress is not None:
             progress(number, len(forecasts))
-        margin, shortfall = _margins(forecast, series, level_ppb, first)
-        loss = _losses(forecast, series, first)
+        margin, shortfall = _margins(forecast, series, level_ppb, starts)
+        loss = _losses(forecast, series, starts)
         runs += [
-            Run(forecast.name, portfolio, tail, series.time_ns[first + 1 :],
+            Run(forecast.name, portfolio, tail, series.time_ns[starts + terms.horizon],
                 margin[:, row], shortfall[:, row], loss[:, row])
             for row, portfolio in enumerate(PORTFOLIOS)
         ]  # fmt: skip
@@ -169,13 +185,12 @@ def _annual(forecast: Forecast, series: PriceSeries, t: int) -> float:
 
 
 def _margins(
-    forecast: Forecast, series: PriceSeries, level_ppb: int, first: int
+    forecast: Forecast, series: PriceSeries, level_ppb: int, starts: Int64Array
 ) -> tuple[Float64Array, Float64Array]:
-    """Margins and shortfalls [N,3] of the periods from `first` on, each from what came before."""
-    count = len(series.price_e8) - 1
-    straddle = _Straddle(series.step_ns)
-    margin, shortfall = np.empty((count - first, 3)), np.empty((count - first, 3))
-    for t in range(first, count):
+    """Margins and shortfalls [N,3] at the prices `starts`, each from what came before."""
+    straddle = _Straddle(series.step_ns * forecast.horizon)
+    margin, shortfall = np.empty((len(starts), 3)), np.empty((len(starts), 3))
+    for number, t in enumerate(starts.tolist()):
         scenarios = forecast.scenarios(t)
         short = straddle.short_profit_e9(scenarios, _annual(forecast, series, t))
         profit = np.stack((scenarios.spot_move_e9, -scenarios.spot_move_e9, short))
@@ -184,17 +199,33 @@ def _margins(
         value, mean = tail_measures(rows, scenarios.weight, level_ppb)
         tails = [Tail(v / _FRACTION, m / _FRACTION) for v, m in zip(value, mean, strict=True)]
         for row, found in enumerate([*(closed or ()), *tails]):
-            margin[t - first, row] = max(0.0, found.value_at_risk)
-            shortfall[t - first, row] = max(0.0, found.expected_shortfall)
+            margin[number, row] = max(0.0, found.value_at_risk)
+            shortfall[number, row] = max(0.0, found.expected_shortfall)
     return margin, shortfall
 
 
-def _losses(forecast: Forecast, series: PriceSeries, first: int) -> Float64Array:
-    """What each portfolio lost in each period from `first` on, shape [N,3]."""
-    price = series.price_e8.astype(np.float64)
-    ratio = price[first + 1 :] / price[first:-1]
-    marked = np.array([_annual(forecast, series, t) for t in range(first, len(price))])
-    straddle = _Straddle(series.step_ns)
-    sold = straddle.value(np.ones(len(ratio)), marked[:-1], STRADDLE_NS)
-    bought = straddle.value(ratio, marked[1:], STRADDLE_NS - series.step_ns)
+def _losses(forecast: Forecast, series: PriceSeries, starts: Int64Array) -> Float64Array:
+    """What each portfolio lost over the horizon from each of the prices `starts`, shape [N,3]."""
+    price, ends = series.price_e8.astype(np.float64), starts + forecast.horizon
+    ratio = price[ends] / price[starts]
+    held_ns = series.step_ns * forecast.horizon
+    sold_at, bought_at = (
+        np.array([_annual(forecast, series, t) for t in at.tolist()]) for at in (starts, ends)
+    )
+    straddle = _Straddle(held_ns)
+    sold = straddle.value(np.ones(len(ratio)), sold_at, STRADDLE_NS)
+    bought = straddle.value(ratio, bought_at, STRADDLE_NS - held_ns)
     return np.stack((1.0 - ratio, ratio - 1.0, bought - sold), axis=1)
+
+
+def _check_weights(window: int, terms: Terms, level_ppb: int) -> None:
+    if not terms.stress_weight:
+        return
+    first, last = terms.stressed or (0, STRESSED_COUNT)
+    weight = stress_weights(window, last - first, round(terms.stress_weight * RATE_SCALE))
+    try:
+        tail_weights(weight, level_ppb)
+    except InvariantBroken:
+        raise ModelError(
+            "the stressed period's weight cannot be kept exact: round --stress-weight or --window"
+        ) from None

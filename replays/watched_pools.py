@@ -227,7 +227,9 @@ class WatchedMarket:
     def _revalue(self) -> None:
         """Variation margin and requirements at the marks just taken, gains released at once."""
         state, risk = self.engine.state, self.engine.risk
-        gains, _ = take_marks(state, risk.value_lots(), self.setting.period_s * NS_PER_SECOND, 0)
+        risk.holdings.mark()
+        elapsed_ns = self.setting.period_s * NS_PER_SECOND
+        gains, _ = take_marks(state, risk.holdings.value_e6, elapsed_ns, 0)
         risk.reprice()
         risk.revalue(gains.pending)
         release_gains(state, gains)

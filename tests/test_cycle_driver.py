@@ -23,7 +23,8 @@ from exchange.core.venue import Venue
 from exchange.cycle_driver import CycleDriver
 from exchange.feed import PathFeed
 from exchange.marker import Marker
-from exchange.sequencer import STATE_HASH, Entry, Sequencer
+from exchange.sequencer import Entry, Sequencer
+from exchange.storage.recovery import STATE_HASH_KIND
 from exchange.venues import load_venue
 from tests.core.market import E8, HOUR, SECOND, every, only, tiny
 
@@ -108,7 +109,7 @@ def stopped_in(phase: Phase) -> tuple[CycleDriver, list[Entry]]:
 def replayed(entries: list[Entry], seen: Callable[[Command], None] = lambda c: None) -> Engine:
     engine = Engine()
     for _, kind, payload in entries:
-        if kind != STATE_HASH:
+        if kind != STATE_HASH_KIND:
             command = decode_command(kind, payload)
             seen(command)
             engine.apply(command)
@@ -154,6 +155,6 @@ def test_the_hash_of_every_cycle_is_noted_once() -> None:
     run.sequencer.write_note()
     log = run.sequencer.log
     assert isinstance(log, MemoryLog)
-    notes = [payload for _, kind, payload in log.entries if kind == STATE_HASH]
+    notes = [payload for _, kind, payload in log.entries if kind == STATE_HASH_KIND]
     assert [int.from_bytes(note[:8], "big") for note in notes] == [0, 1, 2, 3]
     assert notes[-1][8:] == run.engine.state.last_hash

@@ -1,4 +1,4 @@
-"""An early warning in words: on its owner's channel, and in what `uncross show` prints."""
+"""An early warning in words: what `uncross show` prints, with nothing said on other channels."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from exchange.gateway.account_view import default_notice
 from tests.core.market import Market
 
 
-def test_a_warning_goes_to_the_owner_and_into_the_story_of_the_cycle() -> None:
+def test_a_warning_is_in_the_story_of_the_cycle_and_is_no_margin_call() -> None:
     market = Market()
     pool = market.pool(market.account("ann"))
     event = MarginWarned(pool, 123_456_789, 2_500 * 10**6)
-    notice = default_notice(market.state, event, 5_000_000)
-    assert notice is not None
-    assert notice[0] == pool
-    assert notice[1]["outcome"] == "warning"
-    assert (notice[1]["amount"], notice[1]["probability"]) == (2500.0, 0.123456789)
+    assert default_notice(market.state, event, 5_000_000) is None
     told = narrate(market.state, event)
     assert told is not None
     assert told[0] == "warnings"

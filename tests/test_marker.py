@@ -214,6 +214,17 @@ def test_an_option_s_forward_is_the_future_of_its_expiry() -> None:
     assert dict(marks.futures)[FUTURE] == marks.expiries[0].forward_e8 == 100_050 * E8
 
 
+def test_a_forward_is_within_the_bound_whatever_its_future_and_its_quotes_say() -> None:
+    market = Market(small())
+    expiry = market.state.contracts.specs[CALL].expiry_ns
+    for sign in (1, -1):
+        learned = sign * BASIS_BOUND_PPB * 4 // 5
+        market.state.marks.marker_state = encode_state(
+            MarkerState({FUTURE: learned}, {(0, expiry): learned})
+        )
+        assert revalued(market).expiries[0].forward_e8 == INDEX[0] + sign * INDEX[0] // 100
+
+
 @pytest.mark.parametrize(("hours", "slot"), [(1, CALL), (1, PUT), (240, CALL), (240, PUT)])
 def test_greeks_on_the_wire_are_in_deribit_s_units(hours: int, slot: int) -> None:
     """Of bumped prices: a dollar, a point, a day or the life that is left, a point of the rate."""

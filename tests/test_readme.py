@@ -281,9 +281,11 @@ def test_an_account_class_is_charged_as_typed(tmp_path: Path, unused_tcp_port: i
 
 def test_as_many_models_as_the_page_says() -> None:
     chargeable = {name for name in venue_model_names() if "+" not in name}
-    names = {*model_names(), *chargeable}
-    assert (len(names), len(chargeable)) == (13, 9)
-    assert "Thirteen models ship, nine of which a venue can margin by" in TEXT
+    names = {*(name for name in model_names() if "+" not in name), *chargeable}
+    assert (len(names), len(chargeable)) == (16, 12)
+    assert "Sixteen models ship, twelve of which a venue can margin by" in TEXT
+    assert "one portfolio under sixteen models" in TEXT
+    assert "a venue margins by [twelve others]" in TEXT
     for name in sorted(names):
         assert f"`{name}`" in MARGIN_TEXT, name
 

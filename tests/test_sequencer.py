@@ -25,11 +25,11 @@ from exchange.feed import PathFeed
 from exchange.marker import Marker
 from exchange.sequencer import (
     BATCH_COMMANDS_MAX,
-    STATE_HASH,
     Entry,
     Sequencer,
     SequencerStopped,
 )
+from exchange.storage.recovery import STATE_HASH_KIND
 from margin.invariant import InvariantBroken
 from tests.core.market import E8, SECOND, tiny
 
@@ -113,7 +113,7 @@ async def test_a_batch_has_a_largest_size(venue: OpenVenue) -> None:
     batches = len(venue.log.batches)
     futures = [venue.sequencer.submit(OpenAccount, f"n{k}") for k in range(BATCH_COMMANDS_MAX + 1)]
     assert venue.sequencer.flush() == BATCH_COMMANDS_MAX + 1
-    sizes = [sum(kind != STATE_HASH for _, kind, _ in b) for b in venue.log.batches[batches:]]
+    sizes = [sum(kind != STATE_HASH_KIND for _, kind, _ in b) for b in venue.log.batches[batches:]]
     assert sizes == [BATCH_COMMANDS_MAX, 1]
     assert all(future.done() for future in futures)
 
@@ -211,7 +211,7 @@ async def test_each_cycle_s_hash_is_noted_before_the_next_command(venue: OpenVen
     venue.sequencer.submit(OpenAccount, "ann")
     venue.sequencer.flush()
     note, command = venue.log.entries[-2:]
-    assert note[1:] == (STATE_HASH, (0).to_bytes(8, "big") + closed)
+    assert note[1:] == (STATE_HASH_KIND, (0).to_bytes(8, "big") + closed)
     assert command[1] == "OpenAccount"
     venue.sequencer.submit(OpenAccount, "bob")
     venue.sequencer.flush()
@@ -221,7 +221,7 @@ async def test_each_cycle_s_hash_is_noted_before_the_next_command(venue: OpenVen
 def test_the_last_hash_can_be_noted_before_closing(venue: OpenVenue) -> None:
     venue.sequencer.write_note()
     venue.sequencer.write_note()
-    assert [kind for _, kind, _ in venue.log.entries].count(STATE_HASH) == 1
+    assert [kind for _, kind, _ in venue.log.entries].count(STATE_HASH_KIND) == 1
 
 
 def test_what_was_logged_replays_to_the_same_state(venue: OpenVenue) -> None:
@@ -229,14 +229,14 @@ def test_what_was_logged_replays_to_the_same_state(venue: OpenVenue) -> None:
     venue.finish()
     twin = Engine()
     for _, kind, payload in venue.log.entries:
-        if kind != STATE_HASH:
+        if kind != STATE_HASH_KIND:
             twin.apply(decode_command(kind, payload))
     assert twin.state_hash() == venue.engine.state_hash()
 
 
 def test_seal_and_uncross_are_one_durable_batch(venue: OpenVenue) -> None:
     venue.sequencer.seal_and_uncross()
-    kinds = [kind for _, kind, _ in venue.log.batches[-1] if kind != STATE_HASH]
+    kinds = [kind for _, kind, _ in venue.log.batches[-1] if kind != STATE_HASH_KIND]
     assert kinds == [Seal.__name__, Uncross.__name__]
 
 

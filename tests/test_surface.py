@@ -354,8 +354,10 @@ def test_the_forward_is_read_at_the_tightest_strike() -> None:
 
 def test_without_all_four_prices_there_is_no_parity() -> None:
     good = pair(100, 100, 1)
-    crossed = good._replace(call_bid=good.call_ask + 1)
-    assert parity_forward([good._replace(put_bid=0.0), crossed]) is None
+    crossed = [
+        good._replace(call_bid=good.call_ask + 1), good._replace(put_bid=good.put_ask + 1),
+    ]  # fmt: skip
+    assert parity_forward([good._replace(put_bid=0.0), *crossed]) is None
     assert parity_forward([], given=7.0) == 7.0
 
 

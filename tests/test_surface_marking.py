@@ -14,7 +14,8 @@ from exchange.core.events import Printed
 from exchange.core.orders import FLAGS, LIQUIDATION
 from exchange.core.venue import Venue
 from exchange.feed import PathFeed
-from exchange.marker import Marker, decode_state
+from exchange.marker import BASIS_BOUND_PPB, Marker, MarkerState, decode_state, encode_state
+from exchange.surface import marking
 from exchange.surface.interest import Interest, resting_interest
 from exchange.surface.marking import SHARE, STEP_E9, OptionMemory
 from exchange.surface.quotes import LIVE_AGE_MS
@@ -179,6 +180,19 @@ def test_marks_go_a_quarter_of_the_way_and_arrive_without_new_prints() -> None:
     assert memory.record is None
 
 
+def test_marks_stay_where_a_step_toward_the_fit_would_leave_an_arbitrage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    market = Market(chain())
+    slot = slot_of(market, 9, 100_000, "C")
+    monkeypatch.setattr(marking, "is_free_of_arbitrage", lambda surface, time_ns: False)
+    marks = step(market, printed(slot, ticks_at(market, slot, 0.53)))
+    memory = memory_of(market)
+    assert memory.target.origin == Origin.FITTED
+    assert memory.shown.origin == Origin.HELD
+    assert {v for expiry in marks.expiries for v in expiry.volatilities_e9} == {500_000_000}
+
+
 def test_prints_are_forgotten_when_they_are_old() -> None:
     market = Market(chain())
     step(market, *chain_prints(market, (9,)))
@@ -254,6 +268,28 @@ def test_one_underlying_a_cycle_is_fitted_the_longest_waiting_first() -> None:
     assert memory_of(market, 1).target.slices[1].volatility_e9 > 550_000_000
 
 
+def test_an_underlying_with_news_in_every_cycle_keeps_no_other_waiting() -> None:
+    market = Market(chain(units=2))
+    btc = slot_of(market, 9, 100_000, "C")
+    eth = slot_of(market, 9, 4_000, "C", "ETH")
+    at_money = round(4_000 * 0.4 * 0.6 * (9 / 365) ** 0.5 / 5)
+    fitted = []
+    for volatility in (0.6, 0.8):
+        step(market, printed(btc, ticks_at(market, btc, volatility)), printed(eth, at_money))
+        fitted.append([unit for unit in (0, 1) if memory_of(market, unit).record is not None])
+    assert fitted == [[0], [1]]
+    assert memory_of(market, 0).is_due
+
+
+def test_a_print_weighs_as_many_coins_as_it_trades() -> None:
+    """One lot of a hundredth of a coin, in millionths."""
+    market = Market(chain())
+    slot = slot_of(market, 9, 100_000, "C")
+    step(market, printed(slot, ticks_at(market, slot, 0.53)))
+    (traded,) = memory_of(market).traded
+    assert traded.size_e6 == 10_000
+
+
 def test_a_marker_that_was_restarted_goes_on_as_if_nothing_had_happened() -> None:
     market = Market(chain())
     kept = marker()
@@ -295,3 +331,40 @@ def test_parity_moves_the_forward_by_an_eighth_within_the_bound() -> None:
     assert INDEX[0] < later < forward, "quotes of an earlier batch say nothing of the forward"
     for _ in range(3):
         assert abs(step(market).expiries[2].forward_e8 - INDEX[0]) <= INDEX[0] // 100
+
+
+def with_excess(market: Market, days: int, excess_ppb: int) -> tuple[int, int]:
+    """Let the last marks have had a forward so far above its future; the expiry's key."""
+    slot = slot_of(market, days, 100_000, "C")
+    key = (0, market.state.contracts.specs[slot].expiry_ns)
+    state = MarkerState(excess_ppb={key: excess_ppb})
+    market.state.marks.marker_state = encode_state(state)
+    return key
+
+
+@pytest.mark.parametrize(("before", "after"), [(6_430, 6_330), (-6_430, -6_330), (64, None)])
+def test_without_quotes_a_forward_comes_back_to_its_future_from_either_side(
+    before: int, after: int | None
+) -> None:
+    """By a 64th a cycle, rounded toward what it was; what is too small to fade is dropped."""
+    market = Market(chain())
+    key = with_excess(market, 30, before)
+    assert decode_state(revalued(market).marker_state).excess_ppb.get(key) == after
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_quotes_move_a_forward_no_farther_than_its_bound(sign: int) -> None:
+    """Call and put 4,000 dollars apart, where the forward is almost at the bound already."""
+    market = Market(chain())
+    account = market.account("maker", 10_000_000)
+    call, put = (slot_of(market, 30, 100_000, letter) for letter in "CP")
+    dear, cheap = (call, put) if sign > 0 else (put, call)
+    for slot, low in ((dear, 1_900), (cheap, 1_100)):
+        market.place(account, BUY, 10, low, slot)
+        market.place(account, SELL, 10, low + 1, slot)
+    market.seal()
+    market.uncross()
+    key = with_excess(market, 30, sign * (BASIS_BOUND_PPB - 1_000))
+    marks = revalued(market)
+    assert decode_state(marks.marker_state).excess_ppb[key] == sign * BASIS_BOUND_PPB
+    assert marks.expiries[2].forward_e8 == INDEX[0] + sign * INDEX[0] // 100

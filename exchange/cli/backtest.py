@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,15 @@ import click
 
 if TYPE_CHECKING:
     from replays.backtest import Run
+    from replays.forecast import Terms
     from replays.price_file import PriceSeries
 
 MODELS = "fhs,ewma-0.94,ewma-0.97,ewma-0.99,flat"
 REJECTED = 0.05  # p-values below are marked
 WIDTH_LEAST = 112  # of the tables: a narrower page would cut headings
 NS_PER_HOUR = 3600 * 10**9
+NS_PER_DAY = 24 * NS_PER_HOUR
+WORST = "worst"
 TITLES = {
     "long": "one coin long",
     "short": "one coin short",
@@ -36,6 +40,17 @@ FILE_MARKS = "Straddles are marked at the column iv of the file."
               help="Comma-separated: fhs, fhs-DECAY, ewma-DECAY, flat.")  # fmt: skip
 @click.option("--window", type=click.IntRange(100, 100_000), default=500, show_default=True,
               help="Returns that are scenarios of fhs and flat.")  # fmt: skip
+@click.option("--horizon", "horizon_days", type=click.FloatRange(0, 28, min_open=True),
+              help="Days that a margin covers: whole periods of the file (one).")  # fmt: skip
+@click.option("--floor", "floor_share", type=click.FloatRange(0, 2), default=0, show_default=True,
+              help="Of fhs: the least volatility that returns are brought to, as a share of that "
+              "of all returns so far.")  # fmt: skip
+@click.option("--stress-weight", type=click.FloatRange(0, 0.95), default=0, show_default=True,
+              help="Of fhs: the weight of a stressed period's returns, as they happened, to two "
+              "places.")  # fmt: skip
+@click.option("--stressed", metavar="FROM..TO|worst",
+              help="That period: two dates (UTC), counted once it is over, or the 60 returns so "
+              "far that moved most (worst).")  # fmt: skip
 @click.option("--allow-gaps", is_flag=True,
               help="Take what follows a missing period as its next return.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
@@ -43,6 +58,7 @@ FILE_MARKS = "Straddles are marked at the column iv of the file."
               help="Write margins, losses and breaches to this HTML file.")  # fmt: skip
 def command(
     prices: Path, column: str | None, confidence: float, models: str, window: int,
+    horizon_days: float | None, floor_share: float, stress_weight: float, stressed: str | None,
     allow_gaps: bool, as_json: bool, plot: Path | None,
 ) -> None:  # fmt: skip
     """Test margin models against the file PRICES (.csv, .csv.gz or .parquet), out of sample.
@@ -61,11 +77,18 @@ def command(
         raise click.BadParameter("name at least one model", param_hint="--models")
     try:
         series = read_prices(prices, column, allow_gaps)
+        terms = terms_of(series, horizon_days, floor_share, stress_weight, stressed)
         with record_progress("models") as advance:
-            runs = run_backtest(series, names, confidence, window, advance)
+            runs = run_backtest(series, names, confidence, window, advance, terms)
     except (PriceFileError, ModelError) as error:
         raise click.ClickException(str(error)) from None
     notes = conditions(prices.name, series, confidence, window, runs[0])
+    notes |= {
+        "horizon_hours": terms.horizon * series.step_ns / NS_PER_HOUR,
+        "floor_share": floor_share,
+        "stress_weight": terms.stress_weight,
+        "stressed": (stressed or WORST) if terms.stress_weight else None,
+    }
     if as_json:
         import json
 
@@ -77,6 +100,76 @@ def command(
 
         write_plot(plot, f"{prices.name}, {confidence:.2%}", runs)
         click.echo(f"wrote {plot}", err=True)
+
+
+def terms_of(
+    series: PriceSeries, horizon_days: float | None, floor_share: float, stress_weight: float,
+    stressed: str | None,
+) -> Terms:  # fmt: skip
+    """What the options ask of the models. `click.BadParameter` says which of them cannot be."""
+    from replays.forecast import Terms
+
+    horizon = 1
+    if horizon_days is not None:
+        periods = horizon_days * NS_PER_DAY / series.step_ns
+        horizon = round(periods)
+        if horizon < 1 or abs(periods - horizon) > 1e-9 * horizon:
+            raise click.BadParameter(
+                f"{horizon_days:g} days are no whole number of the file's periods of "
+                f"{series.step_ns / NS_PER_HOUR:g} h", param_hint="--horizon",
+            )  # fmt: skip
+    if round(stress_weight, 2) != stress_weight:
+        raise click.BadParameter(
+            f"{stress_weight} has more than two places", param_hint="--stress-weight"
+        )
+    if stressed is not None and not stress_weight:
+        raise click.BadParameter("needs --stress-weight above 0", param_hint="--stressed")
+    rows = None
+    if stressed not in (None, WORST):
+        rows = stressed_rows(series, stressed, horizon)
+    return Terms(horizon, floor_share, stress_weight, rows)
+
+
+def stressed_rows(series: PriceSeries, text: str, horizon: int) -> tuple[int, int]:
+    """The returns of FROM..TO, both days inside: first, and past the last."""
+    import numpy as np
+
+    first, dots, last = text.partition("..")
+    try:
+        days = [datetime.date.fromisoformat(part.strip()) for part in (first, last)]
+    except ValueError:
+        days = []
+    if not dots or not days or days[0] > days[1]:
+        raise click.BadParameter(
+            f"{text!r} is neither {WORST} nor two dates, such as 2020-03-01..2020-04-30",
+            param_hint="--stressed",
+        )
+    epoch = datetime.date(1970, 1, 1)
+    begins, ends = (days[0] - epoch).days, (days[1] - epoch).days + 1
+    ended = series.time_ns[1:] // NS_PER_DAY  # return t ends at price t + 1
+    inside = np.flatnonzero((ended >= begins) & (ended < ends))
+    if len(inside) == 0 or int(inside[0]) < horizon - 1:
+        raise click.BadParameter(
+            f"{text}: the file has no such returns, with what a horizon needs before them",
+            param_hint="--stressed",
+        )
+    return int(inside[0]), int(inside[-1]) + 1
+
+
+def terms_line(notes: dict[str, Any]) -> str:
+    """What differs from the plain models, in words; "" where nothing does."""
+    told = []
+    if notes["horizon_hours"] != notes["period_hours"]:
+        told.append(f"margins cover {notes['horizon_hours'] / 24:g} days and are tested as often")
+    if notes["floor_share"]:
+        told.append(f"fhs: volatility at least {notes['floor_share']:.0%} of that so far")
+    if notes["stress_weight"]:
+        period = notes["stressed"]
+        told.append(
+            f"fhs: {notes['stress_weight']:.0%} of the weight on "
+            + ("the 60 worst returns so far" if period == WORST else f"{period}, once it is over")
+        )
+    return "; ".join(told)
 
 
 def conditions(
@@ -120,6 +213,8 @@ def print_report(notes: dict[str, Any], runs: list[Run]) -> None:
         f"{notes['first_tested']} to {notes['last_tested']} (UTC)",
         soft_wrap=True, markup=False,
     )  # fmt: skip
+    if terms_line(notes):
+        console.print(terms_line(notes), soft_wrap=True, markup=False)
     for portfolio, title in TITLES.items():
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for heading in ("model", "periods", "breaches", "rate", "Kupiec LR", "p", "indep. p",

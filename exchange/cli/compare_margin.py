@@ -15,13 +15,15 @@ MODELS = "ps-1,standard,deribit,fhs-es,ps-1-dynamic,ps-1-dynamic+floor"
 SHORT_NAMES = {"fhs": "fhs-es", "predictive": "ps-1-dynamic+floor"}
 SEEDS_MOST = 1000
 TABLE_WIDTH = 150
+NAME_WIDTH = 18  # of a model's name, in a table of that width
 
 
 @click.command("compare-margin")
 @click.argument("story")
 @click.option("--models", default=MODELS, show_default=True,
-              help="Comma-separated presets, standard, fhs-es; a name that forecasts may end in "
-              "+floor. fhs is fhs-es, predictive is ps-1-dynamic+floor.")  # fmt: skip
+              help="Comma-separated presets, standard, fhs-es, or files of your own that end in "
+              ".toml; a name that forecasts may end in +floor. fhs is fhs-es, predictive is "
+              "ps-1-dynamic+floor.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1, SEEDS_MOST), default=2, show_default=True,
               help="How many crowds and paths, the same for every model.")  # fmt: skip
 @click.option("--first-seed", type=click.IntRange(0, 2**62 - SEEDS_MOST), default=7,
@@ -90,7 +92,11 @@ def command(
 
 
 def named_models(text: str) -> list[str]:
-    """Model names of a comma-separated list, each once; `BadParameter` names those there are."""
+    """Model names of a comma-separated list, each once; `BadParameter` names those there are.
+
+    What ends in .toml is a file, and must be a preset.
+    """
+    from margin.presets import PresetError, find_preset, is_file_name
     from margin.venue_models import venue_model_names
 
     names = [SHORT_NAMES.get(name.strip(), name.strip()) for name in text.split(",")]
@@ -99,9 +105,15 @@ def named_models(text: str) -> list[str]:
     if not names:
         raise click.BadParameter("name at least one model", param_hint="--models")
     for name in names:
-        if name not in known:
+        if is_file_name(name):
+            try:
+                find_preset(name)
+            except PresetError as error:
+                raise click.BadParameter(str(error), param_hint="--models") from None
+        elif name not in known:
             raise click.BadParameter(
-                f"no model {name!r}; there are {', '.join((*known, *SHORT_NAMES))}",
+                f"no model {name!r}; there are {', '.join((*known, *SHORT_NAMES))}, and files "
+                "that end in .toml",
                 param_hint="--models",
             )
     return names
@@ -163,13 +175,15 @@ def _conditions(
 def _print(report: dict[str, Any]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from exchange.cli.compare_report import EXPLAINED, headings, rows_of
 
-    console = Console(highlight=False)
-    if console.width < TABLE_WIDTH:
-        console = Console(highlight=False, width=TABLE_WIDTH)
+    console, longest = Console(highlight=False), max(map(len, report["models"]), default=0)
+    width = TABLE_WIDTH + max(0, longest - NAME_WIDTH)
+    if console.width < width:
+        console = Console(highlight=False, width=width)
     said = report["conditions"]
     console.print(
         f"{said['title']}: {said['cycles']} cycles of {said['interval_s']} s, seeds "
@@ -179,8 +193,9 @@ def _print(report: dict[str, Any]) -> None:
     )  # fmt: skip
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in headings():
-        table.add_column(heading, justify="left" if heading == "model" else "right")
+        name = heading == "model"
+        table.add_column(heading, justify="left" if name else "right", no_wrap=name)
     for row in rows_of(report):
-        table.add_row(*row)
+        table.add_row(*map(escape, row))  # a file's name may have brackets
     console.print(table)
     console.print(EXPLAINED, soft_wrap=True)

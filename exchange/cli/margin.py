@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from exchange.portfolio_file import Portfolio
     from margin.book import Book
     from margin.explanation import Explanation
+    from margin.preset import Preset
 
 DEFAULT_MODEL = "ps-1"
+INTERVAL_NS = 5 * 10**9  # between batches, where a portfolio's market does not say
 
 
 @click.command("margin")
 @click.argument("portfolio", required=False, type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--model", help="Margin model instead of the file's or the venue's (ps-1): a preset, "
-              "or one given by formulas, such as standard or lognormal-es.")  # fmt: skip
+              "fhs-es, a name that forecasts with +floor, one given by formulas, such as standard "
+              "or lognormal-es, or a preset of your own, a file that ends in .toml.")  # fmt: skip
 @click.option("--venue", help="Take contracts, lots and opening marks of this venue or venue file "
               "in place of the portfolio's market.")  # fmt: skip
 @click.option("--what-if", "changes",
@@ -104,7 +107,8 @@ def explainer(
 ) -> Callable[[Book], Explanation]:
     """What explains books under the model that is asked for: the option's, the file's, the venue's.
 
-    Raises `PresetError` where there is no such model.
+    What the option names and ends in .toml is a file. Raises `PresetError` where there is no such
+    model.
     """
     from exchange.portfolio_book import exponent_of
     from exchange.portfolio_file import PortfolioError
@@ -114,18 +118,21 @@ def explainer(
         FormulaModel,
         FormulaRefused,
         explain_formula,
-        model_names,
+        refusal_of_name,
     )
     from margin.invariant import InvariantBroken
-    from margin.presets import PresetError, load_preset
+    from margin.presets import PresetError, is_file_name
+    from margin.venue_models import venue_model
 
     name = model or portfolio.model
     if venue is not None and name is None:
         name = venue.preset.name
     name = name or DEFAULT_MODEL
     own = venue is not None and name == venue.preset.name
-    if name not in model_names() and not own:
-        raise PresetError(f"no model {name!r}; there are {', '.join(model_names())}")
+    if not own and not (model is not None and is_file_name(model)):
+        refusal = refusal_of_name(name)
+        if refusal:
+            raise PresetError(f"{refusal}; --model takes a file that ends in .toml as well")
 
     def by_formula(book: Book) -> Explanation:
         formula = FormulaModel(name, portfolio.model_inputs.get(name, {}))
@@ -138,8 +145,24 @@ def explainer(
 
     if name in INPUTS:
         return by_formula
-    preset = venue.preset if venue is not None and own else load_preset(name)
-    return lambda book: explain(preset, book, exponent=exponent_of(preset, book, venue))
+    preset = venue.preset if venue is not None and own else venue_model(name)
+
+    def by_preset(book: Book) -> Explanation:
+        exponent = exponent_of(preset, book, venue)
+        try:
+            return explain(preset, book, exponent=exponent, growth_ppb=opening_growth(preset, book))
+        except InvariantBroken:  # dates add the profits of all underlyings: less room
+            raise PortfolioError("positions: too large to be added exactly") from None
+
+    return by_preset
+
+
+def opening_growth(preset: Preset, book: Book) -> int:
+    """Growth of ranges that the floor of a forecast charges a portfolio, which has no past."""
+    from margin.opening_forecast import opening_growth_ppb
+
+    interval_ns = INTERVAL_NS if book.conditions is None else book.conditions.interval_ns
+    return opening_growth_ppb(preset, book.risk_classes, book.marks.now_ns, interval_ns)
 
 
 def json_text(found: list[Explanation], changes: str | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from exchange.cli import narration
-from margin.explanation import Charge, Distance, Explanation, UnitPart
+from margin.explanation import Charge, Distance, Explanation, Simulated, UnitPart
 from margin.fixed_point import COIN_SCALE, PRICE_SCALE, RATE_SCALE, USDC_SCALE
 from margin.pool_model import Cell, percent_text, weight_text
 
@@ -81,6 +81,8 @@ def explanation_lines(found: Explanation) -> list[str]:
     lines = [f"{found.model} at {when:%Y-%m-%d %H:%M:%S} UTC, in USDC", ""]
     lines += _summary(found)
     lines += ["", *_requirement(found), "", *_collateral(found)]
+    if found.simulated is not None:
+        lines += ["", *_simulated(found.simulated)]
     for unit in found.units:
         lines += ["", *_unit(unit)]
     return lines
@@ -152,6 +154,24 @@ def _collateral(found: Explanation) -> list[str]:
 def _worst(unit: UnitPart) -> Cell | None:
     """The scenario that loses most, if any loses what can be shown."""
     return unit.worst if usdc(unit.loss_minor) != usdc(0) else None
+
+
+def _simulated(found: Simulated) -> list[str]:
+    """The dates that charged, and by what each underlying's moves on them were scaled."""
+    tail = rate_text(RATE_SCALE - found.level_ppb)
+    lines = [f"mean loss of the worst {tail} of {found.dates} dates"]
+    if found.stressed_dates:
+        lines[0] += (
+            f" and {found.stressed_dates} stressed ones, which weigh "
+            f"{rate_text(found.stress_weight_ppb)}"
+        )
+    rows = [["underlying", "notional", "days to close", "a day moves", "floor", "stressed"]]
+    rows += [
+        [row.unit, usdc(row.notional_minor), str(row.horizon_days), rate_text(row.range_e9),
+         rate_text(row.floor_e9), rate_text(row.stressed_e9)]
+        for row in found.units
+    ]  # fmt: skip
+    return [*lines, *table_lines(rows)]
 
 
 def _unit(unit: UnitPart) -> list[str]:

@@ -30,7 +30,8 @@ DEFAULT_MODEL = "ps-1"
 @click.option("--stress", "wanted", multiple=True, metavar="NAME|FILE.toml",
               help="A stress that ships, or a file of your own; may be given again (all that "
               "ship).")  # fmt: skip
-@click.option("--model", help="Margin model in place of the file's or the venue's.")
+@click.option("--model", help="Margin model in place of the file's or the venue's: a name, or a "
+              "preset of your own, a file that ends in .toml.")  # fmt: skip
 @click.option("--venue", help="Take contracts, lots and opening marks of this venue or venue file "
               "in place of the portfolio's market.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
@@ -117,32 +118,34 @@ def market_stress(
     from exchange.cli.progress import record_progress
     from exchange.cli.warm_up import warm_up_with_line
     from exchange.market_stress import stressed_market
+    from margin.presets import is_file_name
+    from margin.venue_models import venue_model
     from replays.journal_state import engine_after
 
+    file = venue_model(model) if model is not None and is_file_name(model) else None
     warm_up_with_line()
     with record_progress("reading the journal") as advance:
         engine = engine_after(journal, cycle, advance)
-    preset = None if model is None else judging_model(engine.state.venue, model)
+    preset = file
+    if model is not None and file is None:  # the venue's own has to be known first
+        preset = judging_model(engine.state.venue, model)
     return stressed_market(engine, stresses, preset)
 
 
 def judging_model(venue: Venue, name: str) -> Preset:
     """The model of a name that can judge a venue: one of its own, or one that can charge any.
 
-    `PresetError` says what there is instead. A floor of forecasts is a venue's own alone: another
-    remembers nothing to forecast from.
+    `PresetError` says what there is instead.
     """
     from margin.presets import PresetError
     from margin.venue_models import FLOOR, venue_model, venue_model_names
 
-    own = {preset.name: preset for preset in reversed(venue.presets())}
-    others = [one for one in venue_model_names() if not one.endswith(FLOOR)]
+    own, others = {preset.name: preset for preset in reversed(venue.presets())}, venue_model_names()
     if name in own:
         return own[name]
-    if name not in others:
-        raise PresetError(
-            f"no model {name!r}; there are {', '.join(dict.fromkeys([*own, *others]))}"
-        )
+    if name.removesuffix(FLOOR) not in others:
+        known = ", ".join(dict.fromkeys([*own, *others]))
+        raise PresetError(f"no model {name!r}; there are {known}, and files that end in .toml")
     return venue_model(name)
 
 
@@ -174,7 +177,8 @@ def portfolio_stress(
 
 def model_of(portfolio: Portfolio, book: Book, model: str | None) -> tuple[str, Needs, AnyHaircuts]:
     """The model that is asked for (the option's, the file's, the venue's): its name, what it needs
-    of a book, and its haircuts by currency. Raises `PresetError` where there is no such model.
+    of a book, and its haircuts by currency. What the option names and ends in .toml is a file.
+    Raises `PresetError` where there is no such model.
     """
     import numpy as np
 
@@ -185,24 +189,24 @@ def model_of(portfolio: Portfolio, book: Book, model: str | None) -> tuple[str, 
         FormulaModel,
         FormulaRefused,
         explain_formula,
-        model_names,
+        refusal_of_name,
     )
     from margin.models.standard_constants import load_standard
-    from margin.presets import PresetError
-    from margin.venue_models import FHS_ES, venue_model
+    from margin.presets import PresetError, is_file_name
+    from margin.venue_models import venue_model
 
     venue = portfolio.market.venue
     presets = () if venue is None else venue.presets()
     own = {preset.name: preset for preset in reversed(presets)}
     name = model or portfolio.model or (presets[0].name if presets else DEFAULT_MODEL)
-    others = (*model_names(), FHS_ES)
-    if name not in own and name not in others:
-        raise PresetError(
-            f"no model {name!r}; there are {', '.join(dict.fromkeys([*own, *others]))}"
-        )
     if name not in INPUTS:
-        preset = own[name] if name in own else venue_model(name)
-        return name, preset_needs(preset, book), book_haircuts(preset, book)
+        preset = own.get(name)
+        if preset is None:
+            refusal = "" if model is not None and is_file_name(model) else refusal_of_name(name)
+            if refusal:
+                raise PresetError(refusal)
+            preset = venue_model(name)
+        return preset.name, preset_needs(preset, book), book_haircuts(preset, book)
     formula, constants = FormulaModel(name, portfolio.model_inputs.get(name, {})), load_standard()
 
     def by_formula(there: Book) -> tuple[int, int]:
@@ -218,6 +222,7 @@ def model_of(portfolio: Portfolio, book: Book, model: str | None) -> tuple[str, 
 
 def preset_needs(preset: Preset, book: Book) -> Needs:
     """What a preset needs of books of the same instruments, with its add-ons where they apply."""
+    from exchange.cli.margin import opening_growth
     from margin.explain import explain
     from margin.pool_model import PoolModel, finest_exponent
 
@@ -231,9 +236,12 @@ def preset_needs(preset: Preset, book: Book) -> Needs:
         return int(found.initial_minor[0]), int(found.maintenance_minor[0])
 
     def by_explanation(there: Book) -> tuple[int, int]:
-        found = explain(preset, there, distances=False)
+        growth_ppb = opening_growth(preset, there)
+        found = explain(preset, there, distances=False, growth_ppb=growth_ppb)
         return found.call_initial_minor, found.maintenance_minor
 
     has_add_ons = any((preset.liquidity, preset.gamma, preset.funding))
     explained = has_add_ons and book.conditions is not None
-    return by_explanation if explained or preset.history is not None else by_model
+    floor = preset.predictive is not None and preset.predictive.floor
+    other = explained or floor or preset.history is not None or preset.standard is not None
+    return by_explanation if other else by_model

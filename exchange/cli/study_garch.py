@@ -16,8 +16,8 @@ import click
 def garch(prices: Path, column: str | None, allow_gaps: bool, as_json: bool) -> None:
     """Fit GARCH(1,1) to the file PRICES (.csv, .csv.gz or .parquet) for a preset's [dynamic].
 
-    Prints the lines that replace `period_s` and the forecaster there; the engine's integers follow
-    from them. Needs the extra `arch`.
+    Prints the lines for a preset of your own: a file with base = "ps-1-dynamic" and without =
+    ["dynamic.ewma"], whose other decays are of the same period. Needs the extra `arch`.
     """
     import json
     from dataclasses import asdict

@@ -13,8 +13,6 @@ carries, and the next attempt begins a new sequence from a fresh reference.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 import numpy as np
 from numba import njit
@@ -43,7 +41,7 @@ from exchange.core.rationing import (
     fill_books_in_parallel,
     lottery,
 )
-from margin.invariant import BoolArray, Int64Array, check
+from margin.invariant import Int64Array, check
 
 __all__ = [
     "CLAMPED",
@@ -53,15 +51,12 @@ __all__ = [
     "NO_CROSS",
     "PRINTED",
     "AuctionTerms",
-    "Levels",
     "Prints",
     "SealedBooks",
-    "UnexecutedCurve",
     "batch_seed",
     "clear",
     "clear_sound",
     "lottery",
-    "unexecuted_levels",
     "warm_up",
 ]
 
@@ -110,23 +105,6 @@ class Prints(msgspec.Struct, frozen=True, gc=False):
     volume_lots: Int64Array  # [B]
     surplus_lots: Int64Array  # [B], demand minus supply at the price
     fill_lots: Int64Array  # [N], in the order of the rows
-
-
-class Levels(NamedTuple):
-    """One side's interest by price, best price first."""
-
-    price_ticks: Int64Array
-    quantity_lots: Int64Array
-    orders: Int64Array
-
-
-class UnexecutedCurve(NamedTuple):
-    """Limit interest by price on both sides, and the market interest, which has no price."""
-
-    bids: Levels
-    asks: Levels
-    market_bid_lots: int
-    market_ask_lots: int
 
 
 def _check_column(name: str, column: Int64Array, length: int) -> None:
@@ -247,37 +225,6 @@ def _check_sound(state: Int64Array) -> None:
     states = state.tolist()  # faster than a reduction for the few books of most batches
     if INVALID in states:
         check(False, f"order columns out of range in book {states.index(INVALID)}")
-
-
-def unexecuted_levels(
-    side: Int64Array, is_market: Int64Array, price_ticks: Int64Array, quantity_lots: Int64Array
-) -> UnexecutedCurve:
-    """Aggregate one book's unexecuted orders into the curve that a venue may disclose.
-
-    Columns [N] as in `SealedBooks`, quantities what is left after the fills; rows with nothing left
-    are passed over. Market orders carry no price: they are summed beside the levels.
-    """
-    rests = quantity_lots > 0
-    limit = rests & (is_market == 0)
-    market = rests & (is_market != 0)
-    return UnexecutedCurve(
-        bids=_side_levels(price_ticks, quantity_lots, limit & (side > 0), descending=True),
-        asks=_side_levels(price_ticks, quantity_lots, limit & (side < 0), descending=False),
-        market_bid_lots=int(quantity_lots[market & (side > 0)].sum()),
-        market_ask_lots=int(quantity_lots[market & (side < 0)].sum()),
-    )
-
-
-def _side_levels(
-    price_ticks: Int64Array, quantity_lots: Int64Array, chosen: BoolArray, *, descending: bool
-) -> Levels:
-    prices, level, orders = np.unique(price_ticks[chosen], return_inverse=True, return_counts=True)
-    lots = np.zeros(len(prices), dtype=np.int64)
-    np.add.at(lots, level, quantity_lots[chosen])
-    step = -1 if descending else 1
-    return Levels(
-        prices[::step].copy(), lots[::step].copy(), orders.astype(np.int64)[::step].copy()
-    )
 
 
 def warm_up() -> None:

@@ -1,7 +1,8 @@
 """How every pool's cushion answers the market: equity less initial margin at moved marks.
 
 Contracts are priced and pools margined again one deviation up and one down, every underlying by its
-own: what the engine would book and ask there, at the ranges of the cycle.
+own: what the engine would book and ask there, at the ranges of the cycle. All pools are taken as
+the last revaluation left them, one pool as it stands.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from margin.cushion import (
 )
 from margin.fixed_point import PRICE_SCALE
 from margin.invariant import Int64Array
-from margin.portfolio import Marks
+from margin.portfolio import Marks, Positions
 from margin.requirement import equity
 from margin.valuation import option_marks
 
@@ -37,11 +38,49 @@ E9 = 10**9
 class Exposures(NamedTuple):
     """Gain of the cushion a z + b z^2, z in deviations: `slope[P,U]` and `bend[P,U]`, minor USDC.
 
-    By position in the list of pools that was asked for.
+    By row of the pools that were asked for.
     """
 
     slope: Int64Array
     bend: Int64Array
+
+
+class Charged(NamedTuple):
+    """What K pools hold and are charged, by row: the figures that a cushion is made of.
+
+    `row[N]`: row of the pool of each position of `columns`; `money[K,C]`: cash and options at the
+    mark; `unit_loss[K,U]` in quanta. The requirement holds the add-ons, which stand beside it, too.
+    """
+
+    columns: Positions
+    row: Int64Array
+    money: Int64Array
+    unit_loss: Int64Array
+    worst_minor: Int64Array
+    initial_minor: Int64Array
+    add_on_minor: Int64Array
+
+
+def all_charged(state: State, risk: Risk) -> Charged:
+    """Every pool, row by its number; after a revaluation."""
+    held = risk.holdings
+    return Charged(
+        held.columns(held.coins()), state.positions.pool, held.cash() + held.option_values(),
+        risk.unit_loss, risk.worst_minor, risk.initial, risk.add_on_minor,
+    )  # fmt: skip
+
+
+def pool_charged(risk: Risk, pool: int) -> Charged:
+    """One pool as it stands, in row 0."""
+    held = risk.holdings
+    columns = held.columns_of(pool)
+    # losses by unit are of the last revaluation: positions may have moved between pools since
+    needed = risk.model(pool).charged(columns, np.zeros(1, np.int64)).requirements
+    return Charged(
+        columns, np.zeros(len(columns.instrument), np.int64),
+        (held.cash_of(pool) + held.option_values_of(pool)).reshape(1, -1),
+        needed.unit_loss, needed.worst_minor, risk.initial[[pool]], risk.add_on_minor[[pool]],
+    )  # fmt: skip
 
 
 def moved_marks(state: State, move_e9: Sequence[int]) -> Marks:
@@ -89,12 +128,14 @@ def _values_e6(state: State, mark_e8: Int64Array) -> Int64Array:
 
 
 def _equity_gains(
-    state: State, risk: Risk, number: int, gains: Int64Array, index_e8: Int64Array
-) -> Int64Array:
-    """What units add to equity, [P,U], once positions gained and coins are worth `index_e8`."""
+    state: State, risk: Risk, number: int, held: Int64Array, gains: Int64Array,
+    index_e8: Int64Array,
+) -> Int64Array:  # fmt: skip
+    """What units add to equity, [K,U], once positions gained and coins are worth `index_e8`.
+
+    `held[K,C]`: cash and options before.
+    """
     venue, haircut = state.venue, risk.models[number].haircut_ppb
-    holdings = risk.holdings
-    held = holdings.cash() + holdings.option_values()
     found: Int64Array = gains[IN_USDC].copy()
     for unit in range(found.shape[1]):
         currency = venue.coin_of(unit)
@@ -114,27 +155,35 @@ def _equity_gains(
     return found
 
 
-def exposures(state: State, risk: Risk, number: int, move_e9: Sequence[int]) -> Exposures:
-    """How the cushions of all pools answer moves of so much in every underlying, under one model.
+def exposures(
+    state: State, risk: Risk, number: int, move_e9: Sequence[int], charged: Charged | None = None
+) -> Exposures:
+    """How the cushions of pools answer moves of so much in every underlying, under one model.
 
-    `move_e9[U]`: one deviation of each. Right for the pools that the model charges.
+    `move_e9[U]`: one deviation of each; `charged`: the pools, all if none are given. Right for
+    those that the model charges.
     """
-    model, positions, contracts = risk.models[number], state.positions, state.contracts
-    holdings = risk.holdings
-    kinds, pools, units = _kinds(state), state.accounts.pools, len(move_e9)
+    model, contracts = risk.models[number], state.contracts
+    charged = all_charged(state, risk) if charged is None else charged
+    columns, kinds = charged.columns, _kinds(state)
+    rows, units = len(charged.initial_minor), len(move_e9)
     factor_ppb = int(model.table.factors_ppb[1])
-    now = worst_of(risk.unit_loss, risk.worst_minor, risk.initial - risk.add_on_minor, factor_ppb)
+    now = worst_of(
+        charged.unit_loss, charged.worst_minor, charged.initial_minor - charged.add_on_minor,
+        factor_ppb,
+    )  # fmt: skip
     found = []
     for way in (1, -1):
         marks = moved_marks(state, [way * move for move in move_e9])
         gains = unit_gains(
-            positions.pool, positions.instrument, positions.lots, contracts.columns.unit, kinds,
-            holdings.value_e6, _values_e6(state, marks.mark_e8), pools, units,
+            charged.row, columns.instrument, columns.quantity_lots, contracts.columns.unit, kinds,
+            risk.holdings.value_e6, _values_e6(state, marks.mark_e8), rows, units,
         )  # fmt: skip
-        columns = holdings.columns(holdings.coins() + gains[COIN_CASH])
-        needed = model.requirements_at(state, risk.layout, marks, columns)
+        moved = msgspec.structs.replace(columns, coin_minor=columns.coin_minor + gains[COIN_CASH])
+        needed = model.requirements_at(state, risk.layout, marks, moved)
         then = worst_of(needed.unit_loss, needed.worst_minor, needed.initial_minor, factor_ppb)
         asked = requirement_changes_minor(now, then, model.grid.risk_exponent, factor_ppb)
-        found.append(_equity_gains(state, risk, number, gains, marks.index_e8) - asked)
+        gained = _equity_gains(state, risk, number, charged.money, gains, marks.index_e8)
+        found.append(gained - asked)
     slope, bend = slope_and_bend(found[0], found[1])
     return Exposures(slope, bend)

@@ -59,10 +59,10 @@ class Memory:
         index_e8 = marks.index_e8.tolist()
         fresh = [state == IndexState.FRESH for state in marks.index_state]
         if self.terms is not None and self.ranges is not None:
-            implied = None
+            at_the_money = None
             if self.terms.section.implied is not None:
-                implied = marks.unit_volatility_e9().tolist()
-            dynamic.step(self.terms, self.ranges, marks.time_ns, index_e8, fresh, implied)
+                at_the_money = marks.at_the_money()
+            dynamic.step(self.terms, self.ranges, marks.time_ns, index_e8, fresh, at_the_money)
         section, state = self.preset.cross_unit, self.correlation
         if section is not None and state is not None:
             learnt = cross_unit.step(section, state, marks.time_ns, index_e8, all(fresh))

@@ -119,7 +119,7 @@ class Layers:
             known.append(pool)
         check(pool not in self.of_pool or not self.of_pool[pool].is_open, "the pool is free")
         self.of_pool[pool] = layer
-        if layer.kind == PoolKind.GROUP:
+        if layer.kind == PoolKind.GROUP and layer.is_open:
             self.group_of[layer.account] = pool
         self._changed()
 
@@ -193,7 +193,5 @@ class Layers:
             self.add_sub_account(account, parent)
         for pool, layer in layers:
             self.add(pool, layer)
-            if not layer.is_open and layer.kind == PoolKind.GROUP:
-                del self.group_of[layer.account]
         self.modes = dict(modes)
         self._changed()

@@ -15,6 +15,7 @@ from exchange.core import limits
 from exchange.core.commands import ExpiryMark, Revalue, UnderlyingMark
 from exchange.core.contracts import Contracts, Life
 from exchange.core.venue import Venue
+from margin.dynamic import AtTheMoney
 from margin.invariant import Int64Array, check
 from margin.portfolio import INVERSE, NEVER_NS, Marks
 from margin.valuation import option_marks
@@ -142,9 +143,14 @@ class MarkBoard:
         )
 
     def unit_volatility_e9(self) -> Int64Array:
-        """A volatility for each underlying: of the option nearest to the money in its nearest
-        expiry, else the one it opened with."""
+        """The volatility of each underlying at the money."""
+        return np.array(self.at_the_money().volatility_e9, np.int64)
+
+    def at_the_money(self) -> AtTheMoney:
+        """Of each underlying the volatility of the option nearest to the money in its nearest
+        expiry, else the one it opened with (its expiry is 0)."""
         found = [unit.opening_volatility_e9 for unit in self.venue.underlyings]
+        expiries_ns = [0] * len(found)
         if self.contracts.has_options:
             best: dict[int, tuple[int, int]] = {}
             for slot in self.contracts.listed():
@@ -156,7 +162,8 @@ class MarkBoard:
                 if spec.underlying not in best or rank < best[spec.underlying]:
                     best[spec.underlying] = rank
                     found[spec.underlying] = int(self.volatility_e9[slot])
-        return np.array(found, np.int64)
+                    expiries_ns[spec.underlying] = spec.expiry_ns
+        return AtTheMoney(found, expiries_ns)
 
     def reference_ticks(self, slot: int) -> int:
         """The mark in ticks, halves rounded down, at least one tick."""

@@ -19,6 +19,7 @@ from exchange.core.order_entry import cancel, edit, place
 from exchange.core.orders import (
     COLUMNS,
     IMMEDIATE,
+    INSTRUMENT_SHIFT,
     MARKET,
     OPEN_LOTS,
     ORDER_ID,
@@ -43,7 +44,6 @@ FIELDS = 7
 # Up to so many pools x contracts the compiled entry counts what each may come to hold.
 TALLIES_MAX = 2**22
 
-_BITS = limits.ORDER_SEQUENCE_BITS
 _INSTRUMENTS = limits.INSTRUMENTS_MAX
 _NOBODY = -2  # owns no pool; the house's are of -1
 _ACCOUNT_UNKNOWN = int(RejectReason.ACCOUNT_UNKNOWN)
@@ -100,11 +100,12 @@ def _committed(
         held = positions[POSITION_LOTS, row]
         lots[positions[KEY, row] >> RANK_BITS, slot, 0 if held > 0 else 1] += abs(held)
     for row in range(resting.shape[1]):
+        slot = resting[ORDER_ID, row] >> INSTRUMENT_SHIFT
         side = 0 if resting[ORDER_SIDE, row] > 0 else 1
-        lots[resting[POOL, row], resting[ORDER_ID, row] >> _BITS, side] += resting[OPEN_LOTS, row]
+        lots[resting[POOL, row], slot, side] += resting[OPEN_LOTS, row]
     for row in range(incoming.shape[0]):
         side = 0 if incoming[row, ORDER_SIDE] > 0 else 1
-        slot = incoming[row, ORDER_ID] >> _BITS
+        slot = incoming[row, ORDER_ID] >> INSTRUMENT_SHIFT
         lots[incoming[row, POOL], slot, side] += incoming[row, OPEN_LOTS]
     return lots
 
@@ -191,7 +192,7 @@ def _enter(
             flags = MARKET if rows[PRICE, row] == 0 else 0
             if rows[IMMEDIATE_OR_CANCEL, row] != 0:
                 flags |= IMMEDIATE
-            order_id = (rows[INSTRUMENT, row] << _BITS) | (next_sequence + count)
+            order_id = (rows[INSTRUMENT, row] << INSTRUMENT_SHIFT) | (next_sequence + count)
             fields = (
                 order_id,
                 pool,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from exchange.core import limits
 from exchange.core.admission import refusal_of_contract, refusal_of_terms
 from exchange.core.commands import CancelAll, CancelOrder, EditOrder, PlaceOrder
@@ -209,9 +207,3 @@ def edit(engine: Engine, command: EditOrder) -> list[Event]:
         state.orders.set(order_id, OWN_SEQUENCE, own)
     state.orders.set(order_id, OPEN_LOTS, lots)
     return [OrderEdited(order_id, command.account, price_ticks, lots)]
-
-
-def open_orders(state: State, account: int) -> list[tuple[int, ...]]:
-    """An account's open orders as rows of columns, in order of acceptance."""
-    rows = state.orders.of_pools(state.accounts.pools_of(account))
-    return [tuple(row) for row in np.ascontiguousarray(rows.T).tolist()]

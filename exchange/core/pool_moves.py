@@ -24,14 +24,12 @@ from exchange.core.events import (
 from exchange.core.layers import NO_POOL, OPENED_BY_OWNER, Layer, PoolKind
 from exchange.core.marks import IndexState
 from exchange.core.money import add_pool, refresh
-from exchange.core.orders import OPEN_LOTS, ORDER_ID, SIDE
+from exchange.core.orders import INSTRUMENT_SHIFT, OPEN_LOTS, ORDER_ID, SIDE
 from exchange.core.reject_reason import PostingCause, RejectReason
 from exchange.core.state import State
 
 if TYPE_CHECKING:
     from exchange.core.engine import Engine
-
-_INSTRUMENT_SHIFT = limits.ORDER_SEQUENCE_BITS
 
 
 def _refusal_of_layer(state: State, command: OpenPool) -> RejectReason:
@@ -201,7 +199,7 @@ def _refusal_of_switch(state: State, command: SwitchMode, giver: int) -> RejectR
 def _lots_that_meet(state: State, pools: tuple[int, int], slot: int) -> int:
     """The most lots that one pool can come to hold of a contract, after two have joined."""
     rows = state.orders.of_pools(list(pools))
-    rows = rows[:, rows[ORDER_ID] >> _INSTRUMENT_SHIFT == slot]
+    rows = rows[:, rows[ORDER_ID] >> INSTRUMENT_SHIFT == slot]
     held = sum(state.positions.lots_of(pool, slot) for pool in pools)
     return max(
         max(0, side * held) + int(rows[OPEN_LOTS, rows[SIDE] == side].sum()) for side in (1, -1)
@@ -222,7 +220,7 @@ def switch_mode(engine: Engine, command: SwitchMode) -> list[Event]:
     if reason:
         return [Rejected(reason)]
     rows = state.orders.of_pool(giver)
-    moving = rows[ORDER_ID] >> _INSTRUMENT_SHIFT == slot
+    moving = rows[ORDER_ID] >> INSTRUMENT_SHIFT == slot
     orders, lots = rows[:, moving], state.positions.lots_of(giver, slot)
     if lots or orders.shape[1]:
         if _lots_that_meet(state, (giver, taker), slot) > state.contracts.lots_max[slot]:

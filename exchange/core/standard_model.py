@@ -20,16 +20,15 @@ from margin.models.standard import (
     EXTRA,
     INITIAL,
     VALUE,
-    Feeds,
     StandardTable,
+    feeds_of,
     loss_multiple,
     pool_margins,
     standard_table,
-    trusted_feeds,
 )
 from margin.models.standard_orders import alone_minor, in_dollars, margins_with_orders
 from margin.open_orders import OpenOrders
-from margin.portfolio import Instruments, Marks, Positions
+from margin.portfolio import Positions
 from margin.preset import Preset
 from margin.requirement import Requirements
 from margin.risk_table import RiskLayout
@@ -109,14 +108,3 @@ def without_cost(orders: OpenOrders) -> OpenOrders:
     """The same orders at limits that cost nothing against the mark."""
     none = np.zeros(len(orders.instrument), np.int64)
     return OpenOrders(orders.instrument, orders.side, orders.lots, none, none)
-
-
-def feeds_of(instruments: Instruments, marks: Marks) -> Feeds:
-    """How far the marks say that they can be trusted."""
-    sure = trusted_feeds(instruments, marks)
-    index, own = marks.index_confidence_ppb, marks.confidence_ppb
-    return Feeds(
-        stable_e9=marks.stable_e9,
-        index_confidence_ppb=sure.index_confidence_ppb if index is None else index,
-        confidence_ppb=sure.confidence_ppb if own is None else own,
-    )

@@ -30,7 +30,7 @@ from exchange.core.positions import KEY, LOTS, RANK_MASK, Positions
 from exchange.core.venue import Venue
 from margin.invariant import Int64Array, check
 
-VERSION = "2"
+VERSION = "3"
 """Version of the rules and of the state's parts: a journal or a snapshot of another is refused.
 
 The code that wrote a journal replays it; from a journal of this version a refused snapshot's state

@@ -30,7 +30,6 @@ OPTION_KINDS = (LINEAR_CALL, LINEAR_PUT, *INVERSE_OPTION_KINDS)
 CALL_KINDS = (LINEAR_CALL, INVERSE_CALL)
 # What these gain and lose, premium and payoff included, is the coin of their underlying.
 COIN_KINDS = (INVERSE, *INVERSE_OPTION_KINDS)
-NS_PER_SECOND = 10**9
 # tick x lot, and price x lot, are 10^-16 USDC: this many of them make 10^-6 USDC.
 E16_PER_MINOR = 10**10
 # A lot of an inverse future is 10^-8 USD: this many of them make 10^-6.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from exchange.core.attestations import CreditStage
+from exchange.core.early_warning import predictive_of
 from exchange.core.engine import Engine
 from exchange.core.events import (
     CallChanged,
@@ -342,6 +343,20 @@ def call_notice(
     }
 
 
+def warning_notice(state: State, event: MarginWarned, time_ns: int) -> dict[str, object]:
+    """An early warning: how likely a margin call is, and what margin is forecast."""
+    section = predictive_of(state, event.pool)
+    assert section is not None, "only a model that forecasts warns"
+    return {
+        "pool_id": event.pool,
+        "probability": event.probability_ppb / 10**9,
+        "horizon_cycles": section.cycles,
+        "initial_margin": event.forecast_minor / USDC_MINOR,
+        "currency": "USDC",
+        "timestamp": milliseconds(time_ns),
+    }
+
+
 def default_notice(
     state: State, event: Event, time_ns: int
 ) -> tuple[int, dict[str, object]] | None:
@@ -352,10 +367,6 @@ def default_notice(
         return event.pool, call_notice(event.pool, outcome, amount, deadline, time_ns)
     if isinstance(event, GuaranteePaid):
         return event.pool, call_notice(event.pool, "guaranteed", event.amount_minor, None, time_ns)
-    if isinstance(event, MarginWarned):
-        row = call_notice(event.pool, "warning", event.forecast_minor, None, time_ns)
-        row["probability"] = event.probability_ppb / 10**9
-        return event.pool, row
     if isinstance(event, CreditAged):
         outcome = f"credit_{CreditStage(event.stage).name.lower()}"
         row = call_notice(event.pool, outcome, event.credit_minor, None, time_ns)

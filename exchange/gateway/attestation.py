@@ -23,7 +23,6 @@ from exchange.gateway.parameters import AttestationParameters, Name
 from exchange.gateway.strict_json import JsonRefused, check_json
 from exchange.gateway.units import NS_PER_MS, decimal_text, minor_of, multiple_of
 
-PURPOSE = "uncross attestation 1"
 PARAM = "attestation"
 
 

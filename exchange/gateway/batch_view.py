@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from exchange.core.auction import CLAMPED, INTERRUPTED, PRINTED
-from exchange.core.orders import FLAGS, LIQUIDATION, OPEN_LOTS, ORDER_ID, SEQUENCE_MASK
+from exchange.core.orders import FLAGS, INSTRUMENT_SHIFT, LIQUIDATION, OPEN_LOTS, ORDER_ID
 from exchange.core.state import Phase, State
 from exchange.gateway.market_data import MarketData, Print
 from exchange.gateway.session import Session
@@ -19,7 +19,6 @@ ALL = -1
 
 PHASES = {Phase.COLLECTING: "collecting", Phase.SEALED: "sealed", Phase.UNCROSSED: "printed"}
 PRINT_STATES = {PRINTED: "printed", CLAMPED: "clamped", INTERRUPTED: "interrupted"}
-_BITS = SEQUENCE_MASK.bit_length()
 
 
 def print_row(state: State, slot: int, outcome: Print) -> dict[str, object]:
@@ -58,7 +57,7 @@ class BatchView:
         self.orders = {}
         for rows in (resting, incoming):
             shown = (rows[OPEN_LOTS] > 0) & ((rows[FLAGS] & LIQUIDATION) == 0)
-            slots, counts = np.unique(rows[ORDER_ID, shown] >> _BITS, return_counts=True)
+            slots, counts = np.unique(rows[ORDER_ID, shown] >> INSTRUMENT_SHIFT, return_counts=True)
             for slot, count in zip(slots.tolist(), counts.tolist(), strict=True):
                 self.count(slot, count)
 

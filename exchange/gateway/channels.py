@@ -16,6 +16,8 @@ INTERVALS = (RAW, "100ms", "agg2")
 PUBLIC_BY_INTERVAL = ("book", "ticker", "trades", "perpetual")
 TRADES_OF_KIND = "trades of kind"
 USER_BY_INTERVAL = ("orders", "trades", "changes")
+MARGIN_CALLS, MARGIN_WARNINGS = "margin_calls", "margin_warnings"
+USER_NEWS = (MARGIN_CALLS, MARGIN_WARNINGS)
 KINDS = ("any", "future", "option")
 
 
@@ -87,8 +89,8 @@ def _of_kind(state: State, name: str, parts: list[str], *, is_user: bool) -> Top
 
 
 def _user_topic(state: State, parts: list[str]) -> Topic | None:
-    if parts == ["user", "margin_calls"]:
-        return Topic("margin_calls", True)
+    if len(parts) == 2 and parts[1] in USER_NEWS:
+        return Topic(parts[1], True)
     if len(parts) == 3 and parts[1] == "portfolio":
         return _portfolio(state, parts[2])
     if len(parts) < 4 or parts[1] not in USER_BY_INTERVAL or parts[-1] not in INTERVALS:

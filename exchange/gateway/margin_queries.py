@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from exchange.core.admission import refusal_of_contract
+from exchange.core.early_warning import call_chance, predictive_of
 from exchange.core.engine import Engine
 from exchange.core.marks import IndexState
 from exchange.core.order_loss import OrderLoss
@@ -32,7 +33,7 @@ from exchange.gateway import query_parameters as q
 from exchange.gateway.account_view import currency_of
 from exchange.gateway.errors import WireError, invalid_params, refused
 from exchange.gateway.instrument_view import slot_of
-from exchange.gateway.pool_book import pool_book
+from exchange.gateway.pool_book import pool_book, venue_inputs
 from exchange.gateway.pool_view import own_pool
 from exchange.gateway.queries import Query, account_of
 from exchange.gateway.session import Session
@@ -56,13 +57,14 @@ from margin.formula_models import (
     FormulaModel,
     FormulaRefused,
     explain_formula,
-    model_names,
     prepared,
+    refusal_of_name,
 )
 from margin.invariant import Int64Array, check
+from margin.opening_forecast import opening_growth_ppb
 from margin.portfolio import Positions
 from margin.preset import Preset
-from margin.presets import load_preset
+from margin.venue_models import venue_model
 
 USDC_MINOR = 10**6
 _ALONE: Int64Array = np.zeros(1, np.int64)
@@ -85,6 +87,24 @@ class Question(NamedTuple):
     growth_ppb: int = 10**9
     stale: bool = False
     elsewhere: Elsewhere = NOTHING_ELSEWHERE
+
+
+class MarginForecast(msgspec.Struct, frozen=True):
+    """What a pool's own model forecasts of it over a horizon of so many cycles.
+
+    `initial_minor`: the most initial margin that it needs in them; `call_probability_ppb`: that of
+    a margin call within them. Open orders are left out.
+    """
+
+    horizon_cycles: int
+    initial_minor: int
+    call_probability_ppb: int
+
+
+class PoolExplanation(Explanation, frozen=True):
+    """An explanation of a pool of the venue, and its forecast where its own model has one."""
+
+    forecast: MarginForecast | None = None
 
 
 class MarginQueries:
@@ -166,8 +186,19 @@ class MarginQueries:
     # Other positions, and reasons
 
     def _explain(self, session: Session, params: q.ExplainParameters) -> object:
-        question = self._question(self._pool(session, params.pool_id), {}, params.model)
-        return self._compute(partial(answer, question, params.distances))
+        pool = self._pool(session, params.pool_id)
+        question = self._question(pool, {}, params.model)
+        own = question.model is self.engine.risk.model(pool).preset
+        forecast = self._forecast(pool) if own else None
+        return self._compute(partial(_explained, question, params.distances, forecast))
+
+    def _forecast(self, pool: int) -> MarginForecast | None:
+        """What the early warning would say of a pool as it stands: small enough to do at once."""
+        state = self.engine.state
+        section, chance = predictive_of(state, pool), call_chance(state, self.engine.risk, pool)
+        if section is None or chance is None:
+            return None
+        return MarginForecast(section.cycles, chance.forecast_minor, chance.probability_ppb)
 
     def _simulate(self, session: Session, params: q.SimulateParameters) -> object:
         pool, state = self._pool(session, params.pool_id), self.engine.state
@@ -204,18 +235,25 @@ class MarginQueries:
         """The model that is asked for, which must be able to margin the book."""
         if name in ("", own.name):
             return own
-        if name not in model_names():
-            raise _no_model(f"no model {name!r}; there are {', '.join(model_names())}")
+        if refusal_of_name(name):
+            raise _no_model(refusal_of_name(name))
         if name in INPUTS:
-            formula = FormulaModel(name)
+            formula = FormulaModel(name, venue_inputs(self.engine.state, name))
             try:
                 prepared(formula, book)
             except FormulaRefused as error:
                 raise _no_model(str(error)) from None
             return formula
         if name not in self._presets:
-            self._presets[name] = load_preset(name)
+            self._presets[name] = venue_model(name)
         return self._presets[name]
+
+    def _opening_growth(self, asked: Preset | FormulaModel, book: Book) -> int:
+        """What the floor of a model that does not charge forecasts: it has seen no market."""
+        if isinstance(asked, FormulaModel):
+            return 10**9
+        interval_ns = self.engine.state.venue.interval_ns
+        return opening_growth_ppb(asked, book.risk_classes, book.marks.now_ns, interval_ns)
 
     def _question(self, pool: int, changes: dict[int, int], model: str) -> Question:
         """Copy what is asked about: the pool after trades of `changes` (slot -> lots) at marks."""
@@ -229,7 +267,7 @@ class MarginQueries:
         charged_by = risk.model(pool)
         asked = self._model(model, charged_by.preset, book)
         if asked is not charged_by.preset:
-            return Question(asked, book)
+            return Question(asked, book, growth_ppb=self._opening_growth(asked, book))
         after = [row for row, lots in enumerate(book.quantity_lots.tolist()) if lots]
         before = risk.holdings.columns_of(pool)
         columns = Positions(
@@ -280,6 +318,14 @@ def answer(question: Question, distances: bool) -> Explanation:
     widened = any(charge.name == STALE_INDEX for charge in found.charges)
     check(question.stale or not widened, "the venue asks what its model asks")
     return found
+
+
+def _explained(
+    question: Question, distances: bool, forecast: MarginForecast | None
+) -> PoolExplanation:  # fmt: skip
+    found = answer(question, distances)
+    parts = {name: getattr(found, name) for name in Explanation.__struct_fields__}
+    return PoolExplanation(**parts, forecast=forecast)
 
 
 def _no_model(reason: str) -> WireError:

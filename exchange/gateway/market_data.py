@@ -18,12 +18,12 @@ from exchange.core.contracts import premium_in_dollars_e8
 from exchange.core.events import Printed
 from exchange.core.orders import (
     FLAGS,
+    INSTRUMENT_SHIFT,
     LIQUIDATION,
     MARKET,
     OPEN_LOTS,
     ORDER_ID,
     PRICE_TICKS,
-    SEQUENCE_MASK,
     SIDE,
 )
 from exchange.core.state import State
@@ -47,7 +47,6 @@ BUCKET_NS = 600 * 10**9
 DAY_NS = 86_400 * 10**9
 PLUS, ZERO_PLUS, MINUS, ZERO_MINUS = range(4)
 
-_BITS = SEQUENCE_MASK.bit_length()
 _SIDE_BIT = 32
 _SLOT_BITS = 33
 
@@ -256,7 +255,7 @@ class MarketData:
         stands; so it does for a halted book.
         """
         fresh = disclosed_levels(state.orders.resting)
-        rests = set(np.unique(state.orders.resting[ORDER_ID] >> _BITS).tolist())
+        rests = set(np.unique(state.orders.resting[ORDER_ID] >> INSTRUMENT_SHIFT).tolist())
         empty: tuple[tuple[Level, ...], tuple[Level, ...]] = ((), ())
         for slot in sorted({*self.curves, *rests}):
             outcome = self.new_prints.get(slot)
@@ -279,7 +278,8 @@ def disclosed_levels(resting: Int64Array) -> dict[int, tuple[tuple[Level, ...], 
     """
     shown = resting[:, ((resting[FLAGS] & (LIQUIDATION | MARKET)) == 0) & (resting[OPEN_LOTS] > 0)]
     sells = (shown[SIDE] < 0).astype(np.int64)
-    key = ((shown[ORDER_ID] >> _BITS) << _SLOT_BITS) | (sells << _SIDE_BIT) | shown[PRICE_TICKS]
+    slots = shown[ORDER_ID] >> INSTRUMENT_SHIFT
+    key = (slots << _SLOT_BITS) | (sells << _SIDE_BIT) | shown[PRICE_TICKS]
     keys, level = np.unique(key, return_inverse=True)
     lots = np.zeros(len(keys), np.int64)
     np.add.at(lots, level, shown[OPEN_LOTS])

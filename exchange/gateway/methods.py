@@ -247,8 +247,12 @@ METHODS: tuple[Method, ...] = (
            "Ours: every number behind a pool's margin, as `uncross margin --json` prints it: "
            "scenarios, each position's part of the worst one, charges, offsets between underlyings "
            "(charges below 0), haircuts and what of them is for size, distances to a call and to "
-           "liquidation. Whole minor units (10^-6 USDC).",
-           "object: `margin.explanation.Explanation`"),
+           "liquidation. Whole minor units (10^-6 USDC). `forecast` says what margin the pool's "
+           "own model forecasts for it.",
+           "object: `margin.explanation.Explanation`, and `forecast`: `horizon_cycles`, "
+           "`initial_minor` (the most initial margin in them), `call_probability_ppb` (x 10^9); "
+           "null where the model that is asked is not the pool's own or does not forecast, or "
+           "the pool holds no position"),
     Method("private/get_margin_pools", READ, p.NoParameters,
            "Ours: all pools of the account, and of its sub-accounts: money, equity, margins.",
            "list of pools, as in `pools` of private/get_account_summary"),
@@ -367,12 +371,17 @@ CHANNELS: tuple[Channel, ...] = (
             "currency.", "as private/get_account_summary", "user.portfolio.USDC"),
     Channel("user.margin_calls", READ, "Ours: margin calls and the steps of a liquidation.",
             "`pool_id`, `outcome` (issued, standing, cured, expired, breached, liquidation, "
-            "warning, guaranteed: paid by the group's collateral, credit_fresh, credit_decaying, "
+            "guaranteed: paid by the group's collateral, credit_fresh, credit_decaying, "
             "credit_expired), `amount`, `currency`, "
             "`deadline` (cycle), `timestamp`; liquidation: `step`, `instrument_name`, `size`; "
-            "warning: `probability` of a call, `amount` is the forecast margin; credit: `amount` "
-            "that counts now, `full_amount` were it fresh, `outside_venue`",
+            "credit: `amount` that counts now, `full_amount` were it fresh, `outside_venue`",
             "user.margin_calls"),
+    Channel("user.margin_warnings", READ,
+            "Ours: a margin call has become likely, where the margin model forecasts. Said once, "
+            "at the revaluation at which the probability reaches the model's threshold, and again "
+            "only after it has been below.",
+            "`pool_id`, `probability` of a call within `horizon_cycles`, `initial_margin` (the "
+            "most that is forecast in them), `currency`, `timestamp`", "user.margin_warnings"),
 )  # fmt: skip
 
 METHOD_OF: dict[str, Method] = {method.name: method for method in METHODS}

@@ -1,4 +1,7 @@
-"""A pool and its market as margin explains them, copied out of the engine's state."""
+"""A pool and its market as margin explains them, copied out of the engine's state.
+
+What models by formula need of the venue beyond that, its open interest, is read here, too.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,14 @@ import numpy as np
 from exchange.core import limits
 from exchange.core.engine import Engine
 from exchange.core.state import State
+from exchange.core.venue import FUTURE_KINDS
 from margin.book import NO_COIN, Book, Conditions, OtherPools
+from margin.fixed_point import PRICE_SCALE, USDC_SCALE
+from margin.formula_models import INPUTS, Overrides
 from margin.invariant import Int64Array
-from margin.portfolio import Instruments, Marks
+from margin.portfolio import INVERSE, Instruments, Marks
+
+_E16_PER_MINOR = PRICE_SCALE * PRICE_SCALE // USDC_SCALE
 
 
 def pool_book(engine: Engine, pool: int, slots: list[int], lots: list[int]) -> Book:
@@ -45,6 +53,30 @@ def pool_book(engine: Engine, pool: int, slots: list[int], lots: list[int]) -> B
         conditions=_conditions(state, slots),
         others=_others(engine, pool),
     )  # fmt: skip
+
+
+def open_interest_minor(state: State) -> list[int]:
+    """The long side of each underlying's futures and perpetuals at the mark, minor USDC.
+
+    Valued as models by formula value positions: an inverse lot is worth its dollars.
+    """
+    value_e16 = [0] * len(state.venue.underlyings)
+    lots = state.positions.open_interest()
+    for slot in np.flatnonzero(lots).tolist():
+        spec = state.contracts.specs[slot]
+        if spec.kind in FUTURE_KINDS:
+            price_e8 = PRICE_SCALE if spec.kind == INVERSE else int(state.marks.mark_e8[slot])
+            value_e16[spec.underlying] += int(lots[slot]) * spec.lot_e8 * price_e8
+    return [value // _E16_PER_MINOR for value in value_e16]
+
+
+def venue_inputs(state: State, model: str) -> Overrides:
+    """What the venue knows of the inputs of a model by formula; the rest stand at constants."""
+    if "open_interest" not in INPUTS[model]:
+        return {}
+    most, values = INPUTS[model]["open_interest"].high, open_interest_minor(state)
+    units = zip(state.venue.underlyings, values, strict=True)
+    return {"open_interest": {unit.name: min(value, most) for unit, value in units}}
 
 
 def _others(engine: Engine, pool: int) -> OtherPools | None:

@@ -63,12 +63,15 @@ def pool_figures(engine: Engine, pool: int) -> PoolFigures:
         return PoolFigures(cash, cash, 0, 0, free, 0, free, [0] * state.ledger.currencies)
     risk = engine.risk
     initial = int(risk.initial[pool])
+    held, backing, withheld = int(risk.equity[pool]), risk.backing, 0
     orders = state.orders.of_pool(pool)
-    if orders.shape[1] and state.venue.risk_gate:
-        initial = engine.gate.requirement(pool, orders)[0]
+    if state.venue.risk_gate:  # which trusts no offset between coins, and holds back fees
+        withheld = int(risk.relief_minor[pool])
+        if orders.shape[1]:
+            initial, withheld = engine.gate.requirement(pool, orders)
     whole = risk.equity_of(pool, haircut=False)
-    held, backing = int(risk.equity[pool]), risk.backing
-    available = free = max(0, backing.of(pool) - initial)
+    available = max(0, backing.of(pool) - initial)
+    free = max(0, available - withheld)
     if pool in backing.credit:
         free = max(0, engine.gate.own_room(pool))
     return PoolFigures(

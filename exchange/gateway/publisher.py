@@ -11,12 +11,19 @@ from functools import partial
 
 import msgspec
 
-from exchange.core.events import Event
+from exchange.core.events import Event, MarginWarned
 from exchange.core.state import State
-from exchange.gateway.account_view import AccountView, default_notice
+from exchange.gateway.account_view import AccountView, default_notice, warning_notice
 from exchange.gateway.batch_view import ALL, BatchView
 from exchange.gateway.candles import RESOLUTIONS, candle_row
-from exchange.gateway.channels import TRADES_OF_KIND, USER_BY_INTERVAL, Topic, topic_of
+from exchange.gateway.channels import (
+    MARGIN_CALLS,
+    MARGIN_WARNINGS,
+    TRADES_OF_KIND,
+    USER_BY_INTERVAL,
+    Topic,
+    topic_of,
+)
 from exchange.gateway.instrument_view import InstrumentView
 from exchange.gateway.market_data import MarketData
 from exchange.gateway.order_history import OrderHistory, Touched
@@ -172,7 +179,7 @@ class Publisher:
                 _send(channel, encode(covered), listeners)
 
     def revalued(self, state: State, events: list[Event], time_ns: int) -> None:
-        """The cycle is over: indices, tickers, margin calls, portfolios."""
+        """The cycle is over: indices, tickers, margin calls and warnings, portfolios."""
         for unit, channels in list(self.public.get("deribit_price_index", {}).items()):
             for channel, listeners in list(channels.items()):
                 name = channel.partition(".")[2]
@@ -182,21 +189,28 @@ class Publisher:
         for slot in list(self.public.get("perpetual", {})):
             self._tell("perpetual", slot, partial(self.instruments.funding, state, slot))
         if self.users:
-            self._defaults(state, events, time_ns)
+            self._margin_news(state, events, time_ns)
             for account in sorted(self.users):
                 self.portfolio(state, account)
 
     # Notifications to the owners of accounts
 
-    def _defaults(self, state: State, events: list[Event], time_ns: int) -> None:
+    def _margin_news(self, state: State, events: list[Event], time_ns: int) -> None:
+        """Calls, liquidations and warnings, each to the owner of the pool it is about."""
         for event in events:
-            notice = default_notice(state, event, time_ns)
-            if notice is None:
-                continue
-            account = state.accounts.owner_of[notice[0]]
-            channel = self.users.get(account, {}).get("user.margin_calls")
-            if channel is not None:
-                _send("user.margin_calls", encode(notice[1]), channel.listeners)
+            if isinstance(event, MarginWarned):
+                notice = warning_notice(state, event, time_ns)
+                self._tell_owner(state, MARGIN_WARNINGS, event.pool, notice)
+            elif (found := default_notice(state, event, time_ns)) is not None:
+                self._tell_owner(state, MARGIN_CALLS, *found)
+
+    def _tell_owner(
+        self, state: State, topic: str, pool: int, notice: dict[str, object]
+    ) -> None:  # fmt: skip
+        name = f"user.{topic}"
+        channel = self.users.get(state.accounts.owner_of[pool], {}).get(name)
+        if channel is not None:
+            _send(name, encode(notice), channel.listeners)
 
     def portfolio(self, state: State, account: int) -> None:
         """An account's money moved."""

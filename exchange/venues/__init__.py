@@ -78,25 +78,31 @@ def venue_names() -> list[str]:
 def load_venue(name_or_path: str, **changes: int | str) -> Venue:
     """The venue of a shipped name or a TOML file, resolved and validated.
 
-    `changes` replace top-level keys before resolving (`interval_s=150`). Raises `VenueError` that
-    says which key is wrong and what is allowed.
+    `changes` replace top-level keys before resolving (`interval_s=150`). A preset that ends in
+    .toml is a file, relative to the venue file's folder, as a change to the working directory.
+    Raises `VenueError` that says which key is wrong and what is allowed.
     """
     if name_or_path in venue_names():
         text = resources.files(__name__).joinpath(f"{name_or_path}.toml").read_text("utf-8")
+        folder = Path()
     else:
         path = Path(name_or_path)
         if not path.is_file():
             known = ", ".join(venue_names())
             raise VenueError(f"no venue {name_or_path!r}: neither a file nor one of {known}")
-        text = path.read_text("utf-8")
-    return parse_venue(text, name_or_path, **changes)
+        text, folder = path.read_text("utf-8"), path.parent
+    return parse_venue(text, name_or_path, folder, **changes)
 
 
-def parse_venue(text: str, source: str, **changes: int | str) -> Venue:
-    """A venue from TOML text; `source` names it in errors."""
+def parse_venue(text: str, source: str, folder: Path | None = None, **changes: int | str) -> Venue:
+    """A venue from TOML text; `source` names it in errors.
+
+    Files of presets are relative to `folder`, that of a change to the working directory.
+    """
     try:
         table = tomllib.loads(text, parse_float=Decimal)
-        return _venue({**table, **changes})
+        own = Path() if "preset" in changes else folder
+        return _venue({**table, **changes}, folder or Path(), own or Path())
     except tomllib.TOMLDecodeError as error:
         raise VenueError(f"{source}: not TOML: {error}") from None
     except (VenueError, PresetError, ValueError) as error:
@@ -224,12 +230,14 @@ def _underlying(table: Any, number: int) -> tuple[UnderlyingSpec, ListingSpec]:
     return spec, listing
 
 
-def _account_classes(tables: Any) -> tuple[AccountClass, ...]:
+def _account_classes(tables: Any, folder: Path) -> tuple[AccountClass, ...]:
     if not isinstance(tables, list):
         raise VenueError("venue.account_class must be a list of tables")
     for number, table in enumerate(tables):
         _keys(table, f"account_class[{number}]", ("name", "preset"))
-    return tuple(AccountClass(str(t["name"]), venue_model(str(t["preset"]))) for t in tables)
+    return tuple(
+        AccountClass(str(t["name"]), venue_model(str(t["preset"]), folder)) for t in tables
+    )
 
 
 def _outside_venue(table: Any, number: int) -> OutsideVenue:
@@ -264,7 +272,7 @@ def _outside_venues(tables: Any) -> tuple[OutsideVenue, ...]:
     return tuple(_outside_venue(table, number) for number, table in enumerate(tables))
 
 
-def _venue(table: dict[str, Any]) -> Venue:
+def _venue(table: dict[str, Any], folder: Path, preset_folder: Path) -> Venue:
     _keys(table, "venue", TOP_KEYS, ("limits", "account_class", "outside_venue"))
     opening = table["opening"]
     if not isinstance(opening, datetime) or opening.tzinfo is None:
@@ -290,8 +298,8 @@ def _venue(table: dict[str, Any]) -> Venue:
         calls=_section(CallSpec, table["calls"], "calls"),
         default=_section(DefaultSpec, table["default"], "default"),
         limits=_section(LimitSpec, table["limits"], "limits") if "limits" in table else LimitSpec(),
-        preset=venue_model(str(table["preset"])),
-        account_classes=_account_classes(table.get("account_class", [])),
+        preset=venue_model(str(table["preset"]), preset_folder),
+        account_classes=_account_classes(table.get("account_class", []), folder),
         outside_venues=_outside_venues(table.get("outside_venue", [])),
         client_order_id_cycles=scaled(
             table["client_order_id_cycles"], 1, "venue.client_order_id_cycles"

@@ -25,7 +25,7 @@ from numba import njit
 from margin.fixed_point import NS_PER_YEAR, RATE_SCALE, VOLATILITY_SCALE, quantise
 from margin.invariant import Int64Array, check
 from margin.models.linear import LinearCharges, charge_of, linear_charges
-from margin.portable_math import exp, inlined, log, normal_cdf, normal_pdf
+from margin.portable_math import exp, inlined_float, log, normal_cdf, normal_pdf
 from margin.portfolio import Instruments, Marks
 
 _HALLEY_STEPS: Final = 4
@@ -48,7 +48,7 @@ class RiskModel(msgspec.Struct, frozen=True, kw_only=True):
     initial_ppb: int = 1_200_000_000
 
 
-@inlined
+@inlined_float
 def _lower_quantile(probability: float) -> float:
     """z with N(z) = probability, for 0 < probability <= 1/2.
 

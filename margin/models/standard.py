@@ -111,6 +111,17 @@ def trusted_feeds(instruments: Instruments, marks: Marks) -> Feeds:
     )
 
 
+def feeds_of(instruments: Instruments, marks: Marks) -> Feeds:
+    """How far the marks say that they can be trusted."""
+    sure = trusted_feeds(instruments, marks)
+    index, own = marks.index_confidence_ppb, marks.confidence_ppb
+    return Feeds(
+        stable_e9=marks.stable_e9,
+        index_confidence_ppb=sure.index_confidence_ppb if index is None else index,
+        confidence_ppb=sure.confidence_ppb if own is None else own,
+    )
+
+
 def _expiries(instruments: Instruments) -> Int64Array:
     """A number for every (unit, expiry) that options have, -1 for the rest, shape [I]."""
     option = np.flatnonzero(instruments.is_option())

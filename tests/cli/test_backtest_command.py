@@ -77,6 +77,10 @@ def test_the_report_says_what_was_tested(prices: Path) -> None:
         "confidence": 0.975,
         "window": 100,
         "straddle_marks": "model",
+        "horizon_hours": 24.0,
+        "floor_share": 0.0,
+        "stress_weight": 0.0,
+        "stressed": None,
     }
     run = told["runs"][0]
     assert run["observations"] == DAYS - 1 - 160
@@ -96,6 +100,51 @@ def test_what_straddles_are_marked_at_is_said(prices: Path, tmp_path: Path) -> N
     marked = uncross("backtest", with_iv(prices, tmp_path), *arguments)
     assert "marked at the column iv" in marked.output
     assert figures(with_iv(prices, tmp_path), "--models", "flat")["straddle_marks"] == "iv"
+
+
+def test_horizon_floor_and_stressed_period_are_used_and_said(prices: Path) -> None:
+    plain = figures(prices, "--models", "fhs")
+    options = ("--models", "fhs", "--floor", 1.5, "--horizon", 2, "--stress-weight", 0.25)
+    told = figures(prices, *options)
+    expected = {
+        "horizon_hours": 48.0,
+        "floor_share": 1.5,
+        "stress_weight": 0.25,
+        "stressed": "worst",
+    }
+    assert {key: told[key] for key in expected} == expected
+    assert told["runs"][0]["average_margin"] > plain["runs"][0]["average_margin"]
+    named = ("--stressed", "2024-02-01..2024-03-31")
+    assert figures(prices, *options, *named)["stressed"] == named[1]
+    output = uncross("backtest", prices, "--window", 100, *options).output
+    assert (
+        "margins cover 2 days and are tested as often; fhs: volatility at least 150% of that so "
+        "far; fhs: 25% of the weight on the 60 worst returns so far"
+    ) in " ".join(output.split())
+    assert "margins cover" not in uncross("backtest", prices, "--window", 100).output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--horizon", "0.7"), "0.7 days are no whole number of the file's periods of 24 h"),
+        (("--horizon", "0"), "--horizon"),
+        (("--floor", "3"), "--floor"),
+        (("--stress-weight", "1"), "--stress-weight"),
+        (("--stress-weight", "0.255"), "0.255 has more than two places"),
+        (("--stressed", "worst"), "needs --stress-weight above 0"),
+        (("--stress-weight", "0.2", "--stressed", "spring"), "is neither worst nor two dates"),
+        (("--stress-weight", "0.2", "--stressed", "2024-03-01..2024-02-01"), "is neither worst"),
+        (("--stress-weight", "0.2", "--stressed", "2019-01-01..2019-02-01"), "no such returns"),
+    ],
+)
+def test_terms_that_cannot_be_are_refused_with_the_option_s_name(
+    prices: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    result = uncross("backtest", prices, "--window", 100, *arguments)
+    assert result.exit_code == 2
+    assert said in result.output
+    assert "Traceback" not in result.output
 
 
 def test_a_higher_confidence_costs_more_and_is_breached_less(prices: Path) -> None:

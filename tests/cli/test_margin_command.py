@@ -110,6 +110,52 @@ def test_the_option_goes_before_the_file_and_a_model_is_one_that_ships(example: 
     assert "no model 'other'" in uncross("margin", example, "--model", "other").output
 
 
+@pytest.mark.parametrize("model", ["fhs-es", "ps-1-dynamic+floor"])
+def test_a_portfolio_is_asked_about_under_every_model_of_a_venue(
+    example: Path, tmp_path: Path, model: str
+) -> None:
+    found = explained(example, "--model", model)
+    assert found["model"] == model
+    assert found["initial_minor"] >= found["maintenance_minor"] > 0
+    named = written(tmp_path / "named.json", "model", model)
+    assert explained(named) == found, "the file may name it, too"
+    stress = uncross("stress", example, "--model", model, "--json")
+    first = json.loads(stress.output)["outcomes"][0]
+    assert (first["initial_minor"], first["maintenance_minor"]) == (
+        found["call_initial_minor"], found["maintenance_minor"],
+    )  # fmt: skip
+
+
+def test_a_floor_of_what_forecasts_nothing_is_refused_in_words(example: Path) -> None:
+    for command in ("margin", "stress"):
+        result = uncross(command, example, "--model", "fhs-es+floor")
+        assert result.exit_code == 1
+        assert "fhs-es: forecasts nothing that could be a floor" in result.output
+        assert "no model 'x'; there are" in uncross(command, example, "--model", "x").output
+
+
+def test_dates_name_their_weight_and_what_a_position_takes_to_close(
+    example: Path, tmp_path: Path
+) -> None:
+    """200,000 in BTC against a tenth of 1.5 M a day: two days; of ETH 20,000 in one."""
+    calm = explained(example, "--model", "fhs-es")
+    market = {**EXAMPLE["market"], "daily_volume": {"BTC": 1.5e6, "ETH": 1e9},
+              "forecasts": {"BTC": 0.6, "ETH": 0.75}}  # fmt: skip
+    path = written(tmp_path / "thin.json", "market", market)
+    thin = explained(path, "--model", "fhs-es")
+    assert [u["horizon_days"] for u in calm["simulated"]["units"]] == [1, 1]
+    assert [u["horizon_days"] for u in thin["simulated"]["units"]] == [2, 1]
+    assert thin["worst_minor"] > 1.2 * calm["worst_minor"]
+    output = uncross("margin", path, "--model", "fhs-es").output
+    for line in (
+        "mean loss of the worst 2.5 % of 398 dates and 40 stressed ones, which weigh 25 %",
+        "underlying    notional  days to close  a day moves    floor  stressed",
+        "BTC         200,000.00              2       3.14 %  2.512 %    4.71 %",
+    ):
+        assert line in output, line
+    assert explained(example)["simulated"] is None, "scenarios have no dates"
+
+
 def test_finer_quantities_are_margined_alike(tmp_path: Path) -> None:
     """The lot follows the quantities; a thousandth of a coin more changes what it should."""
     more = explained(written(tmp_path / "more.json", "positions", 0, "quantity", 1.00000001))

@@ -20,8 +20,9 @@ from exchange.market_stress import stressed_market
 from exchange.storage.journal import Journal
 from exchange.storage.recovery import STATE_HASH_KIND
 from margin.formula_models import model_names
-from margin.presets import load_preset, preset_names
+from margin.presets import load_preset
 from margin.stresses import stress_names
+from margin.venue_models import venue_model_names
 from tests.cli.conftest import uncross
 from tests.core.journal_of import write_journal
 from tests.core.market import LINEAR_BTC, Market, small
@@ -273,25 +274,23 @@ def test_as_it_stands_is_what_the_engine_says_all_through_an_outage(tmp_path: Pa
 
 
 def test_all_models_that_can_judge_are_taken_and_told(long: Path, journal: Path) -> None:
-    for name in ("standard", "fhs-es", "ps-1-dynamic"):
+    for name in ("standard", "fhs-es", "ps-1-dynamic", "ps-1-dynamic+floor"):
         assert found("--journal", journal, "--model", name, "--stress", "2022-11-08")["models"] == (
             [name]
         )
     refused = uncross("stress", "--journal", journal, "--model", "nope")
     assert refused.exit_code == 1
-    own = "ps-1"
-    others = [name for name in sorted((*preset_names(), "fhs-es", "standard")) if name != own]
+    known = ", ".join(dict.fromkeys(["ps-1", *venue_model_names()]))
     assert refused.output.endswith(
-        f"Error: no model 'nope'; there are {', '.join([own, *others])}\n"
+        f"Error: no model 'nope'; there are {known}, and files that end in .toml\n"
     )
-    for name in ("ps-1-dynamic+floor", "vega-levels"):
-        assert "no model" in uncross("stress", "--journal", journal, "--model", name).output
-    assert found(long, "--model", "fhs-es", "--stress", "2022-11-08")["model"] == "fhs-es"
+    assert "no model" in uncross("stress", "--journal", journal, "--model", "vega-levels").output
+    missing = uncross("stress", "--journal", journal, "--model", "missing.toml")
+    assert (missing.exit_code, "missing.toml" in missing.output) == (1, True)
     refused = uncross("stress", long, "--model", "nope")
-    assert refused.output == (
-        f"Error: no model 'nope'; there are {', '.join((*model_names(), 'fhs-es'))}\n"
-    )
-    for name in model_names():
+    assert refused.output == f"Error: no model 'nope'; there are {', '.join(model_names())}\n"
+    for name in ("fhs-es", "standard", "lognormal-es", "ps-1-dynamic+floor"):
+        assert name in model_names()
         assert found(long, "--model", name, "--stress", "2022-11-08")["model"] == name
 
 

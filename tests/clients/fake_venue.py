@@ -68,6 +68,7 @@ class FakeVenue:
         self.readied: list[int] = []
         self.ready = asyncio.Event()
         self.call: dict[str, Any] | None = None
+        self.forecast: dict[str, Any] | None = None
         self._notices: asyncio.Queue[tuple[str, object] | None] = asyncio.Queue()
         self.closed = False
 
@@ -139,6 +140,13 @@ class FakeVenue:
         self.call = {"outcome": outcome, "amount": Decimal(amount), "deadline": self.batch + 3,
                      "currency": "USDC", "timestamp": self.timestamp}  # fmt: skip
         self.publish("user.margin_calls", dict(self.call))
+
+    def margin_warning(self, probability: str) -> None:
+        """A margin call has become likely."""
+        self.publish("user.margin_warnings", {
+            "pool_id": 10, "probability": Decimal(probability), "horizon_cycles": 60,
+            "initial_margin": Decimal(2_500), "currency": "USDC", "timestamp": self.timestamp,
+        })  # fmt: skip
 
     def sent(self, *methods: str) -> list[dict[str, Any]]:
         """Parameters of the requests of these methods, in order."""
@@ -279,6 +287,9 @@ class FakeVenue:
 
     def private_get_margin_calls(self) -> object:
         return [] if self.call is None else [self.call]
+
+    def private_explain_margin(self, pool_id: int, distances: bool) -> object:
+        return {"model": "ps-1", "forecast": self.forecast}
 
     def private_deposit(self, currency: str, amount: Decimal) -> object:
         self.cash += amount

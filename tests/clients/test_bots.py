@@ -162,6 +162,21 @@ async def test_positions_are_read_again_when_the_venue_speaks_of_a_margin_call()
     assert bot.held("BTC_USDC-PERPETUAL") == Decimal("0.02")
 
 
+async def test_a_warning_makes_a_bot_read_its_positions_again_and_is_no_call() -> None:
+    fake = FakeVenue()
+    bot = TrendFollower("trend", 1, temperament="cuts", currency="BTC")
+
+    def story(fake: FakeVenue) -> None:
+        if fake.batch == 3:
+            fake.margin_warning("0.2")
+
+    await play(bot, fake, 6, story)
+    assert bot.venue.state.margin_warnings == 1
+    assert bot.venue.state.margin_call is None
+    assert len(fake.sent("private/get_positions")) == 2, "at the start, and after the warning"
+    assert not [order for order in fake.orders.values() if order["reduce_only"]]
+
+
 async def test_a_market_that_closes_within_a_turn_ends_the_bot_quietly() -> None:
     class Closing(FakeVenue):
         async def request(self, method: str, params: dict[str, object]) -> object:

@@ -15,9 +15,7 @@ def notice(outcome: str, amount: int = 5) -> dict[str, object]:
     return {"outcome": outcome, "amount": amount, "currency": "USDC", "timestamp": 1}
 
 
-@pytest.mark.parametrize(
-    "outcome", ["credit_decaying", "credit_expired", "credit_fresh", "warning"]
-)
+@pytest.mark.parametrize("outcome", ["credit_decaying", "credit_expired", "credit_fresh"])
 def test_news_of_credit_leaves_a_margin_call_as_it_is(outcome: str) -> None:
     state = LocalState()
     state.take("user.margin_calls", notice("issued"))

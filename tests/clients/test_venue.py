@@ -188,6 +188,38 @@ async def test_a_margin_call_stands_until_it_is_over(outcome: str) -> None:
         assert venue.state.last_margin_notice.outcome == outcome
 
 
+async def test_a_warning_comes_on_its_own_channel_and_is_no_margin_call() -> None:
+    fake = FakeVenue()
+    async with Venue(fake, "alice") as venue:
+        assert "user.margin_warnings" in venue.subscribed
+        fake.margin_call("issued", "100.5")
+        fake.margin_warning("0.0625")
+        await settle()
+        warning = venue.state.last_margin_warning
+        assert warning is not None
+        assert (warning.probability, warning.horizon_cycles) == (Decimal("0.0625"), 60)
+        assert warning.initial_margin == 2_500
+        assert venue.state.margin_warnings == 1
+        assert venue.state.margin_call is not None, "the call stands as it did"
+        assert venue.state.margin_call.amount == Decimal("100.5")
+        assert venue.state.margin_notices == 1
+
+
+async def test_a_forecast_is_asked_for_and_may_be_none() -> None:
+    fake = FakeVenue()
+    async with Venue(fake, "alice") as venue:
+        assert await venue.get_margin_forecast() is None
+        fake.forecast = {"horizon_cycles": 60, "initial_minor": 2_500_000_001,
+                         "call_probability_ppb": 62_500_000}  # fmt: skip
+        found = await venue.get_margin_forecast(12)
+        assert found is not None
+        assert found.initial_margin == Decimal("2500.000001")
+        assert found.probability == Decimal("0.0625")
+        assert found.horizon_cycles == 60
+    asked = fake.sent("private/explain_margin")
+    assert [params["pool_id"] for params in asked] == [-1, 12]
+
+
 async def test_batches_come_once_each_and_a_late_reader_gets_the_newest() -> None:
     fake = FakeVenue()
     venue = Venue(fake, "alice")

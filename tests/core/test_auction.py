@@ -315,18 +315,6 @@ def test_batch_seeds_differ_by_batch_and_by_genesis_and_fit_int64() -> None:
     assert auction.batch_seed(0, 0) == 1540362460390316158
 
 
-def test_the_unexecuted_curve_is_summed_by_price_best_first() -> None:
-    curve = auction.unexecuted_levels(
-        side=column(1, 1, 1, 1, -1, -1, -1, 1),
-        is_market=column(0, 0, 0, 0, 0, 0, 1, 1),
-        price_ticks=column(98, 99, 98, 97, 103, 101, 0, 0),
-        quantity_lots=column(5, 2, 1, 0, 4, 3, 8, 6),
-    )
-    assert [values.tolist() for values in curve.bids] == [[99, 98], [2, 6], [1, 2]]
-    assert [values.tolist() for values in curve.asks] == [[101, 103], [3, 4], [1, 1]]
-    assert (curve.market_bid_lots, curve.market_ask_lots) == (6, 8)
-
-
 @pytest.mark.parametrize(
     "order",
     [

@@ -18,6 +18,7 @@ from margin.invariant import Int64Array
 from margin.portfolio import Positions
 from margin.scenarios import COIN_STEP_MINOR
 from margin.venue_models import venue_model
+from tests.core.charged_story import charged_venue
 from tests.core.market import CALL, COIN_CALL, E8, PUT, Market, small
 from tests.core.random_story import Story, story_venue
 
@@ -29,7 +30,7 @@ _MARKETS: dict[tuple[str, int], Market] = {}
 def moved(name: str, seed: int) -> Market:
     """A market under a model at fractional marks, with positions and orders; tests only read it."""
     if (name, seed) not in _MARKETS:
-        market = Market(story_venue(preset=venue_model(name)), seed=seed)
+        market = Market(charged_venue(name), seed=seed)
         story = Story(market, seed)
         for _ in range(5):
             for _ in range(60):
@@ -100,6 +101,24 @@ def test_a_model_that_is_only_asked_about_keeps_its_own_ranges() -> None:
     asked = risk_model(market.venue, venue_model("ps-1"))
     asked.reprice(market.state, market.engine.risk.layout)
     assert asked.preset == venue_model("ps-1")
+
+
+def test_pools_of_these_markets_need_long_horizons_and_orders_lengthen_them() -> None:
+    """So that what follows is about longer horizons, too, and about orders that lengthen them."""
+    market, chance = moved("fhs-es", 0), random.Random(0)
+    model, gate = market.engine.risk.models[0], market.engine.gate
+    assert isinstance(model, HistoryModel)
+    held, with_orders = set(), set()
+    for pool in pools_with_positions(market):
+        columns = market.engine.risk.holdings.columns_of(pool)
+        rows = some_orders(market, pool, chance, 3)
+        before = model.horizons(columns)[0]
+        after_fills = model.horizons_with(columns, gate.open_orders(pool, rows))
+        assert (after_fills >= before).all()
+        held.add(int(before[1]))
+        with_orders.add(int(after_fills[1] - before[1]))
+    assert {0, 2} <= held
+    assert {0, 2} <= with_orders
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -8,13 +8,14 @@ import msgspec
 import pytest
 
 from exchange.core.commands import Deposit
-from exchange.core.early_warning import call_chances
+from exchange.core.early_warning import call_chance, call_chances
 from exchange.core.engine import Engine
 from exchange.core.events import CallChanged, Event, MarginWarned
 from exchange.core.exposures import exposures
 from margin.dynamic_sections import Predictive
 from margin.preset import Preset
 from margin.presets import load_preset
+from tests.core.attested_market import AttestedMarket, outside
 from tests.core.market import (
     BUY,
     CALL,
@@ -24,6 +25,7 @@ from tests.core.market import (
     INVERSE_BTC,
     INVERSE_FUTURE,
     LINEAR_BTC,
+    LINEAR_ETH,
     PUT,
     SECOND,
     SELL,
@@ -193,3 +195,168 @@ def test_a_predictive_floor_only_raises_initial_margin() -> None:
     assert all(a[0] >= b[0] for a, b in zip(floored, plain, strict=True))
     assert floored[2][0] > plain[2][0], "ranges are on their way up"
     assert [m for _, m in floored] == [m for _, m in plain]
+
+
+def crowded() -> tuple[Market, list[int]]:
+    """Pools of futures, options and coin with little to spare, under ranges that move.
+
+    Some contracts expire within the horizon.
+    """
+    venue = small(preset=warning_preset(), interval_ns=60 * SECOND, expiry_after_s=1800)
+    market = Market(venue)
+    maker = market.account("maker", 50_000_000, BTC=10**10)
+    pools = []
+    for number, slot in enumerate((LINEAR_BTC, INVERSE_BTC, FUTURE, CALL, COIN_PUT)):
+        account = market.account(f"a{number}", 40_000, BTC=10**6)
+        price = market.state.marks.reference_ticks(slot)
+        pair = (account, maker) if number % 2 == 0 else (maker, account)
+        market.trade(*pair, 100, price, slot)
+        market.trade(account, maker, 30 + number, 200_000, LINEAR_BTC)
+        room = market.equity(account) - market.initial(account)
+        pools.append(market.pool(account))
+        spare = room - (120 + 60 * number) * 10**6
+        market.withdraw(account, min(spare, market.state.ledger.balance(pools[-1], USDC)) // 10**6)
+    for price in (99_900, 100_050, 99_950):
+        market.cycle(price)
+    return market, pools
+
+
+def test_one_pool_that_is_asked_about_has_the_numbers_of_the_pass_over_all() -> None:
+    market, pools = crowded()
+    state, risk = market.state, market.engine.risk
+    rows = {row.pool: row for row in call_chances(state, risk, 0, WARN)}
+    assert set(pools) <= set(rows)
+    assert len({row.probability_ppb for row in rows.values()}) > 3
+    assert [call_chance(state, risk, pool) for pool in rows] == list(rows.values())
+
+
+def test_asking_for_a_chance_changes_no_state_and_no_figure() -> None:
+    market, pools = crowded()
+    state, risk = market.state, market.engine.risk
+    warned = list(state.forecasts.warned)
+    before = market.engine.state_hash(), risk.initial.tobytes(), risk.unit_loss.tobytes()
+    said = [call_chance(state, risk, pool) for pool in pools]
+    assert [call_chance(state, risk, pool) for pool in pools] == said
+    assert state.forecasts.warned == warned
+    after = market.engine.state_hash(), risk.initial.tobytes(), risk.unit_loss.tobytes()
+    assert after == before
+
+
+def test_the_warning_says_what_asking_then_answers() -> None:
+    market, buyer = holding()
+    (warning,) = warnings(market.cycle(98_200))
+    found = call_chance(market.state, market.engine.risk, market.pool(buyer))
+    assert found is not None
+    assert (found.pool, found.probability_ppb, found.forecast_minor) == (
+        warning.pool, warning.probability_ppb, warning.forecast_minor,
+    )  # fmt: skip
+
+
+def test_a_chance_is_of_the_pool_as_it_stands_between_revaluations() -> None:
+    market, buyer = holding()
+    market.cycle(98_200)
+    state, risk, pool = market.state, market.engine.risk, market.pool(buyer)
+    thin = call_chance(state, risk, pool)
+    market.do(Deposit, buyer, USDC, 20_000 * 10**6)
+    thick = call_chance(state, risk, pool)
+    assert thin is not None
+    assert thick is not None
+    assert thick.probability_ppb < thin.probability_ppb
+    assert thick.forecast_minor == thin.forecast_minor
+
+
+def test_a_pool_that_no_revaluation_has_seen_holds_nothing_to_forecast() -> None:
+    market, _ = holding()
+    market.cycle(98_200)
+    new = market.pool(market.account("zoe", 0))
+    assert call_chance(market.state, market.engine.risk, new) is None
+
+
+def test_without_a_forecast_there_is_no_chance() -> None:
+    market, buyer = holding(None)
+    assert call_chance(market.state, market.engine.risk, market.pool(buyer)) is None
+
+
+def test_a_warning_is_said_from_the_threshold_on() -> None:
+    market, _ = holding()
+    (said,) = warnings(market.cycle(98_200))
+    for more, count in ((0, 1), (1, 0)):
+        section = msgspec.structs.replace(WARN, warning_ppb=said.probability_ppb + more)
+        assert len(warnings(holding(section)[0].cycle(98_200))) == count
+
+
+def test_a_pool_in_liquidation_is_not_warned() -> None:
+    market, buyer = holding()
+    events = market.cycle(92_500)
+    assert market.pool(buyer) in market.state.accounts.cases
+    assert not warnings(events)
+    assert not warnings(market.cycle())
+    assert market.state.forecasts.warned == []
+
+
+@pytest.mark.parametrize("slot", [LINEAR_BTC, INVERSE_BTC])
+def test_the_forecast_under_a_floor_is_today_s_margin_and_the_funding_due(slot: int) -> None:
+    """A premium of 0.4 %: whoever is long 100,000 USD pays for it over the hour to come.
+
+    The ranges are on their way up, but the floor holds that growth already.
+    """
+    section = msgspec.structs.replace(WARN, floor=True)
+    market = Market(small(preset=warning_preset(section), interval_ns=60 * SECOND))
+    long, short = (market.account(name, 100_000, BTC=10**8) for name in ("ann", "bob"))
+    lots = 1_000 if slot == LINEAR_BTC else 10_000
+    market.trade(long, short, lots, 200_000, slot)
+    market.basis_e8[slot] = 400 * 10**8
+    for price in (101_500, 99_000, 100_000):
+        market.cycle(price)
+    model = market.engine.risk.models[0]
+    assert model.growth_ppb > E9
+    rate = market.state.marks.funding_rate_e9[slot]
+    due = 100_000 * 10**6 * rate * 3600 // (E9 * 8 * 3600)
+    assert due > 0
+    rows = call_chances(market.state, market.engine.risk, 0, section)
+    forecast = {row.pool: row.forecast_minor for row in rows}
+    paid = forecast[market.pool(long)] - market.initial(long)
+    assert paid == pytest.approx(due, rel=0.01)  # of the mark, which has the premium in it
+    assert forecast[market.pool(short)] == market.initial(short), "receipts are left out"
+
+
+def test_without_correlations_no_coin_is_a_hedge_of_another() -> None:
+    """Long one and short the other is no less likely to be called than long of both."""
+    alone = msgspec.structs.replace(warning_preset(), cross_unit=None)
+    market = Market(small(preset=alone, interval_ns=60 * SECOND))
+    other = market.account("bob", 10_000_000)
+    pools = []
+    for name in ("both", "pair"):
+        account = market.account(name, 60_000)
+        market.trade(account, other, 1000, 200_000, LINEAR_BTC)
+        buyer, seller = (account, other) if name == "both" else (other, account)
+        market.trade(buyer, seller, 2500, 80_000, LINEAR_ETH)
+        pools.append((account, market.pool(account)))
+    for account, _ in pools:
+        room = market.equity(account) - market.initial(account)
+        market.withdraw(account, room // 10**6 - 5_000)
+    market.cycle()
+    rows = call_chances(market.state, market.engine.risk, 0, WARN)
+    found = {row.pool: row.probability_ppb for row in rows}
+    both, pair = (found[pool] for _, pool in pools)
+    assert both // 2 < pair < E9
+
+
+def test_credit_for_what_is_elsewhere_makes_a_call_less_likely() -> None:
+    venue = {"preset": warning_preset(), "interval_ns": 60 * SECOND}
+    market = AttestedMarket(outside(fresh_ns=3600 * SECOND, age_limit_ns=7200 * SECOND), **venue)
+    buyer, seller = market.account("ann", 20_000), market.account("bob")
+    market.trade(buyer, seller, 1000, 200_000, LINEAR_BTC)
+
+    def chance() -> int:
+        rows = call_chances(market.state, market.engine.risk, 0, WARN)
+        return {row.pool: row.probability_ppb for row in rows}[market.pool(buyer)]
+
+    before = chance()
+    market.attest(buyer, 1_000)
+    less = chance()
+    assert 0 < less < before
+    market.attest(buyer)
+    assert chance() == before
+    market.do(Deposit, buyer, USDC, 900 * 10**6)
+    assert chance() == less, "as 900 of money would, which it counts for"

@@ -234,7 +234,7 @@ def test_a_refusal_is_an_event_with_a_number_and_words() -> None:
     assert Rejected(R.ACCOUNT_UNKNOWN).reason == 201
 
 
-@pytest.mark.parametrize("version", ["1", "3", None])
+@pytest.mark.parametrize("version", ["1", str(int(VERSION) + 1), None])
 def test_a_snapshot_of_another_version_is_refused_and_both_are_named(version: str | None) -> None:
     parts = dict(msgspec.msgpack.decode(Market().engine.snapshot(), type=list[tuple[str, bytes]]))
     assert parts.pop("version") == VERSION.encode()

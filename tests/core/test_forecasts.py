@@ -12,6 +12,8 @@ import pytest
 from exchange.core.engine import Engine
 from exchange.core.reject_reason import RejectReason
 from exchange.core.venue import AccountClass, Venue
+from margin.dynamic_sections import GarchRule
+from margin.predictive import variance_path_e18
 from margin.preset import NamedRate, Preset
 from margin.preset_sections import COIN
 from margin.presets import load_preset
@@ -99,6 +101,35 @@ def test_a_restored_engine_forecasts_on_as_if_nothing_happened(at: int) -> None:
     a, b = restored.risk.models[0], market.engine.risk.models[0]
     assert np.array_equal(a.matrix.long, b.matrix.long)
     assert np.array_equal(a._correlations_ppb, b._correlations_ppb)
+
+
+def test_correlations_learn_nothing_while_an_index_is_not_fresh() -> None:
+    market = Market(small(preset=preset()))
+    wild(market, 5)
+    correlation = market.state.forecasts.memories[0].correlation
+    assert correlation is not None
+    before, period = correlation.moment_e18.tolist(), correlation.period
+    market.age_ns[1] = 30 * SECOND
+    wild(market, 3, seed=2)
+    assert (correlation.moment_e18.tolist(), correlation.period) == (before, period)
+    market.age_ns[1] = 0
+    wild(market, 1, seed=3)
+    assert correlation.moment_e18.tolist() != before
+
+
+def test_a_horizon_that_ends_within_a_period_counts_all_of_its_periods() -> None:
+    """A GARCH far above its long run: the second minute is quieter than the first."""
+    rule = GarchRule(long_run=(NamedRate(name="default", rate_e9=E9 // 10),),
+                     alpha_ppb=100_000_000, beta_ppb=100_000_000)  # fmt: skip
+    market = Market(small(preset=preset(ewma=None, garch=rule)))
+    memory = market.state.forecasts.memories[0]
+    assert memory.terms is not None
+    assert memory.ranges is not None
+    past = memory.ranges.memory[:, 0].tolist()
+    first, second = variance_path_e18(memory.terms.forecasters[0], past, 2)
+    assert second < first // 2
+    found = memory.horizon_volatility_e9(0, 90 * SECOND)
+    assert found == pytest.approx(((first + second) * 3 / 4) ** 0.5, abs=1)
 
 
 def test_a_replay_of_the_commands_makes_the_same_forecasts() -> None:

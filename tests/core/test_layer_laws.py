@@ -107,6 +107,20 @@ def test_a_pool_recomputed_between_revaluations_is_as_in_the_pass_over_all() -> 
         assert_as_in_a_whole_pass(market)
 
 
+def test_what_a_pool_may_reserve_follows_the_coins_of_the_owner_s_others() -> None:
+    """Under a model in which only collateral has a size, positions have none."""
+    preset = msgspec.structs.replace(sized_preset(SMALL_TIERS), liquidity=None)
+    market = Market(changed(small(), preset=preset))
+    ann = market.account("ann", usdc=0, BTC=2 * COIN)
+    desk, cross = opened(market, ann, PoolKind.PORTFOLIO, name="desk"), market.pool(ann)
+    before = market.engine.gate.headroom[cross]
+    market.do(Deposit, ann, BTC, 2 * COIN, desk)
+    headroom = market.engine.gate.headroom
+    assert headroom[cross] == headroom[desk] < before
+    restored = Engine.restore(market.engine.snapshot()).gate.headroom
+    assert headroom[HOUSE_POOLS:] == restored[HOUSE_POOLS:]
+
+
 def test_a_venue_without_sizes_has_none() -> None:
     market = Market(changed(small(), preset=sized_preset()))
     ann = market.account("ann", usdc=0, BTC=100 * COIN)

@@ -149,6 +149,28 @@ def test_the_liquidation_fee_goes_to_the_fund_for_what_was_filled(market: Market
     assert market.state.ledger.balance(House.INSURANCE, 0) == fund + fee
 
 
+def test_the_liquidation_fee_is_never_more_than_the_equity_that_is_left(market: Market) -> None:
+    """Sold at 94,000, but the index falls until hardly a dollar of equity is left."""
+    ann, bob = long_of(market)
+    market.cycle(94_000)
+    (order,) = house_orders(market)
+    market.place(bob, BUY, 100, 188_000)
+    market.seal()
+    sold = fills(market.uncross())[order[ORDER_ID]]
+    full = sold * 94 * 10**6 * 5 // 1000
+    market.index_e8[0] = 94_000 * 10**8
+    market.engine.risk.revalue_pool(market.pool(ann))
+    # a dollar of the index is a thousandth of a dollar a lot
+    left = market.equity(ann) - full // 3
+    market.index_e8[0] -= left * 10**5 // (100 - sold)
+    events = market.revalue()
+    (filled,) = [e for e in every(events, LiquidationStep) if e.step == "filled"]
+    assert 0 < filled.amount_minor < full
+    fee = -posted(events, PostingCause.LIQUIDATION_FEE, market.pool(ann))
+    assert fee == filled.amount_minor
+    assert steps(events, market.pool(ann)) == ["filled", "taken over"], "at the edge, not below"
+
+
 def test_what_a_batch_leaves_unsold_is_offered_again_at_a_new_price(market: Market) -> None:
     ann, _ = long_of(market)
     market.cycle(94_000)

@@ -62,10 +62,13 @@ def test_dates_are_summed_over_all_underlyings_whose_number_is_bounded() -> None
 
 
 def test_coverage_is_judged_by_what_the_model_asks_of_one_coin() -> None:
-    """By rules 10 %; by dates the mean of the worst 2.5 % of them at the least range."""
+    """By rules 10 %; by dates the mean of the worst 2.5 % of them at the least range.
+
+    There the stressed dates are the worst, of 4.71 % a deviation.
+    """
     assert coverage(load_venue("demo", preset="standard"))[0].spot_range == pytest.approx(0.10)
     covered = coverage(load_venue("demo", preset="fhs-es"))[0].spot_range
-    assert 2 * 0.0314 * 0.5 < covered < 4 * 0.0314 * 0.5
+    assert 2 * 0.0471 < covered < 4 * 0.0471
     venue = load_venue("demo", preset="fhs-es")
     thin = msgspec.structs.replace(
         venue, default=msgspec.structs.replace(venue.default, coverage_min_ppb=500 * 10**9)

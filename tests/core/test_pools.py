@@ -10,6 +10,7 @@ import pytest
 from exchange.core import limits
 from exchange.core.commands import (
     ClosePool,
+    Deposit,
     MoveMargin,
     OpenAccount,
     OpenPool,
@@ -25,6 +26,7 @@ from tests.core.market import (
     BUY,
     E8,
     LINEAR_BTC,
+    LINEAR_ETH,
     SELL,
     USDC,
     Market,
@@ -96,6 +98,21 @@ def test_an_owner_has_only_as_many_wide_pools_as_a_concentration_can_measure(bot
     isolated(market, ann)
 
 
+def test_an_owner_has_only_so_many_isolated_pools_over_all_its_accounts(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ISOLATED_POOLS_PER_OWNER_MAX", 2)
+    market, ann, bob = both
+    market.do(OpenAccount, "ann's", "", ann)
+    isolated(market, ann)
+    closed = isolated(market, 2)
+    refused = market.refused(OpenPool, ann, PoolKind.ISOLATED, LINEAR_ETH)
+    assert refused == R.TOO_MANY_POOLS
+    isolated(market, bob)
+    market.do(ClosePool, 2, closed)
+    isolated(market, ann, LINEAR_ETH)
+
+
 def test_margin_moves_to_the_unit_and_counts_at_once(both: Both) -> None:
     market, ann, _ = both
     alone, cross = isolated(market, ann), market.pool(ann)
@@ -122,6 +139,55 @@ def test_margin_that_is_not_there_or_not_one_s_own_is_not_moved(both: Both) -> N
         (ann, cross, alone, 1, 1): R.INSUFFICIENT_FUNDS,
     }
     assert {fields: market.refused(MoveMargin, *fields) for fields in refused} == refused
+
+
+def test_no_pool_comes_to_hold_more_of_a_currency_than_a_deposit_may_bring(both: Both) -> None:
+    market, ann, _ = both
+    alone, cross = isolated(market, ann), market.pool(ann)
+    for _ in range(limits.BALANCE_MINOR_MAX // 2 // limits.TRANSFER_MINOR_MAX):
+        market.do(Deposit, ann, USDC, limits.TRANSFER_MINOR_MAX, alone)
+    assert market.refused(Deposit, ann, USDC, 1, alone) == R.AMOUNT_TOO_LARGE
+    assert market.refused(MoveMargin, ann, cross, alone, USDC, 1) == R.AMOUNT_TOO_LARGE
+    market.do(MoveMargin, ann, alone, cross, USDC, 1)
+    market.do(MoveMargin, ann, cross, alone, USDC, 1)
+
+
+def liquidated(market: Market, ann: int, bob: int) -> int:
+    """An isolated pool of `ann` whose case is open, with more money since than it needs."""
+    alone = isolated(market, ann, usdc=20_000)
+    market.place(ann, BUY, 1_000, 200_000, pool=alone)
+    market.place(bob, SELL, 1_000, 200_000)
+    market.cycle()
+    market.cycle(93_000)
+    assert market.state.accounts.in_liquidation(alone)
+    market.do(Deposit, ann, USDC, 100_000 * MINOR, alone)
+    return alone
+
+
+def test_nothing_leaves_or_joins_a_pool_in_liquidation_but_margin_may_come(both: Both) -> None:
+    """Not even where the pool has come to hold more than it needs."""
+    market, ann, bob = both
+    alone, cross = liquidated(market, ann, bob), market.pool(ann)
+    assert market.engine.gate.room(alone) > 50_000 * MINOR
+    reason = market.refused(MoveMargin, ann, alone, cross, USDC, 1)
+    assert reason == R.ACCOUNT_IN_LIQUIDATION
+    market.do(MoveMargin, ann, cross, alone, USDC, 1)
+    assert market.refused(SwitchMode, ann, LINEAR_BTC, alone) == R.ACCOUNT_IN_LIQUIDATION
+    market.do(SwitchMode, bob, LINEAR_BTC, isolated(market, bob, usdc=100_000))
+
+
+def test_a_contract_does_not_leave_a_pool_in_liquidation(both: Both) -> None:
+    market, ann, bob = both
+    pool = opened(market, ann, PoolKind.PORTFOLIO, name="desk", usdc=20_000)
+    market.do(SwitchMode, ann, LINEAR_BTC, pool)
+    market.place(ann, BUY, 1_000, 200_000)
+    market.place(bob, SELL, 1_000, 200_000)
+    market.cycle()
+    market.cycle(93_000)
+    assert market.state.accounts.in_liquidation(pool)
+    market.do(Deposit, ann, USDC, 100_000 * MINOR, pool)
+    cross = market.pool(ann)
+    assert market.refused(SwitchMode, ann, LINEAR_BTC, cross) == R.ACCOUNT_IN_LIQUIDATION
 
 
 def test_the_giver_of_margin_stays_covered_with_its_orders(both: Both) -> None:
@@ -185,6 +251,25 @@ def test_only_an_empty_pool_closes_and_its_contract_fills_into_the_cross_pool_ag
     assert row[POOL] == cross
 
 
+def test_a_pool_stays_open_until_its_margin_call_has_ended(both: Both) -> None:
+    """Its position and its money have left; the call is cured in the next cycle."""
+    market, ann, bob = both
+    desk = opened(market, ann, PoolKind.PORTFOLIO, name="desk", usdc=20_000)
+    market.do(SwitchMode, ann, LINEAR_BTC, desk)
+    market.place(ann, BUY, 1_000, 200_000)
+    market.place(bob, SELL, 1_000, 200_000)
+    market.cycle()
+    market.cycle(97_000)
+    assert desk in market.state.accounts.calls
+    market.do(SwitchMode, ann, LINEAR_BTC, market.pool(ann))
+    left = market.state.ledger.balance(desk, USDC)
+    market.do(MoveMargin, ann, desk, market.pool(ann), USDC, left)
+    assert market.refused(ClosePool, ann, desk) == R.POOL_NOT_EMPTY
+    market.cycle()
+    assert market.state.accounts.calls == {}
+    market.do(ClosePool, ann, desk)
+
+
 def test_the_number_of_a_closed_pool_is_used_again_by_its_account_only(both: Both) -> None:
     market, ann, bob = both
     alone = isolated(market, ann)
@@ -208,6 +293,29 @@ def test_a_snapshot_keeps_pools_and_modes(both: Both) -> None:
     assert layers.group_of == {ann: group}
     assert layers.accounts_of(ann) == [ann, 2]
     assert again.state.accounts.pools_of(bob) == [market.pool(bob)]
+
+
+def test_a_group_that_was_closed_is_none_after_a_restore_either(both: Both) -> None:
+    market, ann, _ = both
+    group = opened(market, ann, PoolKind.GROUP)
+    market.do(ClosePool, ann, group)
+    restored = Engine.restore(market.engine.snapshot()).state.accounts
+    assert restored.layers.group_of == market.state.accounts.layers.group_of == {}
+    assert restored.parent_of(market.pool(ann)) == NO_POOL
+
+
+def test_a_group_is_found_again_after_a_restore_though_an_earlier_one_was_closed(
+    both: Both,
+) -> None:
+    """The first pool that was closed lends its number to the new group, the old group's stays."""
+    market, ann, _ = both
+    alone = isolated(market, ann)
+    market.do(ClosePool, ann, opened(market, ann, PoolKind.GROUP))
+    market.do(ClosePool, ann, alone)
+    group = opened(market, ann, PoolKind.GROUP)
+    assert group == alone
+    restored = Engine.restore(market.engine.snapshot()).state.accounts
+    assert restored.layers.group_of == market.state.accounts.layers.group_of == {ann: group}
 
 
 def test_money_moves_between_pools_before_the_market_opens() -> None:

@@ -150,6 +150,31 @@ def test_a_stale_index_widens_initial_but_not_maintenance_margin() -> None:
     assert market.maintenance(ann) == maintenance
 
 
+def test_a_stale_index_widens_margin_on_its_own_contracts_only() -> None:
+    market = Market(small())
+    ann, bob = market.account("ann"), market.account("bob")
+    market.trade(ann, bob, 100, 80_000, LINEAR_ETH)
+    before = market.initial(ann)
+    market.age_ns[0] = 11 * 10**9
+    market.cycle()
+    assert market.initial(ann) == before
+    market.age_ns[1] = 11 * 10**9
+    market.cycle()
+    assert market.initial(ann) == before + 200 * 10**6, "5 % of 4,000"
+
+
+def test_on_a_stale_index_a_short_option_needs_more_and_a_long_one_does_not() -> None:
+    market = Market(small())
+    ann, bob = market.account("ann"), market.account("bob")
+    market.trade(ann, bob, 10, market.state.marks.reference_ticks(CALL), CALL)
+    market.cycle(after_ns=0)
+    before = market.initial(ann), market.initial(bob)
+    market.age_ns[0] = 11 * 10**9
+    market.cycle(after_ns=0)
+    assert market.initial(ann) == before[0]
+    assert market.initial(bob) == before[1] + 500 * 10**6, "5 % of a tenth of a coin"
+
+
 def test_on_a_dead_index_no_order_is_admitted_and_books_are_halted() -> None:
     market = Market()
     ann, bob = market.account("ann"), market.account("bob")

@@ -96,6 +96,16 @@ def test_the_fund_unwinds_its_inventory_through_public_batches() -> None:
     assert market.state.positions.lots_of(FUND, 0) == 64
 
 
+def test_the_fund_unwinds_its_last_lot_too() -> None:
+    market = Market(poor(fund=1_000))
+    ann, bob = market.account("ann", 19), market.account("bob")
+    market.trade(ann, bob, 1, 200_000)
+    events = market.cycle(80_000)
+    assert market.state.positions.lots_of(FUND, 0) == 1
+    offered = [e for e in every(events, LiquidationStep) if e.step == "unwinding"]
+    assert [(e.pool, e.quantity_lots) for e in offered] == [(FUND, -1)]
+
+
 def test_the_fund_takes_no_more_than_its_spendable_margins() -> None:
     """1000 dollars less 103 x n / 100, and 11.44 of maintenance for each lot."""
     market = Market(poor(fund=1_000))
@@ -215,6 +225,23 @@ def shortfall() -> tuple[Market, int, int]:
     market.index_e8[0] = 150_000 * E8
     market.apply(market.marks([((opened + 1700 * SECOND, 150_000 * E8),), ()]))
     return market, ann, bob
+
+
+def test_a_defaulter_s_own_gains_of_the_cycle_pay_nothing_twice() -> None:
+    """Ten short calls settle at 150,000 and cost 5000; two hundredths of a future gain 1000."""
+    market = Market(poor(small))
+    ann, bob = market.account("ann", 3_000), market.account("bob")
+    market.trade(ann, bob, 20, 200_000, FUTURE)
+    market.trade(bob, ann, 10, 100, CALL)
+    opened = market.venue.opening_time_ns
+    market.now = opened + 3600 * SECOND
+    market.seal(0)
+    market.uncross()
+    market.index_e8[0] = 150_000 * E8
+    events = market.apply(market.marks([((opened + 1700 * SECOND, 150_000 * E8),), ()]))
+    assert -1_000 * MILLION < market.equity(ann) < 0
+    assert only(events, ShortfallOpen).amount_minor == -market.equity(ann)
+    assert not paid(events)
 
 
 def test_what_nobody_can_pay_is_an_open_shortfall() -> None:

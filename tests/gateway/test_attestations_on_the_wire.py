@@ -118,6 +118,30 @@ async def test_amounts_must_be_what_the_venue_counts_in() -> None:
 
 
 @pytest.mark.parametrize(
+    ("amount", "of_balance", "of_position"),
+    [
+        ("NaN", (-32602, None), (11029, R.ATTESTATION_INVALID)),
+        ("-Infinity", (-32602, None), (11029, R.ATTESTATION_INVALID)),
+        ("1e400", (11029, R.AMOUNT_TOO_LARGE), (10018, R.POSITION_LIMIT)),
+    ],
+)
+async def test_what_nobody_can_hold_is_refused(
+    amount: str, of_balance: tuple[int, int | None], of_position: tuple[int, int | None]
+) -> None:
+    wire = Wire(net_positions=True)
+    assert await wire.refused(**wire.word(amount)) == of_balance
+    assert await wire.refused(**wire.word(positions={PERPETUAL: amount})) == of_position
+
+
+async def test_a_currency_that_comes_twice_is_refused() -> None:
+    """Names of currencies are read in any case, so that two texts can mean one."""
+    wire = Wire()
+    now = wire.market.sequencer.now_ns() // 10**6
+    twice = wire.signer.attest("tiny", "ann", now, {"USDC": "1", "usdc": "9000"})
+    assert await wire.refused(**twice) == (11029, R.ATTESTATION_INVALID)
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"purpose": "uncross attestation 2"}, {"sequence": "1"}, {"surely_unknown": 1},

@@ -280,7 +280,8 @@ async def test_indices_are_told_under_either_name(market: SmallMarket) -> None:
     ["", "book", "book.NO.raw", f"book.{PERPETUAL}", f"book.{PERPETUAL}.1s",
      f"quote.{PERPETUAL}.raw", "batch.NO", "deribit_price_index.xyz_usdc", "user.orders",
      "user.orders.any.raw", "user.orders.any.XYZ.raw", "user.orders.spot.any.raw",
-     "user.portfolio.XYZ", "user.nothing", f"trades.{PERPETUAL}.raw.raw", "x" * 128],
+     "user.portfolio.XYZ", "user.nothing", "user.margin_warnings.raw",
+     f"trades.{PERPETUAL}.raw.raw", "x" * 128],
 )  # fmt: skip
 async def test_a_channel_that_is_not_there_is_left_out(market: SmallMarket, channel: str) -> None:
     accepted = await market.ask(
@@ -290,7 +291,7 @@ async def test_a_channel_that_is_not_there_is_left_out(market: SmallMarket, chan
 
 
 async def test_user_channels_need_an_account_and_the_private_method(market: SmallMarket) -> None:
-    wanted = ["user.margin_calls", "batch.any"]
+    wanted = ["user.margin_calls", "user.margin_warnings", "batch.any"]
     assert await market.ask(market.ann, "public/subscribe", channels=wanted) == ["batch.any"]
     visitor = market.hub.connect()
     assert await market.ask(visitor, "public/subscribe", channels=wanted) == ["batch.any"]

@@ -8,13 +8,16 @@ import msgspec
 import numpy as np
 import pytest
 
+from exchange.core.commands import Attest
 from exchange.gateway.pool_view import pool_figures
 from exchange.venues import load_venue
 from margin.collateral_sections import CollateralSize, CollateralTier
 from margin.explain import FORECAST, OFFSET
 from margin.explanation import Explanation
+from margin.explanation_parts import ELSEWHERE
 from margin.preset import Preset
 from margin.presets import load_preset
+from tests.core.attested_market import outside
 from tests.gateway.small_market import PERPETUAL, SmallMarket
 
 ETH = "ETH_USDC-PERPETUAL"
@@ -27,9 +30,9 @@ def market_of(preset: Preset) -> SmallMarket:
     return SmallMarket(msgspec.structs.replace(load_venue("demo"), preset=preset), INDEX)
 
 
-async def hedged(preset: Preset) -> SmallMarket:
+async def hedged(given: Preset | SmallMarket) -> SmallMarket:
     """Ann is long of BTC and short of ETH, which her model offsets; cycles have passed."""
-    market = market_of(preset)
+    market = given if isinstance(given, SmallMarket) else market_of(given)
     for name, buyer, seller, amount, price in (
         (PERPETUAL, market.ann, market.bob, 1, 100_000), (ETH, market.bob, market.ann, 20, 4_000),
     ):  # fmt: skip
@@ -76,6 +79,21 @@ async def test_the_offset_between_underlyings_is_a_line_of_its_own() -> None:
     assert simulated["initial_margin"] == found.initial_minor / 10**6
 
 
+async def test_where_coin_elsewhere_counts_there_is_no_offset_to_tell_of() -> None:
+    harbour = outside(haircut_ppb=0)
+    venue = msgspec.structs.replace(load_venue("demo"), preset=DYNAMIC, outside_venues=(harbour,))
+    market = await hedged(SmallMarket(venue, INDEX))
+    now, pool = market.sequencer.now_ns(), market.state.accounts.pool_of[0]
+    word = Attest(now, harbour.name, 0, 1, now, ((1, 10**7),), (), b"d" * 32, b"s" * 64)
+    market.sequencer.commit([word])
+    found = await explained(market)
+    names = [line.name for line in found.charges]
+    assert ELSEWHERE in names
+    assert OFFSET not in names
+    needed = charged(market, pool)
+    assert sums(found) == (needed[0], pytest.approx(needed[1], abs=3)), "rounded to its bound"
+
+
 async def test_with_an_order_the_offset_is_not_trusted_and_the_lines_say_so() -> None:
     market = await hedged(DYNAMIC)
     await market.buy(market.ann, 0.001, 95_000)
@@ -102,6 +120,14 @@ async def test_a_forecast_that_is_charged_is_a_line_of_its_own() -> None:
     )
     assert line.initial_minor == pytest.approx(after_offset / 10, abs=2)
     assert sums(found) == charged(market, pool)
+
+
+async def test_a_forecast_that_only_warns_is_no_line() -> None:
+    market = await hedged(DYNAMIC)
+    market.engine.risk.models[0].growth_ppb = 1_100_000_000
+    found = await explained(market)
+    assert FORECAST not in [line.name for line in found.charges]
+    assert sums(found) == charged(market, market.state.accounts.pool_of[0])
 
 
 async def test_the_nearest_move_to_a_call_counts_the_offset() -> None:

@@ -120,6 +120,29 @@ async def test_another_model_may_be_asked(demo: SmallMarket, model: str) -> None
     assert simulated["initial_margin"] == pytest.approx(found.initial_minor / 10**6, abs=1e-4)
 
 
+async def test_a_simulation_beyond_the_funds_leaves_none_available() -> None:
+    market = SmallMarket(deposit=1_000)
+    found = await market.ask(
+        market.ann, "private/simulate_portfolio", currency="USDC",
+        simulated_positions={PERPETUAL: 1},
+    )  # fmt: skip
+    assert found["initial_margin"] > found["margin_balance"] == 1_000
+    assert found["available_funds"] == 0
+
+
+async def test_what_is_held_counts_toward_the_largest_position_simulated() -> None:
+    market = SmallMarket()
+    await market.buy(market.ann, 0.001, 100_000)
+    await market.sell(market.bob, 0.001, 100_000)
+    market.close_batch()
+    most = market.state.contracts.lots_max[0] * market.state.contracts.specs[0].lot_e8 / 10**8
+    ask = {"currency": "USDC", "simulated_positions": {PERPETUAL: most}}
+    beyond = await market.refusal(market.ann, "private/simulate_portfolio", **ask)
+    assert beyond["code"] == 10018
+    instead = await market.ask(market.ann, "private/simulate_portfolio", **ask, add_positions=False)
+    assert instead["positions"] == {PERPETUAL: most}
+
+
 # An order's margin
 
 
@@ -147,6 +170,27 @@ async def test_the_price_bounds_are_those_of_the_ticker(demo: SmallMarket) -> No
                           price=117_000)  # fmt: skip
     ticker = await demo.ask(demo.ann, "public/ticker", instrument_name=PERPETUAL)
     assert (said["min_price"], said["max_price"]) == (ticker["min_price"], ticker["max_price"])
+
+
+async def test_no_price_bound_is_above_the_highest_price_there_may_be() -> None:
+    market = SmallMarket()
+    spec = market.state.contracts.specs[0]
+    highest = market.state.contracts.price_max[0] * spec.tick_e8 / 10**8
+    market.close_batch(int(highest))
+    said = await market.ask(market.ann, "private/get_margins", instrument_name=PERPETUAL,
+                            amount=0.001, price=highest)  # fmt: skip
+    assert said["min_price"] < said["max_price"] == highest
+
+
+async def test_the_largest_order_may_be_asked_about_and_none_beyond() -> None:
+    market = SmallMarket()
+    most = market.state.contracts.lots_max[0]
+    lot = market.state.contracts.specs[0].lot_e8 / 10**8
+    ask = {"instrument_name": PERPETUAL, "price": 100_000}
+    said = await market.ask(market.ann, "private/get_margins", **ask, amount=most * lot)
+    assert said["buy"] == pytest.approx(most * lot * 100_000 * 0.18)
+    beyond = await market.refusal(market.ann, "private/get_margins", **ask, amount=(most + 1) * lot)
+    assert (beyond["code"], beyond["data"]["param"]) == (10021, "amount")
 
 
 async def test_a_venue_without_a_risk_gate_still_says_what_an_order_would_need() -> None:

@@ -13,6 +13,8 @@ from clients.outside_venue import simulated
 from exchange.core.outside_venue import OutsideVenue
 from exchange.gateway.methods import CHANNELS, METHOD_OF, METHODS, Method, Permission
 from exchange.gateway.reference import BEGIN, END, reference_markdown
+from exchange.venues import load_venue
+from margin.presets import load_preset
 from tests.gateway.small_market import PERPETUAL, SmallMarket, heard
 
 NEEDS_A_POOL = (
@@ -98,7 +100,9 @@ def test_what_changes_the_market_needs_the_trade_scope() -> None:
 
 
 async def test_the_example_of_every_channel_is_accepted_and_told() -> None:
-    market = SmallMarket(deposit=2_000)
+    venue = load_venue("tiny", interval_s=60)
+    venue = msgspec.structs.replace(venue, preset=load_preset("ps-1-dynamic"))  # it warns
+    market = SmallMarket(venue, deposit=2_300)
     channels = [channel.example for channel in CHANNELS]
     accepted = await market.ask(market.ann, "private/subscribe", channels=channels)
     assert accepted == channels
@@ -106,7 +110,7 @@ async def test_the_example_of_every_channel_is_accepted_and_told() -> None:
     await market.buy(market.ann, 0.1, 100_000)
     await market.sell(market.bob, 0.099, 100_000)
     market.close_batch()
-    for price in range(99_000, 90_000, -1000):
+    for price in range(99_500, 90_000, -500):
         market.close_batch(price)
     told = {name for name, _ in heard(market.ann)}
     assert told == set(channels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -9,10 +10,15 @@ import pytest
 
 from exchange.core.commands import Deposit, OpenAccount, UnderlyingMark
 from exchange.core.venue import AccountClass
+from exchange.gateway.pool_book import open_interest_minor, venue_inputs
+from exchange.portfolio_book import build_book
+from exchange.portfolio_file import read_portfolio
 from exchange.venues import load_venue
 from margin.explain import DOUBTFUL_PRICES, OTHER_POOLS
-from margin.formula_models import INPUTS, STANDARD
+from margin.explanation import Explanation
+from margin.formula_models import INPUTS, STANDARD, FormulaModel, explain_formula
 from margin.presets import load_preset
+from margin.venue_models import venue_model
 from tests.gateway import small_market
 from tests.gateway.margin_market import INVERSE, demo_market, explained, option_of, summary
 from tests.gateway.small_market import PERPETUAL, SmallMarket
@@ -42,6 +48,31 @@ async def test_a_formula_model_may_be_asked_where_it_can_margin_the_account(
         return
     found = await explained(demo, model=model)
     assert {charge.name for charge in found.charges} == {PERPETUAL, INVERSE, option_of(demo)}
+
+
+@pytest.mark.parametrize("model", ["fhs-es", "ps-1-dynamic+floor"])
+async def test_a_model_that_charges_other_venues_may_be_asked(
+    demo: SmallMarket, model: str
+) -> None:
+    """At the ranges of its file, since it has not seen this market."""
+    found = await explained(demo, model=model)
+    simulated = await demo.ask(demo.ann, "private/simulate_portfolio", currency="USDC", model=model)
+    assert found.model == simulated["model"] == model
+    assert simulated["initial_margin"] == found.initial_minor / 10**6 > 0
+    assert (found.simulated is not None) == (model == "fhs-es")
+    if found.simulated is not None:
+        usual = {row.unit: row.range_e9 for row in found.simulated.units}
+        assert usual["BTC"] == venue_model(model).spot_range_e9("BTC")
+
+
+async def test_a_floor_of_what_forecasts_nothing_is_refused(demo: SmallMarket) -> None:
+    for name, reason in (
+        ("fhs-es+floor", "fhs-es: forecasts nothing that could be a floor"),
+        ("other", "no model 'other'; there are "),
+    ):
+        error = await demo.refusal(demo.ann, "private/explain_margin", model=name)
+        assert error["code"] == 11029
+        assert error["data"]["reason"].startswith(reason)
 
 
 async def test_add_ons_are_told_and_are_those_of_the_summary(demo: SmallMarket) -> None:
@@ -117,3 +148,63 @@ async def test_coin_that_options_cost_is_collateral_no_longer(demo: SmallMarket)
     plain = await demo.ask(demo.ann, "private/simulate_portfolio", currency="USDC")
     assert found["margin_balance"] == pytest.approx(plain["margin_balance"], abs=1e-2)
     assert found["initial_margin"] != plain["initial_margin"]
+
+
+# Margin by the venue's open interest
+
+
+async def crowded(amount: int) -> SmallMarket:
+    """Ann is long and bob is short of so many BTC at 150,000: all that the venue's pools hold."""
+    market = SmallMarket(index=(150_000,), deposit=30_000_000)
+    await market.buy(market.ann, amount, 150_000)
+    await market.sell(market.bob, amount, 150_000)
+    market.close_batch()
+    return market
+
+
+def in_a_file(open_interest: float | None, quantity: int) -> Explanation:
+    """The position in a portfolio file that gives the open interest, or leaves it at its 0."""
+    given = {} if open_interest is None else {"open_interest": {"BTC": open_interest}}
+    text = {
+        "market": {"time": "2026-01-01T00:00:00Z", "index": {"BTC": 150_000}},
+        "model_inputs": {"open-interest": given},
+        "positions": [{"instrument": PERPETUAL, "quantity": quantity}],
+    }
+    portfolio = read_portfolio(json.dumps(text), "test")
+    model = FormulaModel("open-interest", portfolio.model_inputs["open-interest"])
+    return explain_formula(model, build_book(portfolio), distances=False)
+
+
+async def test_margin_by_open_interest_takes_that_of_the_venue() -> None:
+    """30 million USDC are a fifth of the way between the caps, 15 million below the lower one."""
+    market = await crowded(200)
+    found = await explained(market, model="open-interest", distances=False)
+    assert found.initial_minor == in_a_file(30_000_000, 200).initial_minor
+    assert found.initial_minor == 30_000_000 * 10**6 * 24 // 100, "0.05 + 0.2 x 0.95"
+    assert found.maintenance_minor == in_a_file(None, 200).maintenance_minor
+    assert found.initial_minor > in_a_file(None, 200).initial_minor
+    quiet = await explained(await crowded(100), model="open-interest", distances=False)
+    assert quiet.initial_minor == in_a_file(None, 100).initial_minor == 750_000 * 10**6
+
+
+async def test_a_simulation_takes_the_open_interest_that_stands() -> None:
+    market = await crowded(200)
+    found = await market.ask(
+        market.ann, "private/simulate_portfolio", currency="USDC", model="open-interest",
+        add_positions=False, simulated_positions={PERPETUAL: -10},
+    )  # fmt: skip
+    assert found["total_initial_margin_usd"] == in_a_file(30_000_000, -10).initial_minor / 10**6
+    assert found["total_initial_margin_usd"] == 360_000
+
+
+async def test_open_interest_is_the_long_side_of_futures_and_perpetuals_of_the_underlying(
+    demo: SmallMarket,
+) -> None:
+    """One linear BTC at the mark and 20,000 USD inverse; the option is left out, the rest is 0."""
+    mark = int(demo.state.marks.mark_e8[demo.state.contracts.slot_of[PERPETUAL]])
+    minor = open_interest_minor(demo.state)
+    assert minor == [mark // 100 + 20_000 * 10**6, 0, 0]
+    assert venue_inputs(demo.state, "open-interest") == {
+        "open_interest": {"BTC": minor[0], "ETH": 0, "SOL": 0}
+    }
+    assert venue_inputs(demo.state, "lognormal-es") == {}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
+from exchange.venues import load_venue
+from margin.presets import load_preset
 from tests.gateway.small_market import PERPETUAL, SmallMarket, heard
 
 
@@ -146,3 +150,64 @@ async def test_a_call_names_its_pool_and_leaves_the_others_alone() -> None:
         calls = await market.ask(market.ann, "private/get_margin_calls")
     assert [(call["pool_id"], call["outcome"]) for call in calls] == [(alone, "standing")]
     assert [pool["margin_call"] for pool in (await summary(market))["pools"]] == [False, True]
+
+
+async def test_a_pool_that_is_short_takes_nothing_off_what_another_has_to_spare() -> None:
+    market, _, _ = await walled()
+    (_, alone) = (await summary(market))["pools"]
+    await market.buy(market.ann, 0.1, 100_000, pool_id=alone["pool_id"])
+    await market.sell(market.bob, 0.1, 100_000)
+    market.close_batch()
+    market.close_batch(97_500)
+    found = await summary(market)
+    cross, alone = found["pools"]
+    assert alone["equity"] < alone["initial_margin"]
+    assert alone["available_funds"] == 0
+    assert found["available_funds"] == cross["available_funds"] == 998_000
+
+
+async def test_a_pool_in_liquidation_says_so() -> None:
+    market, _, alone = await walled()
+    await market.buy(market.ann, 0.1, 100_000, pool_id=alone)
+    await market.sell(market.bob, 0.1, 100_000)
+    market.close_batch()
+    market.close_batch(93_000)
+    pools = (await summary(market))["pools"]
+    assert [(pool["in_liquidation"], pool["margin_call"]) for pool in pools] == [
+        (False, False), (True, False),
+    ]  # fmt: skip
+
+
+async def offset_pair() -> SmallMarket:
+    """Ann is long of BTC and short of ETH under a model that offsets the one with the other."""
+    preset = load_preset("ps-1-dynamic")
+    venue = msgspec.structs.replace(load_venue("demo"), preset=preset)
+    market = SmallMarket(venue, (100_000, 4_000, 200))
+    for name, buyer, seller, amount, price in (
+        (PERPETUAL, market.ann, market.bob, 1, 100_000),
+        ("ETH_USDC-PERPETUAL", market.bob, market.ann, 20, 4_000),
+    ):
+        await market.buy(buyer, amount, price, instrument_name=name)
+        await market.sell(seller, amount, price, instrument_name=name)
+    market.close_batch()
+    return market
+
+
+async def with_an_order() -> SmallMarket:
+    """Ann bids for a coin, which will cost a fee."""
+    market = SmallMarket()
+    await market.buy(market.ann, 1, 100_000)
+    return market
+
+
+@pytest.mark.parametrize("story", [offset_pair, with_an_order])
+async def test_what_is_said_to_be_free_can_leave_and_no_unit_more(
+    story: Callable[[], Awaitable[SmallMarket]],
+) -> None:
+    market = await story()
+    free = (await summary(market))["available_withdrawal_funds"]
+    ask = {"currency": "USDC"}
+    more = await market.refusal(market.ann, "private/withdraw", **ask, amount=round(free + 1e-6, 6))
+    assert more["code"] == 10009
+    await market.ask(market.ann, "private/withdraw", **ask, amount=free)
+    assert (await summary(market))["available_withdrawal_funds"] == 0

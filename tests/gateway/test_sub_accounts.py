@@ -77,6 +77,16 @@ async def test_details_tell_positions_and_orders_of_all_accounts() -> None:
     assert "open_orders" not in alone
 
 
+async def test_details_are_of_the_contracts_that_settle_in_the_currency() -> None:
+    market = SmallMarket("demo", (100_000, 4_000, 200))
+    linear = await market.buy(market.ann, 0.02, 90_000)
+    inverse = await market.buy(market.ann, 100, 90_000, instrument_name="BTC-PERPETUAL")
+    for currency, order in (("USDC", linear), ("BTC", inverse)):
+        (row,) = await market.ask(market.ann, "private/get_subaccounts_details", currency=currency,
+                                  with_open_orders=True)  # fmt: skip
+        assert [o["order_id"] for o in row["open_orders"]] == [order["order_id"]]
+
+
 async def test_an_owner_reads_and_moves_and_a_sub_account_does_not() -> None:
     market, desk, own = await with_sub_account()
     moved = await transfer(market, 1_000, 0, source=desk)
@@ -95,9 +105,10 @@ async def test_an_owner_reads_and_moves_and_a_sub_account_does_not() -> None:
          {"currency": "USDC", "amount": 1, "destination": 0}),
     ):  # fmt: skip
         assert (await market.refusal(own, method, **params))["code"] == 11042, method
-    nobody = await market.refusal(market.ann, "private/submit_transfer_to_subaccount",
-                                  currency="USDC", amount=1, destination=77)  # fmt: skip
-    assert (nobody["code"], nobody["data"]["param"]) == (13007, "destination")
+    for number in (desk + 1, 77):  # the next that would be opened, and any other
+        nobody = await market.refusal(market.ann, "private/submit_transfer_to_subaccount",
+                                      currency="USDC", amount=1, destination=number)  # fmt: skip
+        assert (nobody["code"], nobody["data"]["param"]) == (13007, "destination")
 
 
 async def test_a_transfer_that_a_position_needs_is_refused_whole() -> None:

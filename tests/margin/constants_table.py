@@ -8,6 +8,13 @@ from importlib import resources
 from typing import Any
 
 PRESETS = ("ps-1", "derive-pmrm2", "derive-pmrm1", "deribit", "paradex", "span-16")
+# What each builds on, and the sections in which it differs.
+BUILT_ON = {
+    "ps-1-linear-liquidity": ("ps-1", ("liquidity",)),
+    "ps-1-dynamic": ("ps-1", ("dynamic", "cross_unit", "predictive")),
+    "ps-1-dynamic-garch": ("ps-1-dynamic", ("dynamic",)),
+    "ps-1-dynamic-har": ("ps-1-dynamic", ("dynamic",)),
+}
 # What the sections say in words, or what is no constant.
 LEFT_OUT = ("name", "numeraire", "scenario", "grid", "collateral_size")
 
@@ -19,7 +26,7 @@ def _shown(value: Any) -> str:
         return ", ".join(_shown(part) for part in value)
     if isinstance(value, dict):
         rates = [f"{'others' if k == 'default' else k} {_shown(v)}" for k, v in value.items()]
-        return _shown(value["default"]) if len(rates) == 1 else ", ".join(rates)
+        return _shown(value["default"]) if list(value) == ["default"] else ", ".join(rates)
     if isinstance(value, Decimal):
         return f"{value.normalize():f}"
     return str(value)

@@ -24,6 +24,7 @@ from margin.add_ons import (
     add_on_table,
     add_ons,
 )
+from margin.concentration import MOST_SLOPE_E9
 from margin.invariant import Int64Array, InvariantBroken
 from margin.portfolio import (
     INVERSE,
@@ -126,6 +127,24 @@ def compared_with_the_twin(pools: int, seed: int, sections: AddOns) -> None:
     assert min(min(row) for row in expected) == 0
     for part in zip(*expected, strict=True):  # the comparison met every add-on
         assert sum(amount > 0 for amount in part) > pools // 20
+
+
+@pytest.mark.parametrize("sections", [SECTIONS, LINEAR_FORM])
+def test_no_market_is_so_wild_that_closing_costs_more_than_the_position(
+    market: Market, sections: AddOns
+) -> None:
+    """At ten times the risk of the wildest that there may be the price of size is at its bound."""
+    assert sections.liquidity is not None
+    steep = msgspec.structs.replace(sections.liquidity, coefficient_e9=10 * 10**9)
+    wild = column([20 * 10**9] * 3)
+    given = {"volatility_e9": wild, "spot_range_e9": wild // 4}
+    table = table_of(market, AddOns(liquidity=steep), **given)
+    assert table.slope_e9.tolist() == [MOST_SLOPE_E9] * 3
+    (slot,) = slots(market, LINEAR, -1)
+    lots = 10**8
+    notional = lots * int(market.marks.index_e8[0]) * int(market.instruments.lot_e8[slot])
+    found = charge(market, {slot: lots}, sections=AddOns(liquidity=steep), **given)
+    assert 0 < int(found.liquidity_minor[0]) <= notional // 10**10 + 1
 
 
 @pytest.mark.parametrize("sections", [SECTIONS, LINEAR_FORM])

@@ -150,3 +150,12 @@ def test_peak_to_trough_is_the_largest_margin_over_the_smallest() -> None:
     assert peak_to_trough(np.array([0.0, 1.0])) == math.inf
     with pytest.raises(ValueError, match="negative"):
         peak_to_trough(np.array([-1.0, 1.0]))
+
+
+def test_a_loss_of_just_the_value_at_risk_is_no_violation() -> None:
+    at, beyond = (
+        acerbi_szekely(np.array([loss]), np.array([1.0]), np.array([2.0]), 0.5)
+        for loss in (1.0, 1.5)
+    )
+    assert at.statistic == -1.0
+    assert beyond.statistic == pytest.approx(1.5 / 2.0 / 0.5 - 1.0)

@@ -159,6 +159,13 @@ def test_a_higher_index_is_never_less_credit(amounts: list[int], one: int, other
     assert low <= high
 
 
+def test_more_pools_than_a_sum_has_room_for_are_refused() -> None:
+    """Each counts up to 2^52 minor units."""
+    assert total([2**52] * 511) == 318_000 * USDC
+    with pytest.raises(OverflowError, match="an owner's coins exceed"):
+        total([2**52] * 512)
+
+
 def test_a_pool_far_above_every_limit_neither_wraps_nor_gains() -> None:
     assert total([2**52] * 200) == 318_000 * USDC
     open_ended = haircuts([0, 0], [[], steps((1, 0.5))])

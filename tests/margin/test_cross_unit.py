@@ -261,3 +261,33 @@ def test_it_opens_at_the_constant_and_learns_nothing_from_a_stale_index() -> Non
     assert not step(section, state, 0, [100, 100], True)
     assert not step(section, state, 10**9, [110, 110], True), "within a period"
     assert step(section, state, 60 * 10**9, [110, 110], True)
+
+
+def test_moments_that_rounding_has_pushed_apart_are_a_correlation_all_the_same() -> None:
+    """Products are rounded down, so that of opposite moves may come out larger than the squares."""
+    moments = np.array([[100, -101], [-101, 100]], np.int64)
+    state = CorrelationState(moments, np.zeros(2, np.int64))
+    assert correlations_ppb(WHOLE, state).tolist() == [[E9, -E9], [-E9, E9]]
+
+
+def after_a_gap(periods: int, moves: tuple[int, int]) -> Int64Array:
+    """Moments after one relative move of each index over so many periods."""
+    state = opening(WHOLE, np.array([10**12, 10**12], np.int64))
+    step(WHOLE, state, 0, [10**12] * 2, True)
+    price = [10**12 + 10**3 * move for move in moves]
+    assert step(WHOLE, state, periods * 60 * 10**9, price, True)
+    return state.moment_e18
+
+
+def test_a_gap_counts_as_equal_moves_of_the_same_variance_and_no_more_than_64() -> None:
+    """Up 6 % and down 3 % in nine minutes: nine times up 2 % and down 1 %."""
+    moments = [[10**12, 0], [0, 10**12]]
+    each = (20_000_000, -10_000_000)
+    for _ in range(9):
+        moments = [
+            [(moments[i][j] * 990_000_000 + each[i] * each[j] * 10_000_000) // E9 for j in (0, 1)]
+            for i in (0, 1)
+        ]
+    assert after_a_gap(9, (60_000_000, -30_000_000)).tolist() == moments
+    long, longer = (after_a_gap(n, (60_000_000, -30_000_000)) for n in (64, 1_000))
+    assert long.tolist() == longer.tolist()

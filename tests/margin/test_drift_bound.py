@@ -72,6 +72,27 @@ def test_the_bound_holds_for_tables_that_have_nothing_in_common(seed: int) -> No
     assert (now.initial_minor > then.initial_minor).any()
 
 
+def test_the_bound_holds_where_only_the_gross_part_of_a_delta_floor_has_moved() -> None:
+    venue = random_venue(PS_1, 14)
+    floored = [
+        name for name in MODELS if len(table_at(venue, venue.marks, MODELS[name]).gross_floor)
+    ]
+    assert floored
+    for name in floored:
+        before = table_at(venue, venue.marks, MODELS[name])
+        after = msgspec.structs.replace(before, gross_floor=before.gross_floor * 20)
+        positions = random_positions(venue, 800, 14)
+        drift = requirement_drift(before, after)
+        assert drift is not None
+        value, increase = np.empty((800, CURRENCIES), np.int64), np.empty(800, np.int64)
+        values = lot_values(venue, venue.marks)
+        mark_and_bound(positions, positions.coin_minor, values, drift, value, increase)
+        then, now = (pool_requirements(table, positions) for table in (before, after))
+        rise = now.initial_minor - then.initial_minor
+        assert (rise <= increase).all(), name
+        assert (rise > drift.rounding_minor).any(), name
+
+
 def test_one_position_is_bounded_by_its_own_move() -> None:
     """100 lots whose row fell by 3 USDC somewhere need at most 300 USDC and rounding more."""
     venue = random_venue(PS_1, 4)

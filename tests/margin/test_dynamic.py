@@ -13,6 +13,7 @@ import pytest
 
 from margin.dynamic import (
     MOST_STEPS,
+    AtTheMoney,
     RangeTerms,
     capped,
     model_range_e9,
@@ -271,12 +272,25 @@ def test_volatility_shocks_follow_at_the_money_volatility_within_their_bounds() 
     dice, implied = random.Random(3), ANNUAL
     for minute in range(50):  # moves of up to a tenth in a minute
         implied = [v * (E9 + dice.randint(-E9 // 10, E9 // 10)) // E9 for v in implied]
-        step(terms, state, minute * 60 * SECOND, index, fresh, implied)
+        step(terms, state, minute * 60 * SECOND, index, fresh, AtTheMoney(implied, [1] * 3))
     assert state.scale_e9.tolist() == [2 * E9] * 3
     for minute in range(50, 400):  # none
-        step(terms, state, minute * 60 * SECOND, index, fresh, implied)
+        step(terms, state, minute * 60 * SECOND, index, fresh, AtTheMoney(implied, [1] * 3))
         assert (state.scale_e9 >= 800_000_000).all()
     assert state.scale_e9.tolist() == [800_000_000] * 3
+
+
+def test_a_step_says_whether_a_range_or_a_shock_has_changed() -> None:
+    rule = ImpliedShock(decay_ppb=900_000_000, multiple_e9=7 * E9, least_e9=800_000_000,
+                        most_e9=2 * E9)  # fmt: skip
+    terms = terms_of(**{**PLAIN, "implied": rule}, least_e9=E9, most_e9=E9)  # ranges stand still
+    state, index, fresh = opening(terms, ANNUAL), [10**12] * 3, [True] * 3
+    step(terms, state, 0, index, fresh, ANNUAL)
+    assert not step(terms, state, 20 * SECOND, index, fresh, ANNUAL), "within a period"
+    higher = [v * 11 // 10 for v in ANNUAL]
+    assert step(terms, state, 60 * SECOND, index, fresh, higher)
+    assert state.scale_e9.tolist() == [2 * E9] * 3
+    assert not step(terms, state, 80 * SECOND, index, fresh, higher)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -293,13 +307,32 @@ def test_volatility_shocks_are_those_of_the_slow_twin(seed: int) -> None:
         for _ in COINS
     ]  # fmt: skip
     dice, implied = random.Random(seed), ANNUAL
-    step(terms, state, 0, [10**12] * 3, [True] * 3, implied)
+    step(terms, state, 0, [10**12] * 3, [True] * 3, AtTheMoney(implied, [DAY_S] * 3))
     for minute in range(1, 200):
         before, size = implied, dice.choice([10**6, 10**7])
         implied = [v * (E9 + dice.randint(-size, size)) // E9 for v in implied]
-        step(terms, state, minute * 60 * SECOND, [10**12] * 3, [True] * 3, implied)
+        seen = AtTheMoney(implied, [DAY_S] * 3)
+        step(terms, state, minute * 60 * SECOND, [10**12] * 3, [True] * 3, seen)
         wanted = [t.move(a, b) for t, a, b in zip(twins, before, implied, strict=True)]
         assert state.scale_e9.tolist() == wanted
+
+
+def test_the_next_expiry_has_another_volatility_which_is_no_move() -> None:
+    rule = ImpliedShock(decay_ppb=900_000_000, multiple_e9=7 * E9, least_e9=800_000_000,
+                        most_e9=2 * E9)  # fmt: skip
+    terms = terms_of(**{**PLAIN, "implied": rule})
+    state = opening(terms, ANNUAL)
+    index, fresh = [10**12] * 3, [True] * 3
+    risen = [v * 11 // 10 for v in ANNUAL]
+    step(terms, state, 0, index, fresh, AtTheMoney(ANNUAL, [1, 1, 1]))
+    step(terms, state, 60 * SECOND, index, fresh, AtTheMoney(risen, [1, 2, 2]))
+    moved, rolled, _ = state.implied_e18.tolist()
+    assert moved > 10 * rolled
+    assert state.scale_target_e9[0] == 2 * E9
+    assert state.scale_target_e9[1:].tolist() == pytest.approx([E9] * 2, rel=1e-6)
+    fallen = [v * 9 // 10 for v in risen]  # what is learnt next is that expiry's own move
+    step(terms, state, 120 * SECOND, index, fresh, AtTheMoney(fallen, [1, 2, 2]))
+    assert state.scale_target_e9.tolist() == [2 * E9] * 3
 
 
 def test_a_preset_in_force_has_the_ranges_of_the_cycle_and_scaled_shocks() -> None:
@@ -309,6 +342,12 @@ def test_a_preset_in_force_has_the_ranges_of_the_cycle_and_scaled_shocks() -> No
     assert now.spot_range_e9("ETH") == 180_000_000
     assert (now.volatility.up_e9, now.volatility.down_e9) == (750_000_000, 375_000_000)
     assert preset_at(DYNAMIC, (), []).volatility == DYNAMIC.volatility
+
+
+def test_scaled_shocks_neither_make_volatility_negative_nor_leave_the_bound_of_a_preset() -> None:
+    """Up 50 % and down 25 %, thirty times as much: at most tenfold up, and down to nothing."""
+    shock = preset_at(DYNAMIC, (), [], 30 * E9).volatility
+    assert (shock.up_e9, shock.down_e9) == (10 * E9, E9)
 
 
 @pytest.mark.parametrize(

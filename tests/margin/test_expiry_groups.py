@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from margin.portfolio import (
+    INVERSE,
     INVERSE_CALL,
     LINEAR,
     LINEAR_CALL,
@@ -15,7 +16,7 @@ from margin.portfolio import (
     Marks,
     Positions,
 )
-from margin.preset import Preset
+from margin.preset import NamedRate, Preset
 from margin.presets import load_preset
 from margin.requirement import pool_requirements, risk_table, unit_profits
 from margin.scenarios import scenario_matrix, scenarios_of
@@ -119,6 +120,26 @@ def test_in_the_averaging_window_only_the_open_part_moves() -> None:
     worst, _ = _pool([(LINEAR, DAY_NS, 0, 3)], now_ns=now)
     assert worst == 16_000 * USDC
     assert _pool([(LINEAR, DAY_NS, 0, 3)], now_ns=0)[0] == 48_000 * USDC
+
+
+def test_coin_won_or_lost_late_in_the_window_is_worth_the_spot_of_the_scenario() -> None:
+    """A tenth of 20 % open, the coin 20 % away: 2,000 x 1.2 / 1.02 up, 2,000 x 0.8 / 0.98 down."""
+    moves = msgspec.structs.replace(
+        PS_1,
+        spot_range=(NamedRate(name="default", rate_e9=200_000_000),),
+        tails=None,
+        skew=None,
+        discount=None,
+        basis=None,
+    )
+    now = DAY_NS - 180 * 10**9
+    short = _pool([(INVERSE, DAY_NS, 0, -100_000)], now_ns=now, preset=moves)[0]
+    assert short == pytest.approx(2_000 * USDC * 1.2 / 1.02, rel=3e-6)
+    long = _pool([(INVERSE, DAY_NS, 0, 100_000)], now_ns=now, preset=moves)[0]
+    assert long == pytest.approx(2_000 * USDC * 0.8 / 0.98, rel=3e-6)
+    # a call far in the money is the coin less its strike, here 50,000 dollars of the day
+    call = _pool([(INVERSE_CALL, DAY_NS, 50_000, -1)], now_ns=now, preset=moves)[0]
+    assert call == pytest.approx((52_000 * 1.2 / 1.02 - 50_000) * USDC, rel=3e-6)
 
 
 def test_an_inverse_option_moves_like_the_linear_one_and_is_worth_coin() -> None:

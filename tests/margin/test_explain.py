@@ -82,7 +82,7 @@ def test_a_position_counts_by_the_half_that_its_expiry_used(name: str, seed: int
                 if cell.kind == SKEW:
                     assert sum(kept) <= 0, "a smile turns against the expiry"
                 else:
-                    better = rows.reversed_discount[group[0][0]]
+                    better = any(rows.reversed_discount[row] for row, _ in group)
                     assert sum(kept) == (max if better else min)(map(sum, halves))
 
 
@@ -242,3 +242,12 @@ def test_interpreted_and_compiled_explanations_are_the_same_bytes() -> None:
     )  # fmt: skip
     digest = hashlib.sha256(msgspec.json.encode(compiled)).hexdigest()
     assert interpreted.stdout.strip() == digest
+
+
+def test_ratios_are_rounded_up_so_that_one_means_covered() -> None:
+    """18,000 and 14,300 of 21,001 dollars."""
+    found = explain(PS_1, small_book(1, usdc=21_001), distances=False)
+    levels = (found.initial_minor, found.maintenance_minor)
+    assert levels == (18_000 * 10**6, 14_300 * 10**6)
+    assert found.initial_ratio_ppb == 18_000 * 10**9 // 21_001 + 1
+    assert found.maintenance_ratio_ppb == 14_300 * 10**9 // 21_001 + 1

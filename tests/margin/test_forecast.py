@@ -119,3 +119,10 @@ def test_terms_out_of_range_are_refused() -> None:
         Har(0, RATE_SCALE, 1, 0)
     with pytest.raises(InvariantBroken, match="variance"):
         start(EWMA, np.array([-1], np.int64))
+
+
+@pytest.mark.parametrize("forecaster", [Garch(10**18, 0, 900_000_000), Har(10**18, 0, 0, 10**9)])
+def test_no_variance_is_above_that_of_a_move_of_the_whole_price(forecaster: Forecaster) -> None:
+    memory = start(forecaster, np.array([10**17], np.int64))
+    path = run(forecaster, memory, np.full((60, 1), MOST_RETURN_E9, np.int64))
+    assert path[1:].tolist() == [[10**18]] * 60

@@ -17,10 +17,12 @@ from margin.formula_models import (
     explain_formula,
     model_names,
     prepared,
+    refusal_of_name,
 )
 from margin.models.standard_constants import load_standard
 from margin.portfolio import INVERSE_PUT, LINEAR, LINEAR_CALL, NEVER_NS
 from margin.presets import preset_names
+from margin.venue_models import venue_model_names
 from tests.margin.small_books import DAY_NS, E8, USDC, check_sums, random_book, small_book
 from tests.reference.random_portfolios import column
 
@@ -38,9 +40,16 @@ def without_options(book: Book, kinds: tuple[int, ...] = ()) -> Book:
     return msgspec.structs.replace(book, quantity_lots=np.where(out, 0, book.quantity_lots))
 
 
-def test_models_are_presets_and_formulas() -> None:
-    assert model_names() == (*preset_names(), *INPUTS)
+def test_models_are_presets_formulas_and_whatever_charges_a_venue() -> None:
+    assert {*model_names()} == {*preset_names(), *INPUTS, *venue_model_names()}
     assert len(set(model_names())) == len(model_names())
+    assert {refusal_of_name(name) for name in model_names()} == {""}
+
+
+@pytest.mark.parametrize("name", ["ps-1+floor", "fhs-es+floor", "lognormal-es+floor"])
+def test_a_floor_of_what_forecasts_nothing_is_refused_with_the_reason(name: str) -> None:
+    assert refusal_of_name(name) == f"{name[:-6]}: forecasts nothing that could be a floor"
+    assert refusal_of_name("other+floor").startswith("no model 'other+floor'; there are ")
 
 
 @pytest.mark.parametrize("name", LINEAR_MODELS)

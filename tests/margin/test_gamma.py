@@ -12,7 +12,15 @@ import pytest
 
 from margin.gamma import DAY_NS, deviation_e9, expiry_buckets, lot_columns, price_gap
 from margin.invariant import InvariantBroken
-from margin.portfolio import INVERSE, LINEAR_CALL, Instruments
+from margin.portfolio import (
+    INVERSE,
+    INVERSE_CALL,
+    INVERSE_PUT,
+    LINEAR_CALL,
+    LINEAR_PUT,
+    Instruments,
+    Marks,
+)
 from margin.presets import load_preset
 from margin.scenarios import scenarios_of
 from tests.reference.reference_add_ons import (
@@ -123,6 +131,26 @@ def test_columns_are_the_textbook_s(seed: int) -> None:
             then = textbook_option(f * (1 + move), k, *terms)[0]
             exact = max(0.0, then - value - delta * f * move) * weight * quanta
             assert bent[i, s] == pytest.approx(exact, rel=1e-9, abs=2)
+
+
+@pytest.mark.parametrize("is_call", [True, False])
+def test_an_option_worth_coin_counts_by_index_over_forward(is_call: bool) -> None:
+    """It is worth B76 / F coin: with the index a tenth below the forward, nine tenths of B76."""
+    two = np.array([INVERSE_CALL, LINEAR_CALL] if is_call else [INVERSE_PUT, LINEAR_PUT], np.int64)
+    one = np.ones(2, np.int64)
+    instruments = Instruments(
+        kind=two, unit=one * 0, expiry_ns=one * 9 * DAY_NS, strike_e8=one * 10**13,
+        lot_e8=one * 10**8, strike_group=np.arange(2, dtype=np.int64),
+    )  # fmt: skip
+    forward = one * 10**13
+    marks = Marks(0, forward[:1] * 9 // 10, forward // 20, forward, one * HALF, one * 0)
+    gap = column([80_000_000])
+    found, bent = lot_columns(
+        instruments, marks, gap, gap // 5, MOVES[:1], WEIGHTS[:1], column([4])
+    )
+    for in_coin, in_usd in ((found[0], found[1]), (bent[0], bent[1])):
+        assert in_coin == pytest.approx(in_usd * 0.9, abs=1)
+        assert in_usd.any()
 
 
 def test_no_option_bends_by_more_than_the_move_even_at_its_pin() -> None:

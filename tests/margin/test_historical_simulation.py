@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import random
@@ -27,6 +28,7 @@ from margin.historical_simulation import (
 from margin.invariant import Int64Array, InvariantBroken
 from margin.portfolio import (
     INVERSE,
+    INVERSE_CALL,
     LINEAR,
     LINEAR_CALL,
     LINEAR_PUT,
@@ -39,6 +41,7 @@ from margin.scenarios import risk_exponent
 from margin.simulated_pools import (
     gross_notional_minor,
     liquidity_horizons,
+    lot_notional_minor,
     pool_tails,
     simulated_requirements,
 )
@@ -250,13 +253,17 @@ def twin_tails(positions: Positions, profits: LotProfits, horizon: Int64Array) -
         losses = []
         for s in range(profits.lot.shape[2]):
             total = 0
-            for k in range(int(positions.pool_start[p]), int(positions.pool_start[p + 1])):
-                i = int(positions.instrument[k])
-                h = int(horizon[p, INSTRUMENTS.unit[i]])
-                total += int(positions.quantity_lots[k]) * int(profits.lot[h, i, s])
             for u in range(2):
-                cash = int(positions.coin_minor[p, u])
-                total += cash * int(profits.coin[int(horizon[p, u]), u, s]) // 10_000
+                made = []
+                for h in range(int(horizon[p, u]) + 1):
+                    of_unit = int(positions.coin_minor[p, u]) * int(profits.coin[h, u, s]) // 10_000
+                    for k in range(int(positions.pool_start[p]), int(positions.pool_start[p + 1])):
+                        i = int(positions.instrument[k])
+                        if INSTRUMENTS.unit[i] == u:
+                            lots = int(positions.quantity_lots[k])
+                            of_unit += lots * int(profits.lot[h, i, s])
+                    made.append(of_unit)
+                total += min(made)
             losses.append(-total)
         value, shortfall = tail(losses, [1] * len(losses), Fraction(975, 1000))
         scale = 2**profits.exponent
@@ -274,6 +281,19 @@ def test_pools_equal_the_twin_whatever_their_horizons(seed: int) -> None:
     assert [[int(v), int(e)] for v, e in pairs] == expected
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_longer_horizon_never_asks_for_less(seed: int) -> None:
+    """Of any unit, whatever the others have: the worst on the way stays a loss."""
+    positions, shortfalls = random_pools(seed, 25), []
+    for of_bitcoin, of_ether in ((0, 0), (1, 0), (1, 1), (2, 1), (2, 2)):
+        horizon = np.tile(column(of_bitcoin, of_ether), (25, 1))
+        found = pool_tails(PROFITS, MOVES.weight, 975_000_000, INSTRUMENTS, positions, horizon)
+        shortfalls.append(found.expected_shortfall_minor)
+    rises = [bool((a <= b).all()) for a, b in itertools.pairwise(shortfalls)]
+    assert rises == [True] * 4
+    assert (shortfalls[0] < shortfalls[-1]).any()
+
+
 def test_many_pools_give_what_each_gives_alone() -> None:
     few = random_pools(9, 40)
     times = 250  # past the count from which threads share the work
@@ -283,8 +303,11 @@ def test_many_pools_give_what_each_gives_alone() -> None:
         np.tile(few.instrument, times), np.tile(few.quantity_lots, times),
         np.tile(few.coin_minor, (times, 1)),
     )  # fmt: skip
-    alone = pool_tails(PROFITS, MOVES.weight, 990_000_000, INSTRUMENTS, few)
-    together = pool_tails(PROFITS, MOVES.weight, 990_000_000, INSTRUMENTS, many)
+    horizon = np.random.Generator(np.random.PCG64(9)).integers(0, 3, (40, 2))
+    alone = pool_tails(PROFITS, MOVES.weight, 990_000_000, INSTRUMENTS, few, horizon)
+    together = pool_tails(
+        PROFITS, MOVES.weight, 990_000_000, INSTRUMENTS, many, np.tile(horizon, (times, 1))
+    )
     for one, all_of_them in zip(alone, together, strict=True):
         assert np.tile(one, times).tolist() == all_of_them.tolist()
 
@@ -339,7 +362,8 @@ def test_a_position_that_takes_long_to_close_needs_more() -> None:
 
 def test_notional_is_gross_at_the_index() -> None:
     positions = pools({PERPETUAL: -1000, CALL: 50, INVERSE_PERPETUAL: 101, ETH: 10})
-    found = gross_notional_minor(INSTRUMENTS, MARKS, positions)[0]
+    value = lot_notional_minor(INSTRUMENTS, MARKS)
+    found = gross_notional_minor(INSTRUMENTS, value, positions)[0]
     inverse = math.ceil(10 * USDC_SCALE * 100_000 / 101_000) * 101
     assert found.tolist() == [
         100_000 * USDC_SCALE + 50_000 * USDC_SCALE + inverse,
@@ -379,3 +403,22 @@ def bits(**settings: str) -> str:
 
 def test_interpreted_code_gives_the_same_bits_without_a_warning() -> None:
     assert bits(NUMBA_DISABLE_JIT="1") == bits()
+
+
+def test_an_option_worth_coin_is_not_discounted() -> None:
+    """At a rate of 8 % and at none it makes the same; one worth dollars does not."""
+    kinds = np.array([INVERSE_CALL, INVERSE_CALL, LINEAR_CALL, LINEAR_CALL], np.int64)
+    one = np.ones(4, np.int64)
+    instruments = Instruments(
+        kind=kinds, unit=one * 0, expiry_ns=one * 90 * DAY_NS, strike_e8=one * 10**13,
+        lot_e8=one * 10**8, strike_group=np.arange(4, dtype=np.int64),
+    )  # fmt: skip
+    price = one * 10**13
+    rate = np.array([0, 80_000_000, 0, 80_000_000], np.int64)
+    marks = Marks(0, price[:1], price // 10, price, one * 500_000_000, rate)
+    spot = np.array([50_000_000, -50_000_000], np.int64).reshape(1, 2, 1)
+    none = np.zeros((1, 2, 1, 0), np.int64)
+    moves = SimulatedMoves(spot, none, np.zeros(0, np.int64), np.ones(2, np.int64))
+    found = lot_profits(moves, instruments, marks, 4, SimulationTerms(horizons=(1,))).lot[0]
+    assert found[0].tolist() == found[1].tolist()
+    assert (np.abs(found[2]) > np.abs(found[3])).all()

@@ -8,10 +8,11 @@ import msgspec
 import numpy as np
 import pytest
 
+from margin.dynamic import preset_at
 from margin.history import covered_move_e9, dated_moves, history_of, loss_multiple, shortfall
-from margin.history_sections import History, Residuals
+from margin.history_sections import History, LongRun, Residuals, Stressed
 from margin.invariant import InvariantBroken
-from margin.preset import Preset
+from margin.preset import NamedRate, Preset
 from margin.presets import PresetError, load_preset, parse_preset
 from margin.strict_toml import shipped_text
 from margin.venue_models import venue_model
@@ -54,9 +55,70 @@ def test_a_coin_long_needs_the_mean_of_its_worst_dates() -> None:
     assert covered_move_e9(ten_dates(850_000_000), "BTC") == pytest.approx(half * E9, abs=2)
 
 
+def with_dates(**parts: object) -> Preset:
+    """Ten dates with other constants; the long run is that of the shipped file."""
+    preset = ten_dates()
+    history = msgspec.structs.replace(history_of(preset), **parts)
+    return msgspec.structs.replace(preset, history=history)
+
+
+LONG_RUN = LongRun(spot_range=(NamedRate(name="default", rate_e9=E9 // 20),), up_e9=E9 // 10)
+
+
+def test_a_horizon_of_days_sums_successive_dates_that_end_together() -> None:
+    moves = dated_moves(with_dates(horizon_days=(1, 3)), ["BTC"])
+    assert moves.spot_move_e9.shape == (2, 8, 1), "the first two dates only begin a sum"
+    for date in range(8):
+        for h, days in enumerate((1, 3)):
+            residual = sum(TEN[date + 3 - days : date + 3])
+            exact = (math.exp(residual * 0.0314) - 1) * E9
+            assert moves.spot_move_e9[h, date, 0] == pytest.approx(exact, abs=2)
+    assert moves.weight.tolist() == [1] * 8
+
+
+@pytest.mark.parametrize(("share", "deviation"), [(0, 0.0314), (0.6, 0.0314), (1, 0.05)])
+def test_no_date_counts_at_less_than_the_floor(share: float, deviation: float) -> None:
+    """The floor is a share of 5 % a day and of 10 % of volatility; the forecasts are below."""
+    long_run = msgspec.structs.replace(LONG_RUN, floor_share_ppb=round(share * E9))
+    moves = dated_moves(with_dates(long_run=long_run), ["BTC"])
+    exact = (math.exp(-5 * deviation) - 1) * E9
+    assert moves.spot_move_e9[0, 0, 0] == pytest.approx(exact, abs=2)
+    up = (math.exp(max(0.08, 0.1 * share)) - 1) * E9
+    assert moves.volatility_move_e9[0, 0, 0, 0] == pytest.approx(up, abs=2)
+
+
+def test_stressed_dates_count_once_more_at_their_own_volatility_and_weight() -> None:
+    stressed = Stressed(first=0, dates=2, weight_ppb=E9 // 4, multiple_e9=2 * E9)
+    preset = with_dates(long_run=LONG_RUN, stressed=stressed)
+    for factor in (1, 3):  # whatever is forecast
+        wide = preset_at(preset, ["BTC"], [factor * preset.spot_range_e9("BTC")])
+        moves = dated_moves(wide, ["BTC"])
+        assert moves.spot_move_e9.shape == (1, 12, 1)
+        for at, residual in ((10, -5), (11, -2)):
+            exact = (math.exp(residual * 0.1) - 1) * E9
+            assert moves.spot_move_e9[0, at, 0] == pytest.approx(exact, abs=2)
+            up = (math.exp(0.2) - 1) * E9
+            assert moves.volatility_move_e9[0, at, 0, 0] == pytest.approx(up, abs=2)
+    weight = moves.weight.tolist()
+    assert sum(weight[10:]) * 4 == sum(weight)
+    assert len({*weight[:10]}) == len({*weight[10:]}) == 1
+    assert covered_move_e9(preset, "BTC") > covered_move_e9(ten_dates(), "BTC")
+
+
+def test_the_model_that_ships_has_horizons_a_floor_and_a_stressed_quarter() -> None:
+    history = history_of(FHS)
+    assert history.horizon_days == (1, 2, 3)
+    assert (history.floor_e9("BTC"), history.floor_up_e9()) == (25_120_000, 64_000_000)
+    assert history.stressed_e9("BTC") == (47_100_000, 120_000_000)
+    weight = history.weights()
+    assert history.dates == len(weight) == 398 + 40
+    assert sum(weight[398:]) * 4 == sum(weight)
+
+
 def test_gains_alone_need_nothing() -> None:
-    assert shortfall(np.arange(1, 11), history_of(ten_dates())) == 0
-    assert shortfall(-np.arange(1, 11), history_of(ten_dates())) == 10, "9.5, rounded up"
+    ones, level_ppb = np.ones(10, np.int64), history_of(ten_dates()).level_ppb
+    assert shortfall(np.arange(1, 11), ones, level_ppb) == 0
+    assert shortfall(-np.arange(1, 11), ones, level_ppb) == 10, "9.5, rounded up"
 
 
 def test_no_lot_loses_more_than_the_multiple_says() -> None:
@@ -79,6 +141,16 @@ def test_a_preset_without_dates_has_no_history() -> None:
          "half_spread = 0.0005\n[history]\n", "history: stands without gamma"),
         ("move = 0\n", "move = 0.1\n", "history: needs one listed scenario, of no move at all"),
         ('[[history.spot]]\nname = "ETH"', '[[history.spot]]\nname = "BTC"', "must be sorted"),
+        ("horizon_days = [1,", "horizon_days = [3,", "history.horizon_days: must rise"),
+        ("horizon_days = [1, 2, 3]", "horizon_days = []", "history.horizon_days: must rise"),
+        ("horizon_days = [1, 2, 3]", "horizon_days = [21]", "must rise within 1 .. 20"),
+        ("participation = 0.1", "participation = 0", "history.participation: must lie above 0"),
+        ("floor_share = 0.8", "floor_share = 2.5", "long_run.floor_share: must lie in 0 .. 2"),
+        ("first = 190", "first = 1", r"history.stressed: must lie in rows 2 .. 399"),
+        ("dates = 40", "dates = 211", r"history.stressed: must lie in rows 2 .. 399"),
+        ("weight = 0.25", "weight = 1", "history.stressed.weight: must lie between 0 and 1"),
+        ("weight = 0.25", "weight = 0.123456789", "stressed.weight are too fine"),
+        ("multiple = 1.5", "multiple = 0", "history.stressed.multiple: must lie above 0"),
         ("residual = [\n", "residual = [\n    6.5,\n", "residual: must lie in -6 .. 6"),
         ("residual = [\n", "residual = [\n    0.5,\n", "needs one residual a date of everything"),
     ],

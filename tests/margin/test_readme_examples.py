@@ -21,7 +21,7 @@ from tests.margin import (
 )
 from tests.margin import test_add_on_examples as add_on_examples
 from tests.margin import test_simulation_examples as simulation_examples
-from tests.margin.constants_table import PRESETS, constants_table
+from tests.margin.constants_table import BUILT_ON, PRESETS, constants_table
 from tests.margin.example_book import PS_1
 from tests.margin.models import test_model_examples as model_examples
 from tests.margin.readme_page import EXAMPLE, FLAT, SECTIONS, TEXT, Examples, compute
@@ -48,18 +48,27 @@ def test_every_example_is_computed_once() -> None:
 
 
 def test_the_table_of_constants_is_what_the_presets_hold() -> None:
-    assert sorted([*PRESETS, "ps-1-dynamic"]) == sorted(preset_names())
-    plain = msgspec.structs.replace(
-        load_preset("ps-1-dynamic"), name="ps-1", dynamic=None, cross_unit=None, predictive=None
-    )
-    assert plain == load_preset("ps-1")
+    assert sorted([*PRESETS, *BUILT_ON]) == sorted(preset_names())
     assert constants_table() in TEXT
+
+
+@pytest.mark.parametrize("name", BUILT_ON)
+def test_a_preset_that_builds_on_another_differs_in_the_sections_that_the_page_names(
+    name: str,
+) -> None:
+    base, sections = BUILT_ON[name]
+    own, other = load_preset(name), load_preset(base)
+    as_base = {section: getattr(other, section) for section in sections}
+    assert all(getattr(own, section) != value for section, value in as_base.items())
+    assert msgspec.structs.replace(own, name=base, **as_base) == other
+    listed = ", ".join(f"`[{section}]`" for section in sections)
+    assert f"| `{name}` | `{base}` | {listed} | " in SECTIONS["Presets"]
 
 
 def test_the_table_of_collateral_sizes_is_what_ps_1_holds() -> None:
     assert collateral_examples.sizes_table() in SECTIONS["Collateral by size"]
     others = [name for name in preset_names() if load_preset(name).collateral_size]
-    assert others == ["ps-1", "ps-1-dynamic"]
+    assert others == sorted(["ps-1", *BUILT_ON])
 
 
 @pytest.mark.parametrize("name", PRESETS)

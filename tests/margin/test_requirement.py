@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from margin.invariant import Int64Array, InvariantBroken
-from margin.portfolio import INVERSE, Positions, margin_order
+from margin.portfolio import INVERSE, LINEAR_PUT, Instruments, Marks, Positions, margin_order
 from margin.preset import CollateralCharges, Factors, NamedRate
 from margin.presets import load_preset
 from margin.requirement import (
@@ -23,9 +23,11 @@ from margin.requirement import (
     risk_table,
 )
 from margin.risk_table import EXPIRY
+from margin.scenarios import scenario_matrix, scenarios_of
 from tests.reference import reference_margin
 from tests.reference.moving_marks import REVERSED
 from tests.reference.random_portfolios import (
+    DAY_NS,
     EXPONENTS,
     Venue,
     column,
@@ -287,6 +289,22 @@ def test_splitting_a_pool_never_lowers_the_sum_of_worst_losses(model: str) -> No
         whole = _worst(table, held, lots, coin)
         split = _worst(table, held, part, nothing) + _worst(table, held, rest, coin)
         assert split >= whole
+
+
+def test_a_dampener_forgives_every_pool_once_so_splitting_pays() -> None:
+    """100 puts on BTC struck at 60,000 sold from one pool, and 25 from each of four (README)."""
+    price = column([100_000 * 10**8])
+    instruments = Instruments(
+        *(column([x]) for x in (LINEAR_PUT, 0, 30 * DAY_NS, 60_000 * 10**8, 10**8, 0))
+    )
+    marks = Marks(0, price, price, price, column([5 * 10**8]), column([0]))
+    preset = load_preset("deribit")
+    matrix = scenario_matrix(
+        preset, [scenarios_of(preset, "BTC")], instruments, marks, column([0])
+    )  # fmt: skip
+    table = risk_table(preset, instruments, matrix)
+    dollars = [_worst(table, [0], [-lots], [0]) // 10**6 for lots in (100, 25)]
+    assert dollars == [378_679, 11_402]
 
 
 def test_one_and_two_threads_agree(venue: Venue, table: RiskTable) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -22,8 +23,8 @@ from margin.returns import moves_e9, rescale
 from margin.simulated_pools import liquidity_horizons, pool_tails
 from margin.tail_measures import tail_measures
 from margin.venue_models import venue_model
-from tests.margin.readme_page import Examples, Page, compute, usdc
-from tests.margin.small_books import small_book
+from tests.margin.readme_page import FLAT, Examples, Page, compute, usdc
+from tests.margin.small_books import small_book, with_conditions
 
 ONE = np.ones(1, np.int64)
 PERPETUAL = Instruments(
@@ -92,17 +93,40 @@ def screen(page: Page) -> None:
 
 
 def dates(page: Page) -> None:
-    page.given("100,000", "90,000")
+    page.given("100,000", "90,000", "600,000 a day", "300,000 four days")
     preset = venue_model("fhs-es")
+    history = preset.history
+    assert history is not None
+    weight = history.weights()
+    assert (
+        f"{history.latest} dates follow the forecast (weight {weight[0]} each), "
+        f"{history.dates - history.latest} are stressed ({weight[-1]} each)"
+    ) in FLAT
     long = explain(preset, small_book(1), distances=False)
     page.says(*map(usdc, (long.worst_minor, long.initial_minor, long.maintenance_minor)))
-    doubled = preset_at(preset, ["BTC"], [2 * preset.spot_range_e9("BTC")])
-    wide = explain(doubled, small_book(1), distances=False)
-    page.says(usdc(wide.worst_minor), usdc(wide.initial_minor))
+    plain = msgspec.structs.replace(history, horizon_days=(1,), long_run=None, stressed=None)
+    calm = msgspec.structs.replace(history, stressed=None)
+    for base, factor, other in (
+        (preset, 1, plain), (preset, 2, None), (preset, 0.5, None), (preset, 0.5, calm)
+    ):  # fmt: skip
+        moved = preset_at(base, ["BTC"], [round(factor * base.spot_range_e9("BTC"))])
+        moved = msgspec.structs.replace(moved, history=other or history)
+        found = explain(moved, small_book(1), distances=False)
+        page.says(usdc(found.worst_minor))
+        if factor == 2:
+            page.says(f"IM {usdc(found.initial_minor)}")
     both = explain(preset, small_book(1, -1), distances=False)
     put = next(part for part in both.units[0].positions if part.name == "put")
     alone = explain(preset, small_book(0, -1), distances=False)
     page.says(*map(usdc, (both.worst_minor, -put.profit_minor, alone.worst_minor)))
+    for volume, days in ((600_000, 2), (300_000, 3)):
+        thin = with_conditions(
+            small_book(1), daily_volume_minor=np.array([volume * USDC_SCALE], np.int64)
+        )
+        found = explain(preset, thin, distances=False)
+        assert found.simulated is not None
+        assert found.simulated.units[0].horizon_days == days
+        page.says(usdc(found.worst_minor))
 
 
 def backtests(page: Page) -> None:

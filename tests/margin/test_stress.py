@@ -19,10 +19,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from margin.portfolio import INVERSE_CALL, INVERSE_PUT, Instruments, Marks, Positions
+from margin.portfolio import INVERSE_CALL, INVERSE_PUT, NEVER_NS, Instruments, Marks, Positions
 from margin.preset import NamedRate
 from margin.stress import (
+    LEAST_MOVE_E9,
     Basis,
+    Moves,
     Stress,
     TenorMove,
     lot_profits,
@@ -355,3 +357,12 @@ def test_the_fall_of_october_2025_is_that_of_the_hourly_data(coin: str) -> None:
         highest = max(highest, high)
     found = load_stress("2025-10-10").spot_move_e9(coin) / 1e9
     assert found == pytest.approx(deepest, abs=6e-5)
+
+
+def test_no_price_falls_to_nothing() -> None:
+    """A price of 10^-8 dollars that loses nearly all of itself is one of 10^-8 dollars."""
+    one, zero = np.ones(1, np.int64), np.zeros(1, np.int64)
+    instruments = Instruments(zero, zero, one * NEVER_NS, zero, one, zero - 1)
+    moves = Moves(np.full((1, 1), LEAST_MOVE_E9), zero[:, None], zero[:, None])
+    found = moved_marks(instruments, Marks(0, one, one, zero, zero, zero), moves)
+    assert (found.index_e8.tolist(), found.mark_e8.tolist()) == ([[1]], [[1]])

@@ -76,8 +76,9 @@ def random_venue(preset: Preset, seed: int, doubtful: bool = False) -> Venue:
         rows.append((LINEAR, unit, 12 * DAY_NS, 0, lot, -1, int(index * 1.01), 0))
         rows.append((LINEAR, unit, AVERAGED_NS, 0, lot, -1, int(index * 1.001), 0))
         rows.append((INVERSE, unit, NEVER_NS, 0, 10 * 10**8, -1, near, 0))
+        rows.append((INVERSE, unit, AVERAGED_NS, 0, 10 * 10**8, -1, int(index * 0.999), 0))
         for expiry_ns in (0, AVERAGED_NS, DAY_NS, 12 * DAY_NS, 30 * DAY_NS, 90 * DAY_NS):
-            coin_settled = expiry_ns == 30 * DAY_NS
+            coin_settled = expiry_ns == 30 * DAY_NS or (unit, expiry_ns) == (1, AVERAGED_NS)
             kinds = (INVERSE_CALL, INVERSE_PUT) if coin_settled else (LINEAR_CALL, LINEAR_PUT)
             for ratio in (0.7, 0.95, 1.05, 1.5):
                 strike = int(index * ratio)

@@ -140,14 +140,40 @@ def in_dollars(instruments: Instruments, marks: Marks, i: int) -> int:
     return math.floor(worth + Fraction(1, 2))
 
 
-def lot_profit(
-    preset: Preset, unit_class: str, instruments: Instruments, marks: Marks, i: int, date: int
-) -> float:
-    """Dollars that one lot makes on one date of a preset's history."""
+def dated_deviations(preset: Preset, unit_class: str, date: int) -> tuple[float, float, int]:
+    """Deviations of spot and of a 30-day volatility on a scenario, and the row it ends on.
+
+    Scenarios are the rows on which the longest horizon ends, then the stressed rows once more.
+    """
     history = preset.history
     assert history is not None
-    spot = history.residuals_e9("spot", unit_class)[date] / E9
-    move = math.exp(spot * preset.spot_range_e9(unit_class) / E9) - 1
+    begins = max(history.horizon_days) - 1
+    spot, up = preset.spot_range_e9(unit_class) / E9, preset.volatility.up_e9 / E9
+    long_run, stressed = history.long_run, history.stressed
+    if long_run is None:
+        return spot, up, begins + date
+    table = {row.name: row.rate_e9 / E9 for row in long_run.spot_range}
+    usual = table.get(unit_class, table["default"])
+    followed = len(history.spot[0].residual_e9) - begins
+    if date < followed:
+        share = long_run.floor_share_ppb / E9
+        return max(spot, share * usual), max(up, share * long_run.up_e9 / E9), begins + date
+    assert stressed is not None
+    multiple = stressed.multiple_e9 / E9
+    return multiple * usual, multiple * long_run.up_e9 / E9, stressed.first + date - followed
+
+
+def lot_profit(
+    preset: Preset, unit_class: str, instruments: Instruments, marks: Marks, i: int, date: int,
+    days: int = 1,
+) -> float:  # fmt: skip
+    """Dollars that one lot makes over `days` that end on one date of a preset's history."""
+    history = preset.history
+    assert history is not None
+    spot_deviation, up, last = dated_deviations(preset, unit_class, date)
+    rows = range(last - days + 1, last + 1)
+    spot = sum(history.residuals_e9("spot", unit_class)[row] for row in rows) / E9
+    move = math.exp(spot * spot_deviation) - 1
     unit, lot = int(instruments.unit[i]), int(instruments.lot_e8[i]) / E8
     index, mark = int(marks.index_e8[unit]) / E8, int(marks.mark_e8[i]) / E8
     kind = int(instruments.kind[i])
@@ -155,8 +181,8 @@ def lot_profit(
         return (lot / mark * index if kind == INVERSE else lot * mark) * move
     left_ns = max(0, int(instruments.expiry_ns[i]) - marks.now_ns)
     days, shares = history.tenor_days, history.tenor_share_e9
-    residual = history.residuals_e9("volatility", unit_class)[date] / E9
-    moved = [math.exp(residual * preset.volatility.up_e9 / E9 * s / E9) - 1 for s in shares]
+    residual = sum(history.residuals_e9("volatility", unit_class)[row] for row in rows) / E9
+    moved = [math.exp(residual * up * s / E9) - 1 for s in shares]
     at = left_ns / DAY_NS
     above = next((k for k, day in enumerate(days) if day > at), len(days) - 1)
     below = max(0, above - 1) if at < days[-1] else above

@@ -35,16 +35,19 @@ def black_76(f: float, k: float, iv: float, tau: float, discount: float, is_call
     return discount * sign * (f * cdf(sign * d1) - k * cdf(sign * (d1 - deviation)))
 
 
-def shocked_volatility(preset: Preset, volatility: float, tau: float, side: int) -> float:
-    """Volatility moved down, not at all, or up, by tenor."""
+def shocked_volatility(
+    preset: Preset, volatility: float, tau: float, side: int, up_e9: int | None = None
+) -> float:
+    """Volatility moved down, not at all, or up, by tenor; `up_e9` where a coin has its own."""
     shock = preset.volatility
+    up_e9 = shock.up_e9 if up_e9 is None else up_e9
     days = tau * 365
     power = shock.short_power_e9 if days <= shock.reference_days else shock.long_power_e9
     size = math.pow(shock.reference_days / max(days, shock.floor_days_e9 / 1e9), power / 1e9)
     if side < 0:
         return volatility * max(0.0, 1 - shock.down_e9 / 1e9 * size)
     if side > 0:
-        return max(shock.least_up_e9 / 1e9, volatility * (1 + shock.up_e9 / 1e9 * size))
+        return max(shock.least_up_e9 / 1e9, volatility * (1 + up_e9 / 1e9 * size))
     return volatility
 
 
@@ -83,9 +86,10 @@ def open_share(preset: Preset, tau: float) -> float:
 
 
 def _option_profit_usdc(
-    preset: Preset, instruments: Instruments, marks: Marks, i: int, shock: tuple[float, int, float]
-) -> tuple[float, float]:
-    move, side, weight = shock
+    preset: Preset, instruments: Instruments, marks: Marks, i: int,
+    shock: tuple[float, int, float, int | None], spot_moves: bool = True,
+) -> tuple[float, float]:  # fmt: skip
+    move, side, weight, up_e9 = shock
     kind = int(instruments.kind[i])
     tau = max(0, int(instruments.expiry_ns[i]) - marks.now_ns) / YEAR_NS
     rate = max(0, int(marks.rate_e9[i])) / 1e9
@@ -99,11 +103,13 @@ def _option_profit_usdc(
         way = "linear" if side == 2 else "absolute"
         shocked = skewed_volatility(preset, iv, math.log(strike / forward), tau, way)
     else:
-        shocked = shocked_volatility(preset, iv, tau, side)
+        shocked = shocked_volatility(preset, iv, tau, side, up_e9)
     call = kind in (LINEAR_CALL, INVERSE_CALL)
     moved = forward * (1 + open_share(preset, tau) * move)
     then = black_76(moved, strike, shocked, tau, discount, call)
     now = black_76(forward, strike, iv, tau, discount, call)
+    if inverse and spot_moves:  # coin worth the spot then, on a forward of which a part has stopped
+        then *= (1 + move) / (1 + open_share(preset, tau) * move)
     lot = int(instruments.lot_e8[i]) / 1e8
     if inverse:
         lot *= int(marks.index_e8[instruments.unit[i]]) / 1e8 / forward
@@ -122,16 +128,18 @@ def lot_profit_usdc(
     weight = int(scenarios.weight_e9[s]) / 1e9
     side = int(scenarios.volatility_side[s])
     if int(instruments.kind[i]) >= LINEAR_CALL:
-        return _option_profit_usdc(preset, instruments, marks, i, (move, side, weight))
+        return _option_profit_usdc(
+            preset, instruments, marks, i, (move, side, weight, scenarios.volatility_up_e9)
+        )
     lot = int(instruments.lot_e8[i]) / 1e8
     mark = int(marks.mark_e8[i]) / 1e8
     tau = max(0, int(instruments.expiry_ns[i]) - marks.now_ns) / YEAR_NS
-    move *= open_share(preset, tau)
+    moved = mark * (1 + open_share(preset, tau) * move)
     if int(instruments.kind[i]) == INVERSE:
         spot_then = int(marks.index_e8[instruments.unit[i]]) / 1e8 * (1 + move)
-        profit = lot * (1 / mark - 1 / (mark * (1 + move))) * spot_then * weight
+        profit = lot * (1 / mark - 1 / moved) * spot_then * weight
     else:
-        profit = lot * mark * move * weight
+        profit = lot * (moved - mark) * weight
     return profit, profit
 
 
@@ -145,7 +153,7 @@ def basis_profit_usdc(
     weight = (preset.basis.add_e9 + preset.basis.per_year_e9 * tau) / 1e9
     if int(instruments.kind[i]) >= LINEAR_CALL:
         plain = msgspec.structs.replace(preset, discount=None)
-        return _option_profit_usdc(plain, instruments, marks, i, (move, 0, weight))[0]
+        return _option_profit_usdc(plain, instruments, marks, i, (move, 0, weight, None), False)[0]
     size = int(instruments.lot_e8[i]) / 1e8 * weight * move * open_share(preset, tau)
     if int(instruments.kind[i]) == INVERSE:
         spot = int(marks.index_e8[instruments.unit[i]]) / 1e8

@@ -11,7 +11,7 @@ from replays.residual_window import DATES, MOST_E3, draw_window, window_text
 def test_the_shipped_window_is_the_one_that_is_drawn() -> None:
     history = venue_model("fhs-es").history
     assert history is not None
-    assert history.dates == DATES
+    assert history.rows == DATES
     for factor, columns in draw_window().items():
         for name, drawn in columns.items():
             shipped = history.residuals_e9(factor, name)
