@@ -101,11 +101,12 @@ def _lot_kernel(
             columns[i, 0] = quantise(coins * index * quanta[u])
             continue
         forward, strike = forward_e8[i] / _E8, strike_e8[i] / _E8
-        if kind[i] >= INVERSE_CALL:  # worth B76 / F coin, so S / F dollars for each of B76
+        in_coin = kind[i] >= INVERSE_CALL
+        if in_coin:  # worth B76 / F coin, undiscounted, so S / F dollars for each of B76
             lot *= index / forward
         volatility = volatility_e9[i] / _E9
         years = max(0, expiry_ns[i] - now_ns) / _YEAR
-        discount = exp(-(max(0, rate_e9[i]) / _E9) * years)
+        discount = 1.0 if in_coin else exp(-(max(0, rate_e9[i]) / _E9) * years)
         is_call = kind[i] == LINEAR_CALL or kind[i] == INVERSE_CALL
         value, delta, curvature, _, _ = price_and_greeks(
             forward, strike, volatility, years, discount, is_call

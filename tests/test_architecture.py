@@ -369,3 +369,9 @@ def test_importing_the_core_compiles_and_opens_nothing() -> None:
     ]
     assert not wrong, wrong
     assert sys.version_info >= (3, 11)
+
+
+def test_the_core_s_page_names_every_module() -> None:
+    page = (ROOT / "exchange/core/README.md").read_text(encoding="utf-8")
+    modules = {path.stem for path in (ROOT / "exchange/core").glob("*.py")} - {"__init__"}
+    assert {name for name in modules if f"`{name}`" not in page} == set()

@@ -30,8 +30,9 @@ class PoolFigures(NamedTuple):
     """A pool's money in minor USDC; `option_minor` by currency in its own minor units.
 
     `whole_minor` is equity before collateral haircuts; `initial_minor` counts open orders.
-    `available_minor`: what new orders may reserve, at least 0. `credit_minor`: what is counted for
-    collateral elsewhere. `free_minor`: what may leave the pool, in which no credit counts.
+    `available_minor`: what stands above initial margin, at least 0; of that new orders may reserve
+    what an offset the gate does not trust, and the fees of orders, leave. `credit_minor`: what is
+    counted for collateral elsewhere. `free_minor`: what may leave the pool, without any credit.
     """
 
     whole_minor: int

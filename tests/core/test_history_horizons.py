@@ -117,6 +117,24 @@ def test_an_order_is_judged_at_the_horizon_that_its_fill_would_need(market: Mark
         assert with_order >= after + min(0, -abs(loss)) - 2
 
 
+def test_closing_a_large_position_shortens_its_horizon(market: Market) -> None:
+    """A liquidation asks what smaller positions need: it is what is charged, and falls."""
+    risk, model = market.engine.risk, model_of(market)
+    pools = [p for p in np.unique(market.state.positions.pool).tolist() if p >= HOUSE_POOLS]
+    large = [p for p in pools if int(model.horizons(risk.holdings.columns_of(p))[0, ETH]) == 2]
+    assert large
+    unit = market.state.contracts.columns.unit
+    for pool in large:
+        columns = risk.holdings.columns_of(pool)
+        rows = columns.quantity_lots != 0
+        held, of_ether = columns.quantity_lots[rows], unit[columns.instrument[rows]] == ETH
+        requirement = risk.requirements(pool)
+        assert requirement(held.tolist()) == (risk.initial[pool], risk.maintenance[pool])
+        flat = requirement(np.where(of_ether, 0, held).tolist())
+        less = requirement(np.where(of_ether, held // 20, held).tolist())
+        assert max(less[1], flat[1]) < risk.maintenance[pool]
+
+
 def test_explanations_are_what_pools_are_charged_and_name_their_days(market: Market) -> None:
     risk, model, days = market.engine.risk, model_of(market), set()
     pools = [p for p in np.unique(market.state.positions.pool).tolist() if p >= HOUSE_POOLS]

@@ -135,7 +135,10 @@ def test_columns_are_the_textbook_s(seed: int) -> None:
 
 @pytest.mark.parametrize("is_call", [True, False])
 def test_an_option_worth_coin_counts_by_index_over_forward(is_call: bool) -> None:
-    """It is worth B76 / F coin: with the index a tenth below the forward, nine tenths of B76."""
+    """It is worth B76 / F coin: with the index a tenth below the forward, nine tenths of B76.
+
+    Coin bears no interest: its rate says nothing.
+    """
     two = np.array([INVERSE_CALL, LINEAR_CALL] if is_call else [INVERSE_PUT, LINEAR_PUT], np.int64)
     one = np.ones(2, np.int64)
     instruments = Instruments(
@@ -143,7 +146,8 @@ def test_an_option_worth_coin_counts_by_index_over_forward(is_call: bool) -> Non
         lot_e8=one * 10**8, strike_group=np.arange(2, dtype=np.int64),
     )  # fmt: skip
     forward = one * 10**13
-    marks = Marks(0, forward[:1] * 9 // 10, forward // 20, forward, one * HALF, one * 0)
+    rate = column([80_000_000, 0])
+    marks = Marks(0, forward[:1] * 9 // 10, forward // 20, forward, one * HALF, rate)
     gap = column([80_000_000])
     found, bent = lot_columns(
         instruments, marks, gap, gap // 5, MOVES[:1], WEIGHTS[:1], column([4])
