@@ -44,6 +44,9 @@ _HALF: Final = 20
 MaintenanceAt: TypeAlias = Callable[[Marks, Positions], Int64Array]
 """Maintenance margin of every pool, shape [P], at some marks: a model, from outside."""
 
+CoveredAfter: TypeAlias = Callable[[Moves], list[int]]
+"""What others pay of the deficits of all pools after each move, in minor units."""
+
 
 class Book(msgspec.Struct, frozen=True, gc=False):
     """Pools with what they hold and own.
@@ -304,13 +307,18 @@ def breaking_moves(
 
 
 def fund_breaking_move(
-    book: Book, direction: Direction, fund_minor: int, own: Book | None = None
+    book: Book,
+    direction: Direction,
+    fund_minor: int,
+    own: Book | None = None,
+    covered_after: CoveredAfter | None = None,
 ) -> Break:
     """The smallest common move after which the deficits of all pools exceed the insurance fund.
 
     A deficit is max(0, -equity) of a pool; nobody trades on the way, so this is the gap against
     which a fund stands alone. Leave the pools of the venue itself out of the book; `own` is the
-    pool of the fund, whose gain or loss on what it holds is added to `fund_minor`.
+    pool of the fund, whose gain or loss on what it holds is added to `fund_minor`. What
+    `covered_after` says is taken off the deficits; it is asked only where they exceed the fund.
     """
     check(fund_minor >= 0, "reverse stress: a fund below 0")
     grid = search_grid()
@@ -323,10 +331,20 @@ def fund_breaking_move(
         return [fund_minor + after - now for after in then]
 
     def is_broken(move_e9: Sequence[int]) -> list[bool]:
-        totals = deficits(excess_after(book, direction, move_e9, None))
-        return [total > has for total, has in zip(totals, fund_after(move_e9), strict=True)]
+        totals, has = deficits(excess_after(book, direction, move_e9, None)), fund_after(move_e9)
+        over = [k for k in range(len(totals)) if totals[k] > has[k]]
+        if covered_after is not None and over:
+            moves = moves_along(direction, book.instruments, [move_e9[k] for k in over])
+            for k, covered in zip(over, covered_after(moves), strict=True):
+                totals[k] -= covered
+        return [total > limit for total, limit in zip(totals, has, strict=True)]
 
-    broken = np.array([verdict for part in _parts(grid) for verdict in is_broken(part)])
+    middle, broken = grid.index(0), np.zeros(len(grid), np.bool_)
+    for columns in (range(middle, -1, -1), range(middle, len(grid))):
+        for part in _parts(list(columns)):
+            broken[part] = is_broken([grid[k] for k in part])
+            if broken[part].any():
+                break  # nobody looks beyond the first break
     return _first_break(grid, broken, lambda move_e9: is_broken([move_e9])[0])
 
 

@@ -90,6 +90,7 @@ class Stress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         names = [row.name for row in self.spot]
         _require(bool(self.name), "name", "must not be empty")
+        _require(self.name.isprintable(), "name", "must be one line of characters that print")
         _require(names == sorted(set(names)), "spot", "names must be sorted and distinct")
         _require(DEFAULT_NAME in names, "spot", "needs a default")
         for row in self.spot:

@@ -56,12 +56,12 @@ def test_deficits_fund_and_worst_accounts_are_those_of_the_hand() -> None:
     now, fall, rise = found.outcomes
     fund = now.fund_minor
     assert fund == found.fund_minor == FUND
-    assert (now.losses_minor, now.burden_minor, now.below_zero, now.worst) == (0, 0, 0, ())
+    assert (now.losses_minor, now.burden_minor, now.pools_below_zero, now.worst) == (0, 0, 0, ())
     ann, bob = cash_of(market, "ann"), cash_of(market, "bob")
     assert fall.losses_minor == (30_000 + 30_000 + 30) * USDC
     assert fall.burden_minor == 30_000 * USDC - ann
     assert fall.fund_minor == fund - fall.burden_minor
-    assert fall.below_zero == 1
+    assert (fall.accounts_below_zero, fall.pools_below_zero) == (1, 1)
     assert [row.account for row in fall.worst] == ["ann", "bob", "carl"]
     assert [row.equity_minor for row in fall.worst][:2] == [ann - 3 * 10**10, bob - 3 * 10**10]
     assert rise.burden_minor == 0
@@ -91,7 +91,7 @@ def test_a_market_without_positions_loses_nothing_and_nothing_breaks_it() -> Non
     found = stressed_market(market.engine, [load_stress("2020-03-12")])
     for one in found.outcomes:
         assert (one.losses_minor, one.burden_minor, one.worst) == (0, 0, ())
-        assert (one.below_maintenance, one.below_zero) == (0, 0)
+        assert (one.pools_below_maintenance, one.pools_below_zero) == (0, 0)
         assert one.fund_minor == found.fund_minor
     assert all(one.exhausted == Moved(None, None) for one in found.reverse)
     assert not any(amount for row in found.grid for amount in row.burden_minor)
@@ -102,8 +102,8 @@ def test_maintenance_is_the_venue_s_at_the_moved_marks() -> None:
     market = market_of(("ann", 20_000, 1000), ("rich", 500_000, 10))
     falls = [crash(-move, str(move)) for move in (0.06, 0.08, 0.19, 0.21)]
     found = stressed_market(market.engine, falls)
-    assert [one.below_maintenance for one in found.outcomes] == [0, 0, 1, 1, 1]
-    assert [one.below_zero for one in found.outcomes] == [0, 0, 0, 0, 1]
+    assert [one.pools_below_maintenance for one in found.outcomes] == [0, 0, 1, 1, 1]
+    assert [one.pools_below_zero for one in found.outcomes] == [0, 0, 0, 0, 1]
 
 
 def busy_market() -> Market:
@@ -125,10 +125,10 @@ def test_what_is_foreseen_is_what_the_engine_then_books(move: float) -> None:
     market.cycle(after_ns=0)
     seen = _Market(market.engine, None)
     move_e9 = round(move * 10**9)
-    moves = moves_along(Direction(np.full(2, 10**9, np.int64)), seen.accounts.instruments,
+    moves = moves_along(Direction(np.full(2, 10**9, np.int64)), seen.users.instruments,
                         [0, move_e9])  # fmt: skip
-    foreseen: Int64Array = equity_after(seen.accounts, moves)
-    short = [one.below_maintenance for one in seen.outcomes(["now", "then"], moves)]
+    foreseen: Int64Array = equity_after(seen.users, moves)
+    short = [one.pools_below_maintenance for one in seen.outcomes(["now", "then"], moves)]
     risk = market.engine.risk
     assert short[0] == sum(risk.equity[seen.pools] < risk.maintenance[seen.pools])
     now = [risk.equity_of(pool, haircut=False) for pool in seen.pools.tolist()]
@@ -150,7 +150,7 @@ def test_the_fund_s_pool_is_read_beside_the_accounts() -> None:
     assert equity_after(book, nothing).tolist() == [[fund]]
     found: MarketStress = stressed_market(market.engine, [])
     assert found.fund_minor == fund
-    assert found.accounts == 3
+    assert (found.accounts, found.pools) == (3, 3)
 
 
 def test_a_market_that_has_not_opened_is_refused() -> None:

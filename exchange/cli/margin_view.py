@@ -6,7 +6,7 @@ from exchange.cli import narration
 from exchange.cli.tables import fitted_lines, folded_lines, table_lines
 from margin.explanation import Distance, Explanation, Simulated, UnitPart
 from margin.fixed_point import COIN_SCALE, PRICE_SCALE, RATE_SCALE, USDC_SCALE
-from margin.pool_model import percent_text, weight_text
+from margin.pool_model import Cell, percent_text, weight_text
 
 SIDES = ("down", "unchanged", "up")
 FIGURES = (
@@ -19,10 +19,10 @@ FIGURES = (
 )
 
 
-def usdc(amount_minor: int) -> str:
+def usdc(amount_minor: int, decimals: int = 2) -> str:
     """Minor USDC to the cent; what is less than half of one is nothing."""
-    text = narration.usdc(amount_minor)
-    return "0.00" if text == "-0.00" else text
+    text = narration.usdc(amount_minor, decimals)
+    return text.removeprefix("-") if not text.strip("-0.") else text
 
 
 def quantity_text(amount_e8: int) -> str:
@@ -139,6 +139,11 @@ def _collateral(found: Explanation) -> list[str]:
     return fitted_lines(rows, (range(1, 5), range(5, len(rows[0]))), "")
 
 
+def _worst(unit: UnitPart) -> Cell | None:
+    """The scenario that loses most, if any loses what can be shown."""
+    return unit.worst if usdc(unit.loss_minor) != usdc(0) else None
+
+
 def _simulated(found: Simulated) -> list[str]:
     """The dates that charged, and by what each underlying's moves on them were scaled."""
     tail = rate_text(RATE_SCALE - found.level_ppb)
@@ -158,7 +163,9 @@ def _simulated(found: Simulated) -> list[str]:
 
 
 def _unit(unit: UnitPart) -> list[str]:
-    worst = unit.worst.name if unit.worst else "no scenario loses"
+    worst = "no scenario loses half a cent" if unit.worst else "no scenario loses"
+    if starred := _worst(unit):
+        worst = starred.name
     lines = [f"{unit.unit} at {price_text(unit.index_e8)}"]
     if unit.scenarios:
         lines[0] += f": loses {usdc(unit.loss_minor)}; {worst}"
@@ -178,7 +185,8 @@ def _unit(unit: UnitPart) -> list[str]:
 
 
 def _scenarios(unit: UnitPart) -> list[str]:
-    worst = unit.worst.scenario if unit.worst else -1
+    starred = _worst(unit)
+    worst = starred.scenario if starred else -1
 
     def shown(scenario: int, profit_minor: int) -> str:
         return usdc(profit_minor) + ("*" if scenario == worst else " ")

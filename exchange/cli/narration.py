@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from exchange.core.accounts import NO_OWNER
 from exchange.core.attestations import CreditStage
 from exchange.core.auction import CLAMPED, INTERRUPTED
 from exchange.core.events import (
@@ -24,10 +23,9 @@ from exchange.core.events import (
     ShortfallOpen,
     Transferred,
 )
-from exchange.core.layers import PoolKind
-from exchange.core.ledger import House
 from exchange.core.state import State
 from exchange.core.venue import USDC, InstrumentSpec
+from exchange.pool_names import pool_name
 from margin.fixed_point import COIN_SCALE, USDC_SCALE
 from margin.margin_call import CallOutcome
 from margin.portfolio import INVERSE
@@ -62,23 +60,6 @@ def amount_text(spec: InstrumentSpec, lots: int) -> str:
 def price_text(spec: InstrumentSpec, ticks: int) -> str:
     """A price of an instrument in ticks as a decimal."""
     return decimal_text(ticks * spec.tick_e8)
-
-
-def pool_name(state: State, pool: int) -> str:
-    """The account behind a pool, and which of its pools, or the house's own name of it."""
-    owner = state.accounts.owner_of[pool]
-    if owner == NO_OWNER:
-        return House(pool).name.lower()
-    layer = state.accounts.layers.of_pool.get(pool)
-    if layer is None:
-        return state.accounts.names[owner]
-    what = layer.name if layer.instrument < 0 else state.contracts.specs[layer.instrument].name
-    kind = PoolKind(layer.kind).name.lower()
-    return (
-        f"{state.accounts.names[owner]} ({kind} {what})"
-        if what
-        else (f"{state.accounts.names[owner]} ({kind})")
-    )
 
 
 def _side(lots: int) -> str:

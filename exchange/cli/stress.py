@@ -18,6 +18,7 @@ from exchange.cli.arguments import (
 )
 
 if TYPE_CHECKING:
+    from exchange.core.venue import Venue
     from exchange.market_stress import MarketStress
     from exchange.portfolio_file import Portfolio
     from exchange.portfolio_stress import Needs, PortfolioStress
@@ -96,6 +97,7 @@ def read_stresses(wanted: tuple[str, ...]) -> list[Stress]:
     What ends in .toml is a file. Raises `StressError`, which names the file and the key, and
     `OSError`.
     """
+    from exchange.portfolio_stress import AS_IT_STANDS
     from margin.stresses import StressError, load_stress, parse_stress, stress_names
 
     found: dict[str, Stress] = {}
@@ -106,7 +108,12 @@ def read_stresses(wanted: tuple[str, ...]) -> list[Stress]:
             except UnicodeDecodeError:
                 raise StressError(f"{text}: is no UTF-8 text") from None
         else:
-            stress = load_stress(text)
+            try:
+                stress = load_stress(text)
+            except StressError as error:
+                raise StressError(f"{error}; a file's name ends in .toml") from None
+        if stress.name == AS_IT_STANDS:
+            raise StressError(f"{text}: name: {AS_IT_STANDS!r} is the row of no stress at all")
         if found.setdefault(stress.name, stress) is not stress:
             raise StressError(f"{text}: name: there are two stresses {stress.name!r}")
     return list(found.values())
@@ -115,18 +122,42 @@ def read_stresses(wanted: tuple[str, ...]) -> list[Stress]:
 def market_stress(
     journal: Path, cycle: int | None, model: str | None, stresses: list[Stress]
 ) -> MarketStress:
-    """The market of a journal under stress. Raises `JournalDiffers` and `PresetError`."""
+    """The market of a journal under stress.
+
+    Raises `JournalDiffers`, `PresetError` and `VenueError`.
+    """
     from exchange.cli.progress import record_progress
     from exchange.cli.warm_up import warm_up_with_line
     from exchange.market_stress import stressed_market
+    from margin.presets import is_file_name
     from margin.venue_models import venue_model
     from replays.journal_state import engine_after
 
-    preset = None if model is None else venue_model(model)
+    file = venue_model(model) if model is not None and is_file_name(model) else None
     warm_up_with_line()
     with record_progress("reading the journal") as advance:
         engine = engine_after(journal, cycle, advance)
+    preset = file
+    if model is not None and file is None:  # the venue's own has to be known first
+        preset = judging_model(engine.state.venue, model)
     return stressed_market(engine, stresses, preset)
+
+
+def judging_model(venue: Venue, name: str) -> Preset:
+    """The model of a name that can judge a venue: one of its own, or one that can charge any.
+
+    `PresetError` says what there is instead.
+    """
+    from margin.presets import PresetError
+    from margin.venue_models import FLOOR, venue_model, venue_model_names
+
+    own, others = {preset.name: preset for preset in reversed(venue.presets())}, venue_model_names()
+    if name in own:
+        return own[name]
+    if name.removesuffix(FLOOR) not in others:
+        known = ", ".join(dict.fromkeys([*own, *others]))
+        raise PresetError(f"no model {name!r}; there are {known}, and files that end in .toml")
+    return venue_model(name)
 
 
 def portfolio_stress(
@@ -176,11 +207,12 @@ def model_of(portfolio: Portfolio, book: Book, model: str | None) -> tuple[str, 
     from margin.venue_models import venue_model
 
     venue = portfolio.market.venue
-    own = None if venue is None else venue.preset
-    name = model or portfolio.model or (DEFAULT_MODEL if own is None else own.name)
+    presets = () if venue is None else venue.presets()
+    own = {preset.name: preset for preset in reversed(presets)}
+    name = model or portfolio.model or (presets[0].name if presets else DEFAULT_MODEL)
     if name not in INPUTS:
-        preset = own
-        if own is None or name != own.name:
+        preset = own.get(name)
+        if preset is None:
             refusal = "" if model is not None and is_file_name(model) else refusal_of_name(name)
             if refusal:
                 raise PresetError(refusal)

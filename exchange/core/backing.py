@@ -142,10 +142,19 @@ class Backing:
             return int(self.risk.initial[pool] - self.risk.equity[pool])
         return lacking_minor(int(self.risk.equity[pool]), self.standing(pool, Reading.NOW))
 
+    def keeps(self, pool: int) -> bool:
+        """Whether equity and credit cover maintenance margin: where not, there is liquidation.
+
+        With attestations, whether they do by one of the two readings that decide it.
+        """
+        equity = int(self.risk.equity[pool])
+        if pool not in self.credit:
+            return equity >= int(self.risk.maintenance[pool])
+        readings = (self.standing(pool, r) for r in (Reading.STANDING, Reading.LAST))
+        return any(keeps_alive(equity, reading) for reading in readings)
+
     def carries(self, pool: int) -> bool:
         """Whether a pool that owes is left to its margin call, because of what it has elsewhere."""
         if pool not in self.credit or pool in self.state.accounts.cases:
             return False
-        equity = int(self.risk.equity[pool])
-        readings = (self.standing(pool, r) for r in (Reading.STANDING, Reading.LAST))
-        return any(keeps_alive(equity, reading) for reading in readings)
+        return self.keeps(pool)

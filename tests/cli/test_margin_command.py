@@ -466,3 +466,21 @@ def test_the_page_holds_the_numbers_of_the_grid_and_needs_no_network(
     empty.write_text(json.dumps({**EXAMPLE, "positions": [], "collateral": {}}), "utf-8")
     assert f"nothing at risk drawn in {page}" in uncross("margin", empty, "--plot", page).output
     assert "Nothing is at risk" in page.read_text("utf-8")
+
+
+def test_a_loss_that_shows_as_nothing_is_said_to_be_nothing(tmp_path: Path) -> None:
+    """All but a ten-millionth of a coin is hedged."""
+    path = tmp_path / "hedged.json"
+    path.write_text(json.dumps({
+        "market": {"time": "2026-02-25T08:00:00Z", "index": {"ETH": 4_000}},
+        "collateral": {"ETH": 5.0000001},
+        "positions": [{"instrument": "ETH-PERPETUAL", "quantity": -20_000}],
+    }))  # fmt: skip
+    (unit,) = json.loads(uncross("margin", path, "--json").output)["units"]
+    assert 0 < unit["loss_minor"] < 5_000
+    output = uncross("margin", path).output
+    assert "ETH at 4,000.00: loses 0.00; no scenario loses half a cent\n" in output
+    assert "*" not in output
+    exact = path.read_text().replace("5.0000001", "5")
+    path.write_text(exact)
+    assert "loses 0.00; no scenario loses\n" in uncross("margin", path).output

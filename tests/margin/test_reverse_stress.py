@@ -21,7 +21,7 @@ from margin.reverse_stress import (
     moves_along,
     search_grid,
 )
-from margin.stress import moved_marks
+from margin.stress import Moves, moved_marks
 from margin.valuation import option_marks
 from tests.reference.reference_add_ons import column
 from tests.reference.stress_book import (
@@ -144,6 +144,20 @@ def test_the_fund_s_own_holdings_move_with_the_market() -> None:
     found = fund_breaking_move(pools, FALL_OF_BTC, 20_000 * USDC, own=fund)
     assert found.fall_e9 == -(4 * 10**9) // 11 - (1 if 4 * 10**9 % 11 == 0 else 0)
     assert found.rise_e9 is None
+
+
+def test_what_others_pay_of_the_deficits_is_asked_only_where_they_exceed_the_fund() -> None:
+    # the accounts owe 100,000 x - 20,000, of which others pay up to 10,000
+    pools, asked = book(({BTC: 1000}, 20_000, 0)), list[int]()
+
+    def covered_after(moves: Moves) -> list[int]:
+        falls = moves.spot_e9[0].tolist()
+        asked.extend(falls)
+        return [min(10_000 * USDC, -fall * 100_000 * USDC // E9 - 20_000 * USDC) for fall in falls]
+
+    found = fund_breaking_move(pools, FALL_OF_BTC, 5_000 * USDC, covered_after=covered_after)
+    assert found == Break(-350_000_001, None)
+    assert max(asked) < -250_000_000
 
 
 def test_haircuts_stay_on_the_coin_that_is_left() -> None:
