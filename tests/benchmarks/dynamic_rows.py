@@ -10,7 +10,7 @@ import numpy as np
 from margin import cross_unit, cushion, dynamic, forecast, predictive, requirement
 from margin.cross_unit import correlations_ppb, relief_minor
 from margin.cushion import requirement_changes_minor, slope_and_bend, worst_of
-from margin.dynamic import opening, period_variance_e18, range_terms, step
+from margin.dynamic import AtTheMoney, opening, period_variance_e18, range_terms, step
 from margin.invariant import Int64Array, check
 from margin.portfolio import Positions
 from margin.predictive import (
@@ -170,7 +170,7 @@ class _Market:
             now = self.cycle * interval_ns
             moves = self.random.integers(-_MOVES_E9 // 10, _MOVES_E9 // 10, len(NAMES)).tolist()
             self.index_e8 = [p + p * m // 10**9 for p, m in zip(self.index_e8, moves, strict=True)]
-            implied = [600_000_000] * len(NAMES)
+            implied = AtTheMoney([600_000_000] * len(NAMES), [1] * len(NAMES))
             step(self.terms, self.ranges, now, self.index_e8, [True] * len(NAMES), implied)
             cross_unit.step(self.section, self.correlation, now, self.index_e8, True)
             correlations_ppb(self.section, self.correlation)

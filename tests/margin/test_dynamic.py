@@ -285,9 +285,10 @@ def test_a_step_says_whether_a_range_or_a_shock_has_changed() -> None:
                         most_e9=2 * E9)  # fmt: skip
     terms = terms_of(**{**PLAIN, "implied": rule}, least_e9=E9, most_e9=E9)  # ranges stand still
     state, index, fresh = opening(terms, ANNUAL), [10**12] * 3, [True] * 3
-    step(terms, state, 0, index, fresh, ANNUAL)
-    assert not step(terms, state, 20 * SECOND, index, fresh, ANNUAL), "within a period"
-    higher = [v * 11 // 10 for v in ANNUAL]
+    step(terms, state, 0, index, fresh, AtTheMoney(ANNUAL, [1] * 3))
+    still = step(terms, state, 20 * SECOND, index, fresh, AtTheMoney(ANNUAL, [1] * 3))
+    assert not still, "within a period"
+    higher = AtTheMoney([v * 11 // 10 for v in ANNUAL], [1] * 3)
     assert step(terms, state, 60 * SECOND, index, fresh, higher)
     assert state.scale_e9.tolist() == [2 * E9] * 3
     assert not step(terms, state, 80 * SECOND, index, fresh, higher)
