@@ -367,9 +367,9 @@ def test_a_file_begins_now_and_goes_stale_at_its_end(tmp_path: Path) -> None:
     [(["--account", "key=k"], 2, "needs a key and a secret"),
      (["--account", "key=k,secret=topsecret,usdc=x"], 2, "no amount of money"),
      (["--account", "key=k,secret=topsecret,usd=1"], 2, "key=K,secret=S,usdc=N"),
-     (["--story", "x", "--index", "y"], 2, "not both"),
+     (["--story", "x", "--index", __file__], 2, "not both"),
      (["--port", "70000"], 2, "70000"), (["--venue", "no-such"], 1, "no venue"),
-     (["--story", "no-such"], 1, "no story"), (["--index", "/no/such/file"], 1, "no/such")],
+     (["--story", "no-such"], 1, "no story"), (["--index", "/no/such/file"], 2, "no/such")],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
 def test_wrong_options_end_in_one_line(
