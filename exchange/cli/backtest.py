@@ -44,12 +44,12 @@ FILE_MARKS = "Straddles are marked at the column iv of the file."
               help="Comma-separated: fhs, fhs-DECAY, ewma-DECAY, flat.")  # fmt: skip
 @click.option("--window", type=click.IntRange(100, 100_000), default=500, show_default=True,
               help="Returns that are scenarios of fhs and flat.")  # fmt: skip
-@click.option("--horizon", "horizon_days", type=click.FloatRange(0, 28, min_open=True),
+@click.option("--horizon", "horizon_days", type=FiniteRange(0, 28, min_open=True),
               help="Days that a margin covers: whole periods of the file (one).")  # fmt: skip
-@click.option("--floor", "floor_share", type=click.FloatRange(0, 2), default=0, show_default=True,
+@click.option("--floor", "floor_share", type=FiniteRange(0, 2), default=0, show_default=True,
               help="Of fhs: the least volatility that returns are brought to, as a share of that "
               "of all returns so far.")  # fmt: skip
-@click.option("--stress-weight", type=click.FloatRange(0, 0.95), default=0, show_default=True,
+@click.option("--stress-weight", type=FiniteRange(0, 0.95), default=0, show_default=True,
               help="Of fhs: the weight of a stressed period's returns, as they happened, to two "
               "places.")  # fmt: skip
 @click.option("--stressed", metavar="FROM..TO|worst",

@@ -164,7 +164,7 @@ def explainer(
         try:
             return explain(preset, book, exponent=exponent, growth_ppb=opening_growth(preset, book))
         except InvariantBroken:  # dates add the profits of all underlyings: less room
-            raise PortfolioError("positions: too large to be added exactly") from None
+            raise PortfolioError(f"{largest_part(book)}: too large to be added exactly") from None
 
     return by_preset
 

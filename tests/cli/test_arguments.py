@@ -74,6 +74,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("serve --index gone", "File 'gone' does not exist."),
         # numbers
         ("backtest x.csv --confidence nan", "nan is not in the range 0.9<=x<=0.9999"),
+        ("backtest x.csv --horizon nan", "nan is not in the range 0<x<=28"),
+        ("backtest x.csv --floor nan", "nan is not in the range 0<=x<=2"),
+        ("backtest x.csv --stress-weight nan", "nan is not in the range 0<=x<=0.95"),
         ("study calibration --decay nan", "nan is not in the range 0<x<1"),
         ("study procyclicality --breach-rate nan", "nan is not in the range 0.001<=x<=0.2"),
         ("bots --url ws://x --patience inf", "inf is not in the range x>=0"),
