@@ -83,7 +83,7 @@ def _compile_beside(slowest: list[str]) -> subprocess.Popen[bytes]:
     """A process that compiles the slowest modules; if it fails, they compile here after all."""
     work = (
         f"import sys; sys.path[:] = {sys.path!r}; "
-        "from exchange.cli.warm_up import compile_slowest; compile_slowest({slowest!r})"
+        f"from exchange.cli.warm_up import compile_slowest; compile_slowest({slowest!r})"
     )
     return subprocess.Popen(  # noqa: S603  # our own interpreter, our own code
         [sys.executable, "-c", work], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
