@@ -89,6 +89,16 @@ class Question(NamedTuple):
     elsewhere: Elsewhere = NOTHING_ELSEWHERE
 
 
+class Credited(NamedTuple):
+    """What is attested elsewhere counts for, and what of it stands behind the pool's margin.
+
+    A pool that owes has no credit but its debts elsewhere.
+    """
+
+    attested_minor: int
+    counted_minor: int
+
+
 class MarginForecast(msgspec.Struct, frozen=True):
     """What a pool's own model forecasts of it over a horizon of so many cycles.
 
@@ -223,7 +233,12 @@ class MarginQueries:
         price_e8 = int(self.engine.risk.holdings.index_e8[currency])
         named = {"pool_id": pool, "currency": state.venue.currencies()[currency],
                  "add_positions": params.add_positions, "positions": sizes}  # fmt: skip
-        return self._compute(lambda: _simulated(answer(question, False), named, price_e8))
+        own = question.model is self.engine.risk.model(pool).preset
+        credit = Credited(
+            self.engine.risk.backing.credit.get(pool, 0) if own else 0,
+            question.elsewhere.credit_minor,
+        )
+        return self._compute(lambda: _simulated(answer(question, False), named, price_e8, credit))
 
     def _lots(self, pool: int) -> dict[int, int]:
         """A pool's positions that are not flat, by slot."""
@@ -356,12 +371,16 @@ def _lots(state: State, name: str, size: Decimal) -> int:
 
 
 def _simulated(
-    found: Explanation, named: dict[str, object], price_e8: int
+    found: Explanation, named: dict[str, object], price_e8: int, credit: Credited
 ) -> dict[str, object]:  # fmt: skip
-    """An explanation's main figures under Deribit's names, in a currency of this price."""
+    """An explanation's main figures under Deribit's names, in a currency of this price.
+
+    The explanation's equity holds the credit that counts; a margin balance is without.
+    """
     amounts = {
-        "margin_balance": found.equity_minor,
+        "margin_balance": found.equity_minor - credit.counted_minor,
         "available_funds": max(0, found.equity_minor - found.initial_minor),
+        "attested_credit": credit.attested_minor,
         "initial_margin": found.initial_minor,
         "maintenance_margin": found.maintenance_minor,
         "open_orders_margin": found.initial_minor - found.call_initial_minor,

@@ -239,8 +239,9 @@ METHODS: tuple[Method, ...] = (
            "Margin of a pool if it had other positions, bought and sold at the mark. Nothing is "
            "changed. Margins are the whole pool's, converted into the currency.",
            "object: `pool_id`, `currency`, `model`, `add_positions`, `positions` ({instrument: "
-           "size}), `margin_balance`, `available_funds`, `initial_margin` (with open orders, "
-           "`open_orders_margin` of it), `maintenance_margin`, `total_*_usd` of these, "
+           "size}), `margin_balance`, `available_funds`, `attested_credit`, `initial_margin` (with "
+           "open orders, `open_orders_margin` of it), `maintenance_margin`, `total_*_usd` of "
+           "these, "
            "`worst_scenarios` (`underlying`, `scenario`, `loss` in USDC)",
            '{"currency":"USDC","simulated_positions":"{\\"BTC_USDC-PERPETUAL\\":0.5}"}'),
     Method("private/explain_margin", READ, q.ExplainParameters,
