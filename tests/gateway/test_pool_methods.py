@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from exchange.core.reject_reason import RejectReason as R
 from exchange.venues import load_venue
 from margin.presets import load_preset
 from tests.gateway.small_market import PERPETUAL, SmallMarket, heard
@@ -123,6 +124,40 @@ async def test_what_is_no_pool_is_refused(params: dict[str, str], code: int) -> 
     market = SmallMarket()
     refused = await market.refusal(market.ann, "private/open_margin_pool", **params)
     assert refused["code"] == code
+
+
+async def test_what_no_order_can_bring_into_a_pool_is_not_simulated_there() -> None:
+    market = SmallMarket("demo", (100_000, 4_000, 200))
+    alone = await market.ask(
+        market.ann, "private/open_margin_pool", kind="isolated", instrument_name=PERPETUAL
+    )
+    group = await market.ask(market.ann, "private/open_margin_pool", kind="group")
+    other = "ETH_USDC-PERPETUAL"
+    for pool, name, number in (
+        (alone, other, R.POOL_OF_OTHER_INSTRUMENT), (group, PERPETUAL, R.POOL_WITHOUT_POSITIONS),
+    ):  # fmt: skip
+        asked = {"currency": "USDC", "pool_id": pool["pool_id"]}
+        real = await market.refusal(market.ann, "private/buy", instrument_name=name, amount=1,
+                                    price=1_000, pool_id=pool["pool_id"])  # fmt: skip
+        for add in (True, False):
+            simulated = await market.refusal(
+                market.ann, "private/simulate_portfolio", **asked, add_positions=add,
+                simulated_positions={name: 1},
+            )  # fmt: skip
+            assert simulated["code"] == real["code"]
+            data = simulated["data"]
+            assert data["reject_reason"] == real["data"]["reject_reason"] == number
+            assert data["reason"] == f"{name}: {real['data']['reason']}"
+            assert data["param"] == "simulated_positions"
+        nothing = await market.ask(
+            market.ann, "private/simulate_portfolio", **asked, simulated_positions={name: 0}
+        )
+        assert nothing["positions"] == {}
+    found = await market.ask(
+        market.ann, "private/simulate_portfolio", currency="USDC", pool_id=alone["pool_id"],
+        simulated_positions={PERPETUAL: 1},
+    )  # fmt: skip
+    assert found["positions"] == {PERPETUAL: 1}
 
 
 async def test_nobody_moves_what_is_another_s() -> None:
