@@ -282,6 +282,8 @@ async def test_a_stale_index_is_a_charge_of_its_own() -> None:
          10021, "simulated_positions"),
         ("simulate_portfolio", {"currency": "USDC", "simulated_positions": {PERPETUAL: 1e9}},
          10018, "simulated_positions"),
+        ("simulate_portfolio", {"currency": "USDC", "simulated_positions": {PERPETUAL: "x"}},
+         -32602, "simulated_positions"),
         ("simulate_portfolio", {"currency": "USDC", "simulated_positions": "{"}, -32602,
          "simulated_positions"),
         ("simulate_portfolio", {"currency": "USDC", "simulated_positions": '{"A":1,"A":2}'},
