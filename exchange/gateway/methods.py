@@ -312,10 +312,11 @@ METHODS: tuple[Method, ...] = (
     Method("private/get_attestations", READ, p.NoParameters,
            "Ours: what outside venues last said of this account, and what it counts for.",
            "object: `currency` (USDC), `credit`, `full_credit` (were all fresh), `initial_margin` "
-           "and `maintenance_margin` (what coin and positions there add), `attestations`: list: "
-           "`outside_venue`, `sequence`, `timestamp`, `age` (ms), `stage` (fresh, decaying, "
-           "expired), `decay`, `haircut`, `transfer_delay` (ms), `balances`, `positions`, "
-           "`credit`, `full_credit`"),
+           "and `maintenance_margin` (what coin and positions there add), `margin_period` (ms, in "
+           "which a pool is closed out), `attestations`: list: `outside_venue`, `sequence`, "
+           "`timestamp`, `age` (ms), `stage` (fresh, decaying, expired), `decay`, `haircut`, "
+           "`transfer_delay` (ms), `too_slow` (the delay is not below the margin period: nothing "
+           "counts, however fresh), `balances`, `positions`, `credit`, `full_credit`"),
     Method("batch/register", READ, p.NoParameters,
            "Ours: take part in the batches; a market that waits for its clients waits for this "
            "session.", "object: as in the channel `batch.any`"),

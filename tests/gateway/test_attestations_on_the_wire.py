@@ -201,6 +201,22 @@ async def test_an_account_reads_its_attestations_and_what_they_count_for() -> No
     assert bob["attestations"] == []
 
 
+@pytest.mark.parametrize("late_ns", [-1_000_000, 0])
+async def test_what_takes_as_long_as_a_close_out_is_too_slow_to_count(late_ns: int) -> None:
+    period_ns = Wire().market.venue.horizon_ns()
+    wire = Wire(transfer_delay_ns=period_ns + late_ns)
+    await wire.submit(**wire.word())
+    found = await wire.mine()
+    (row,) = found["attestations"]
+    assert found["margin_period"] == period_ns // 10**6
+    assert row["transfer_delay"] == (period_ns + late_ns) // 10**6
+    slow = late_ns == 0
+    assert row["too_slow"] is slow
+    counts = 0 if slow else 18_000
+    assert (row["stage"], row["decay"]) == ("fresh", 0 if slow else 1)
+    assert found["credit"] == row["credit"] == row["full_credit"] == counts
+
+
 async def test_credit_shows_where_it_counts_and_not_where_it_does_not() -> None:
     wire = Wire()
     market = wire.market
