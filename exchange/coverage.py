@@ -77,6 +77,18 @@ def coverage_lines(venue: Venue) -> list[str]:
     return lines
 
 
+def slow_outside_lines(venue: Venue) -> list[str]:
+    """One line for each outside venue whose money can never count at this venue."""
+    period_ns = horizon_ns(venue)
+    return [
+        f"outside venue {outside.name}: its credit is always 0, for a transfer takes "
+        f"{outside.transfer_delay_ns / 1e9:g} s and the margin period of risk is "
+        f"{period_ns / 1e9:g} s"
+        for outside in venue.outside_venues
+        if outside.is_too_slow(period_ns)
+    ]
+
+
 def require_coverage(venue: Venue) -> None:
     """Raise `VenueError` where an underlying is covered less than the venue's own minimum.
 

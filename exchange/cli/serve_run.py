@@ -18,6 +18,7 @@ from exchange.cli.demo_crowd import start_bots, write_mix
 from exchange.cli.serve_market import ServedMarket
 from exchange.cli.serve_request import ServeRequest
 from exchange.cli.warm_up import warm_up_with_line
+from exchange.coverage import slow_outside_lines
 from exchange.gateway.keys import Key, new_key, write_keys
 
 BOTS_LEAVE_S = 1.0
@@ -74,6 +75,7 @@ def _announce(market: ServedMarket, journal: Path) -> None:
     how = f"resumed at cycle {market.engine.cycle}" if store.resumed else "new"
     lines = [
         f"venue {venue.name}, a batch every {venue.interval_ns / 1e9:g} s, index: {market.index}",
+        *slow_outside_lines(venue),
         f"journal {journal} ({how}), keys {market.keys.path}",
         f"listening at {server.websocket_url} and {server.url}/api/v2",
         "",

@@ -17,14 +17,14 @@ def command(name_or_file: str, interval_s: int | None) -> None:
     Values are the engine's integers: prices and lots of 10^-8, fractions of 10^-9, money of 10^-6
     USDC, times in nanoseconds. Ends with 1 where the coverage is below the venue's own minimum.
     """
-    from exchange.coverage import coverage_lines, require_coverage
+    from exchange.coverage import coverage_lines, require_coverage, slow_outside_lines
     from exchange.venues import load_venue
 
     changes = {} if interval_s is None else {"interval_s": interval_s}
     venue = load_venue(name_or_file, **changes)
     click.echo(venue_text(venue))
     click.echo("\n# coverage")
-    for line in coverage_lines(venue):
+    for line in [*coverage_lines(venue), *slow_outside_lines(venue)]:
         click.echo(f"# {line}")
     require_coverage(venue)
 

@@ -23,10 +23,12 @@ def open_account(engine: Engine, command: OpenAccount) -> list[Event]:
     """Open an account with its cross pool."""
     state, accounts = engine.state, engine.state.accounts
     if command.name in accounts.number_of:
-        return [Rejected(RejectReason.ACCOUNT_EXISTS, command.name)]
+        text = f"there is an account {command.name!r} already"
+        return [Rejected(RejectReason.ACCOUNT_EXISTS, text)]
     model = state.venue.model_of(command.account_class)
     if model < 0:
-        return [Rejected(RejectReason.ACCOUNT_CLASS_UNKNOWN, command.account_class)]
+        text = f"the venue has no account class {command.account_class!r}"
+        return [Rejected(RejectReason.ACCOUNT_CLASS_UNKNOWN, text)]
     if command.parent != NO_PARENT:
         reason = _refusal_of_parent(state, command)
         if reason:

@@ -100,7 +100,7 @@ class OutsideCredit:
 
         Nothing counts that takes as long to arrive as closing the pool out takes.
         """
-        if reading == Reading.BARE or outside.transfer_delay_ns >= self.horizon_ns:
+        if reading == Reading.BARE or outside.is_too_slow(self.horizon_ns):
             return 0
         if reading == Reading.NOW:
             return decay_ppb(self.age_ns(known), outside.fresh_ns, outside.age_limit_ns)

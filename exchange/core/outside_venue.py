@@ -35,6 +35,10 @@ class OutsideVenue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     credit_cap_minor: int = limits.CREDIT_MINOR_MAX
     net_positions: bool = False
 
+    def is_too_slow(self, horizon_ns: int) -> bool:
+        """Whether money from there takes as long as closing a pool out does: then none counts."""
+        return self.transfer_delay_ns >= horizon_ns
+
 
 def _problem(outside: OutsideVenue) -> str:
     if not 0 < len(outside.name) <= limits.OUTSIDE_NAME_LENGTH_MAX:

@@ -31,6 +31,8 @@ from exchange.core.state import State
 if TYPE_CHECKING:
     from exchange.core.engine import Engine
 
+OTHER_IS_SHORT = "another pool of the owner would be short of its margin"
+
 
 def _refusal_of_layer(state: State, command: OpenPool) -> RejectReason:
     accounts, kind = state.accounts, command.kind
@@ -89,10 +91,11 @@ def close_pool(engine: Engine, command: ClosePool) -> list[Event]:
     state, pool = engine.state, command.pool
     accounts = state.accounts
     reason = _refusal_of_own(state, command.account, pool)
-    if not reason and pool not in accounts.layers.of_pool:
-        reason = RejectReason.POOL_KIND_UNKNOWN  # an account's cross pool is its own
     if reason:
         return [Rejected(reason)]
+    if pool not in accounts.layers.of_pool:
+        text = "an account's cross pool cannot be closed"
+        return [Rejected(RejectReason.POOL_KIND_UNKNOWN, text)]
     rows = state.positions.rows_of(pool)
     if (
         rows.start != rows.stop
@@ -154,7 +157,8 @@ def move_margin(engine: Engine, command: MoveMargin) -> list[Event]:
     state = engine.state
     reason = _refusal_of_move(state, command)
     if reason:
-        return [Rejected(reason)]
+        short = reason == RejectReason.INSUFFICIENT_FUNDS
+        return [Rejected(reason, "more than the cash in the giving pool" if short else "")]
     giver, taker = command.from_pool, command.to_pool
     currency, amount = command.currency, command.amount_minor
     before = engine.gate.room(taker) if state.marks.is_open else 0
@@ -163,16 +167,21 @@ def move_margin(engine: Engine, command: MoveMargin) -> list[Event]:
     posted = state.ledger.transfer(cause, giver, taker, currency, amount)
     refresh(engine, giver)
     refresh(engine, taker)
+    text = ""
     if state.marks.is_open:
         if engine.gate.own_room(giver) < 0:
             reason = RejectReason.INSUFFICIENT_FUNDS
-        elif engine.gate.room(taker) < min(0, before) or _leaves_short(engine, others):
+            text = "the rest would not cover the margin of the giving pool"
+        elif engine.gate.room(taker) < min(0, before):
             reason = RejectReason.MARGIN_INSUFFICIENT
+            text = "the receiving pool would be short of its margin"
+        elif _leaves_short(engine, others):
+            reason, text = RejectReason.MARGIN_INSUFFICIENT, OTHER_IS_SHORT
     if reason:
         state.ledger.transfer(cause, taker, giver, currency, amount)
         refresh(engine, taker)
         refresh(engine, giver)
-        return [Rejected(reason)]
+        return [Rejected(reason, text)]
     return [MarginMoved(command.account, giver, taker, currency, amount), posted]
 
 
@@ -194,6 +203,16 @@ def _refusal_of_switch(state: State, command: SwitchMode, giver: int) -> RejectR
     if state.marks.index_state[unit] != IndexState.FRESH:
         return RejectReason.INDEX_STALE
     return RejectReason.NONE
+
+
+def _words_of_switch(state: State, command: SwitchMode, reason: RejectReason) -> str:
+    """Why nothing can move, where the reason alone would speak of something else; or empty."""
+    if reason == RejectReason.INDEX_STALE:
+        return "the index is stale: the contract does not move between pools"
+    owned = not state.accounts.refusal_of_holder(command.account, command.pool)
+    if reason == RejectReason.POOL_NOT_OWNED and owned:
+        return "the margin pool is a sub-account's: only money moves between accounts"
+    return ""
 
 
 def _lots_that_meet(state: State, pools: tuple[int, int], slot: int) -> int:
@@ -218,7 +237,7 @@ def switch_mode(engine: Engine, command: SwitchMode) -> list[Event]:
     giver, reason = accounts.pool_for(command.account, slot, NO_POOL)
     reason = reason or _refusal_of_switch(state, command, giver)
     if reason:
-        return [Rejected(reason)]
+        return [Rejected(reason, _words_of_switch(state, command, reason))]
     rows = state.orders.of_pool(giver)
     moving = rows[ORDER_ID] >> INSTRUMENT_SHIFT == slot
     orders, lots = rows[:, moving], state.positions.lots_of(giver, slot)
@@ -231,15 +250,18 @@ def switch_mode(engine: Engine, command: SwitchMode) -> list[Event]:
         refresh(engine, giver)
         refresh(engine, taker)
         joined = np.concatenate((state.orders.of_pool(taker), orders), axis=1)
-        if (
-            engine.gate.room(giver, rows[:, ~moving]) < 0
-            or engine.gate.room(taker, joined) < 0
-            or _leaves_short(engine, others)
-        ):
+        text = ""
+        if engine.gate.room(giver, rows[:, ~moving]) < 0:
+            text = "what stays would not cover the margin of the pool that the contract leaves"
+        elif engine.gate.room(taker, joined) < 0:
+            text = "the pool that the contract moves to would be short of its margin"
+        elif _leaves_short(engine, others):
+            text = OTHER_IS_SHORT
+        if text:
             state.positions.table = table
             refresh(engine, taker)
             refresh(engine, giver)
-            return [Rejected(RejectReason.MARGIN_INSUFFICIENT)]
+            return [Rejected(RejectReason.MARGIN_INSUFFICIENT, text)]
         state.orders.move(giver, taker, slot)
         engine.gate.orders_moved(giver, taker, slot, orders)
     cross = accounts.pool_of[command.account]

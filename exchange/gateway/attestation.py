@@ -119,7 +119,7 @@ def command_fields(state: State, found: Verified) -> tuple[object, ...]:
             reason = f"{name} comes twice"
             raise refused(RejectReason.ATTESTATION_INVALID, reason, PARAM)
         balances[currency] = minor_of(currency, amount)
-    positions = {slot_of(state, name): _lots(state, name, size)
+    positions = {slot_of(state, name, PARAM): _lots(state, name, size)
                  for name, size in document.positions.items()}  # fmt: skip
     return (
         document.outside_venue, account, document.sequence, document.timestamp * NS_PER_MS,

@@ -76,6 +76,7 @@ class AttestationMethods:
             "full_credit": full / USDC_MINOR,
             "initial_margin": more[0] / USDC_MINOR,
             "maintenance_margin": more[1] / USDC_MINOR,
+            "margin_period": backing.outside.horizon_ns // NS_PER_MS,
             "attestations": rows,
         }
 
@@ -96,6 +97,7 @@ class AttestationMethods:
             "decay": count.gains_ppb(outside, known, Reading.NOW) / PPB,
             "haircut": outside.haircut_ppb / PPB,
             "transfer_delay": outside.transfer_delay_ns // NS_PER_MS,
+            "too_slow": outside.is_too_slow(count.horizon_ns),
             "balances": {names[number]: money(number, minor) for number, minor in known.balances},
             "positions": {
                 specs[slot].name: amount_number(specs[slot], lots) for slot, lots in known.positions

@@ -61,6 +61,7 @@ from exchange.gateway.market_data import MarketData
 from exchange.gateway.market_queries import MarketQueries
 from exchange.gateway.methods import METHODS, Method, Permission
 from exchange.gateway.order_history import OrderHistory
+from exchange.gateway.parameter_words import refusal_words
 from exchange.gateway.pool_methods import PoolMethods
 from exchange.gateway.publisher import Publisher
 from exchange.gateway.queries import Queries, Query
@@ -262,12 +263,5 @@ def _decoded(entry: Entry, params: bytes | Mapping[str, object]) -> Any:
             return entry.decoder.decode(b"{}" if params in _NOTHING else params)
         return msgspec.convert(params, entry.method.parameters, strict=False)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        text = str(error)
-        param = text.rpartition("$.")[2].rstrip("`") if "$." in text else _named(text)
-        raise invalid_params(text, param) from None
-
-
-def _named(text: str) -> str:
-    """The parameter that a validation message puts between back ticks."""
-    parts = text.split("`")
-    return parts[-2] if len(parts) >= 3 and "field" in text else ""
+        words = refusal_words(str(error), entry.method.parameters)
+        raise invalid_params(*words) from None

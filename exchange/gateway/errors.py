@@ -5,6 +5,7 @@ Codes and words are those of the table that ccxt and Deribit's older error page 
 
 from __future__ import annotations
 
+from exchange.core import limits
 from exchange.core.reject_reason import RejectReason
 
 PARSE_ERROR = -32700
@@ -42,11 +43,16 @@ CODES: dict[RejectReason, tuple[int, str, str]] = {
     _R.ACCOUNT_CLASS_UNKNOWN: (11050, "bad_request", "no such account class at the venue"),
     _R.ACCOUNT_IN_LIQUIDATION: (13021, "forbidden", "the account is being liquidated"),
     _R.POOL_UNKNOWN: (13020, "not_found", "there is no such margin pool"),
-    _R.POOL_NOT_OWNED: (11042, "permission_denied", "the margin pool is somebody else's"),
+    _R.POOL_NOT_OWNED: (11042, "permission_denied", "the margin pool is another account's"),
     _R.POOL_EXISTS: (11050, "bad_request", "the margin pool exists already"),
-    _R.POOL_KIND_UNKNOWN: (11029, "invalid_arguments", "no pool of that kind can be so asked for"),
+    _R.POOL_KIND_UNKNOWN: (
+        11029, "invalid_arguments",
+        "isolated, portfolio and group pools can be opened; only an isolated one has an instrument",
+    ),
     _R.POOL_NAME_INVALID: (
-        11029, "invalid_arguments", "a portfolio has a name, and only a portfolio",
+        11029, "invalid_arguments",
+        f"a portfolio pool needs a name of 1 to {limits.POOL_NAME_LENGTH_MAX} characters, "
+        "a pool of another kind has none",
     ),
     _R.POOL_NOT_EMPTY: (
         11050, "bad_request", "the pool has a position, an order, money or a margin call",
@@ -57,7 +63,10 @@ CODES: dict[RejectReason, tuple[int, str, str]] = {
     _R.POOL_WITHOUT_POSITIONS: (11031, "other_error", "a group's pool holds no positions"),
     _R.POOLS_EQUAL: (11029, "invalid_arguments", "both pools are the same"),
     _R.TOO_MANY_POOLS: (12001, "too_many_subaccounts", "the owner has as many pools as it may"),
-    _R.ACCOUNT_IS_SUB_ACCOUNT: (13012, "unavailable_in_subaccount", "a sub-account has none"),
+    _R.ACCOUNT_IS_SUB_ACCOUNT: (
+        13012, "unavailable_in_subaccount",
+        "a sub-account has neither sub-accounts nor a group pool",
+    ),
     _R.CURRENCY_UNKNOWN: (11029, "invalid_arguments", "there is no such currency"),
     _R.AMOUNT_NOT_POSITIVE: (11029, "invalid_arguments", "the amount must be positive"),
     _R.AMOUNT_TOO_LARGE: (11029, "invalid_arguments", "the amount is too large"),

@@ -65,11 +65,11 @@ class Greeks(msgspec.Struct, frozen=True, gc=False):
     rho: float
 
 
-def slot_of(state: State, name: str) -> int:
-    """The slot of a contract by name; 13020 where there is none."""
+def slot_of(state: State, name: str, param: str = "instrument_name") -> int:
+    """The slot of a contract by name; 13020 where there is none. `param` is what named it."""
     slot = state.contracts.slot_of.get(name)
     if slot is None:
-        raise refused(RejectReason.INSTRUMENT_UNKNOWN, f"no instrument {name!r}", "instrument_name")
+        raise refused(RejectReason.INSTRUMENT_UNKNOWN, f"no instrument {name!r}", param)
     return slot
 
 

@@ -31,7 +31,7 @@ from exchange.core.state import State
 from exchange.core.venue import USDC
 from exchange.gateway import query_parameters as q
 from exchange.gateway.account_view import currency_of
-from exchange.gateway.errors import WireError, invalid_params, refused
+from exchange.gateway.errors import CODES, WireError, invalid_params, refused
 from exchange.gateway.instrument_view import slot_of
 from exchange.gateway.pool_book import pool_book, venue_inputs
 from exchange.gateway.pool_view import own_pool
@@ -67,6 +67,7 @@ from margin.preset import Preset
 from margin.venue_models import venue_model
 
 USDC_MINOR = 10**6
+SIZES = "simulated_positions"
 _ALONE: Int64Array = np.zeros(1, np.int64)
 _sizes = msgspec.json.Decoder(q.Sizes).decode
 
@@ -87,6 +88,16 @@ class Question(NamedTuple):
     growth_ppb: int = 10**9
     stale: bool = False
     elsewhere: Elsewhere = NOTHING_ELSEWHERE
+
+
+class Credited(NamedTuple):
+    """What is attested elsewhere counts for, and what of it stands behind the pool's margin.
+
+    A pool that owes has no credit but its debts elsewhere.
+    """
+
+    attested_minor: int
+    counted_minor: int
 
 
 class MarginForecast(msgspec.Struct, frozen=True):
@@ -204,6 +215,7 @@ class MarginQueries:
         pool, state = self._pool(session, params.pool_id), self.engine.state
         currency = currency_of(state, params.currency)
         wanted = _wanted_lots(state, params)
+        self._require_room(pool, wanted)
         held = self._lots(pool)
         if params.add_positions:
             changes = wanted
@@ -212,8 +224,8 @@ class MarginQueries:
         for slot, lots in changes.items():
             if abs(held.get(slot, 0) + lots) > state.contracts.lots_max[slot]:
                 name = state.contracts.specs[slot].name
-                raise refused(RejectReason.POSITION_LIMIT, f"{name}: the position is too large",
-                              "simulated_positions")  # fmt: skip
+                reason = RejectReason.POSITION_LIMIT
+                raise refused(reason, f"{name}: the position is too large", SIZES)
         question = self._question(pool, changes, params.model)
         sizes = {
             spec.name: amount_number(spec, held.get(slot, 0) + changes.get(slot, 0))
@@ -223,7 +235,21 @@ class MarginQueries:
         price_e8 = int(self.engine.risk.holdings.index_e8[currency])
         named = {"pool_id": pool, "currency": state.venue.currencies()[currency],
                  "add_positions": params.add_positions, "positions": sizes}  # fmt: skip
-        return self._compute(lambda: _simulated(answer(question, False), named, price_e8))
+        own = question.model is self.engine.risk.model(pool).preset
+        credit = Credited(
+            self.engine.risk.backing.credit.get(pool, 0) if own else 0,
+            question.elsewhere.credit_minor,
+        )
+        return self._compute(lambda: _simulated(answer(question, False), named, price_e8, credit))
+
+    def _require_room(self, pool: int, wanted: dict[int, int]) -> None:
+        """Refuse positions that no order could bring into the pool, as the order would be."""
+        accounts, specs = self.engine.state.accounts, self.engine.state.contracts.specs
+        holder = accounts.owner_of[pool]
+        for slot in (slot for slot, lots in wanted.items() if lots):
+            reason = accounts.pool_for(holder, slot, pool)[1]
+            if reason:
+                raise refused(reason, f"{specs[slot].name}: {CODES[reason][2]}", SIZES)
 
     def _lots(self, pool: int) -> dict[int, int]:
         """A pool's positions that are not flat, by slot."""
@@ -335,14 +361,14 @@ def _no_model(reason: str) -> WireError:
 
 def _wanted_lots(state: State, params: q.SimulateParameters) -> dict[int, int]:
     """Signed lots by slot of the sizes that are simulated."""
-    sizes, param = params.simulated_positions, "simulated_positions"
+    sizes = params.simulated_positions
     if isinstance(sizes, str):
         try:
             check_json(sizes or "{}")
             sizes = _sizes(sizes or "{}")
         except (JsonRefused, msgspec.DecodeError, RecursionError) as error:
-            raise invalid_params(f"{param}: {error}", param) from None
-    return {slot_of(state, name): _lots(state, name, size) for name, size in sizes.items()}
+            raise invalid_params(f"{SIZES}: {error}", SIZES) from None
+    return {slot_of(state, name, SIZES): _lots(state, name, size) for name, size in sizes.items()}
 
 
 def _lots(state: State, name: str, size: Decimal) -> int:
@@ -350,18 +376,22 @@ def _lots(state: State, name: str, size: Decimal) -> int:
     lots = multiple_of(size, spec.lot_e8) if size.is_finite() else None
     if lots is None:
         reason = f"{name}: the size must be a multiple of {decimal_text(spec.lot_e8)}"
-        data: dict[str, object] = {"reason": reason, "param": "simulated_positions"}
+        data: dict[str, object] = {"reason": reason, "param": SIZES}
         raise WireError(10021, "invalid_amount", data)
     return lots
 
 
 def _simulated(
-    found: Explanation, named: dict[str, object], price_e8: int
+    found: Explanation, named: dict[str, object], price_e8: int, credit: Credited
 ) -> dict[str, object]:  # fmt: skip
-    """An explanation's main figures under Deribit's names, in a currency of this price."""
+    """An explanation's main figures under Deribit's names, in a currency of this price.
+
+    The explanation's equity holds the credit that counts; a margin balance is without.
+    """
     amounts = {
-        "margin_balance": found.equity_minor,
+        "margin_balance": found.equity_minor - credit.counted_minor,
         "available_funds": max(0, found.equity_minor - found.initial_minor),
+        "attested_credit": credit.attested_minor,
         "initial_margin": found.initial_minor,
         "maintenance_margin": found.maintenance_minor,
         "open_orders_margin": found.initial_minor - found.call_initial_minor,

@@ -239,8 +239,9 @@ METHODS: tuple[Method, ...] = (
            "Margin of a pool if it had other positions, bought and sold at the mark. Nothing is "
            "changed. Margins are the whole pool's, converted into the currency.",
            "object: `pool_id`, `currency`, `model`, `add_positions`, `positions` ({instrument: "
-           "size}), `margin_balance`, `available_funds`, `initial_margin` (with open orders, "
-           "`open_orders_margin` of it), `maintenance_margin`, `total_*_usd` of these, "
+           "size}), `margin_balance`, `available_funds`, `attested_credit`, `initial_margin` (with "
+           "open orders, `open_orders_margin` of it), `maintenance_margin`, `total_*_usd` of "
+           "these, "
            "`worst_scenarios` (`underlying`, `scenario`, `loss` in USDC)",
            '{"currency":"USDC","simulated_positions":"{\\"BTC_USDC-PERPETUAL\\":0.5}"}'),
     Method("private/explain_margin", READ, q.ExplainParameters,
@@ -311,10 +312,11 @@ METHODS: tuple[Method, ...] = (
     Method("private/get_attestations", READ, p.NoParameters,
            "Ours: what outside venues last said of this account, and what it counts for.",
            "object: `currency` (USDC), `credit`, `full_credit` (were all fresh), `initial_margin` "
-           "and `maintenance_margin` (what coin and positions there add), `attestations`: list: "
-           "`outside_venue`, `sequence`, `timestamp`, `age` (ms), `stage` (fresh, decaying, "
-           "expired), `decay`, `haircut`, `transfer_delay` (ms), `balances`, `positions`, "
-           "`credit`, `full_credit`"),
+           "and `maintenance_margin` (what coin and positions there add), `margin_period` (ms, in "
+           "which a pool is closed out), `attestations`: list: `outside_venue`, `sequence`, "
+           "`timestamp`, `age` (ms), `stage` (fresh, decaying, expired), `decay`, `haircut`, "
+           "`transfer_delay` (ms), `too_slow` (the delay is not below the margin period: nothing "
+           "counts, however fresh), `balances`, `positions`, `credit`, `full_credit`"),
     Method("batch/register", READ, p.NoParameters,
            "Ours: take part in the batches; a market that waits for its clients waits for this "
            "session.", "object: as in the channel `batch.any`"),

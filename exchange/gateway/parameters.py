@@ -22,7 +22,11 @@ Label = Annotated[str, msgspec.Meta(max_length=limits.LABEL_LENGTH_MAX)]
 ClientOrderId = Annotated[str, msgspec.Meta(max_length=limits.CLIENT_ORDER_ID_LENGTH_MAX)]
 PoolId = Annotated[int, msgspec.Meta(ge=-1, lt=limits.POOLS_MAX)]
 AccountId = Annotated[int, msgspec.Meta(ge=0, lt=limits.POOLS_MAX)]
-AccountName = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[!-~]+$")]
+ACCOUNT_NAME_PATTERN = r"^[!-~]+$"
+ACCOUNT_NAME_WORDS = "1 to 64 letters, digits and signs of ASCII without spaces"
+AccountName = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=64, pattern=ACCOUNT_NAME_PATTERN)
+]
 CHANNELS_MAX = 1000
 
 

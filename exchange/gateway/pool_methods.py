@@ -5,6 +5,7 @@ from __future__ import annotations
 from exchange.core.commands import ClosePool, MoveMargin, OpenPool, SwitchMode
 from exchange.core.events import Event, ModeSwitched, PoolOpened, Rejected
 from exchange.core.layers import PoolKind
+from exchange.core.reject_reason import RejectReason
 from exchange.core.state import State
 from exchange.gateway import parameters as p
 from exchange.gateway.account_view import currency_of
@@ -52,6 +53,9 @@ class PoolMethods:
         named = params.instrument_name
         slot = -1 if named is None else slot_of(self.state, named)
         kind = PoolKind[params.kind.upper()]
+        if kind == PoolKind.ISOLATED and named is None:
+            reason = RejectReason.INSTRUMENT_UNKNOWN
+            raise refused(reason, "an isolated pool needs an instrument_name", "instrument_name")
         event = await self._submit(OpenPool, account_of(session), kind, slot, params.name)
         assert isinstance(event, PoolOpened)
         return self._described(event.pool)

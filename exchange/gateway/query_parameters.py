@@ -120,9 +120,9 @@ class SimulateParameters(Parameters, frozen=True):
     """Positions as {instrument: size}, an object or its JSON text, sizes as in get_positions.
 
     They come on top of those that the pool has, or (`add_positions` false) in their place.
-    `model` (ours): another margin model, a preset or one by formula; open orders are then left
-    out. `pool_id` (ours): another pool than the account's cross pool, of the account or one of its
-    sub-accounts.
+    `model` (ours): another margin model, a preset or one by formula; open orders and what is
+    attested elsewhere are then left out. `pool_id` (ours): another pool than the account's cross
+    pool, of the account or one of its sub-accounts.
     """
 
     currency: Name
@@ -133,9 +133,10 @@ class SimulateParameters(Parameters, frozen=True):
 
 
 class ExplainParameters(Parameters, frozen=True):
-    """`model`: another margin model than the venue's, a preset or one by formula; open orders are
-    then left out. `pool_id`: another pool than the account's cross pool, of the account or one of
-    its sub-accounts. Without `distances` nobody looks for the moves that end in a margin call.
+    """`model`: another margin model than the venue's, a preset or one by formula; open orders and
+    what is attested elsewhere are then left out. `pool_id`: another pool than the account's cross
+    pool, of the account or one of its sub-accounts. Without `distances` nobody looks for the moves
+    that end in a margin call.
     """
 
     model: Name = ""

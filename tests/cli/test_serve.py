@@ -191,6 +191,7 @@ def test_words_of_an_outside_venue_outlive_a_kill_and_go_on(
             time.sleep(0.2)
         market.end(signal.SIGKILL)
         assert "refused" not in market.errors.read_text()
+        assert "outside venue harbour: its credit is always 0" in market.said
         heard.append(attested(journal))
     assert 2 <= heard[0].sequence < heard[1].sequence
     assert heard[0].observed_ns < heard[1].observed_ns

@@ -56,6 +56,16 @@ def test_venue_prints_what_the_engine_gets_and_its_coverage() -> None:
     assert "standard deviations" in result.output
 
 
+def test_venue_names_an_outside_venue_that_can_never_count() -> None:
+    slow = uncross("venue", "venue-outage", "--interval", 20)
+    assert slow.exit_code == 0
+    assert (
+        "# outside venue harbour: its credit is always 0, for a transfer takes 120 s and the "
+        "margin period of risk is 120 s\n"
+    ) in slow.output
+    assert "its credit" not in uncross("venue", "venue-outage", "--interval", 21).output
+
+
 def test_venue_with_another_interval_may_lose_its_cover() -> None:
     result = uncross("venue", "demo", "--interval", 86_400)
     assert result.exit_code == 1

@@ -118,6 +118,7 @@ class Market:
         self.basis_e8: dict[int, int] = {}
         self.age_ns = [0] * len(self.index_e8)
         self.log: list[Command] = []
+        self.said = ""
         self.apply(Genesis(self.now, self.venue, seed, VERSION))
         if opened:
             self.cycle(after_ns=0)
@@ -138,12 +139,13 @@ class Market:
         return events
 
     def refused(self, kind: type[Any], *fields: Any, **named: Any) -> RejectReason:
-        """The reason for which a command is refused; it must change nothing."""
+        """The reason for which a command is refused; it must change nothing. `said`: its text."""
         before = self.engine.state_hash()
         events = self.apply(kind(self.now, *fields, **named))
         assert len(events) == 1, events
         assert isinstance(events[0], Rejected), events
         assert self.engine.state_hash() == before, "a refused request changes nothing"
+        self.said = events[0].text
         return events[0].reason
 
     def account(self, name: str, usdc: int = 1_000_000, **coins: int) -> int:

@@ -59,6 +59,7 @@ def test_an_unknown_class_is_refused_and_opens_nothing() -> None:
     market = Market(with_desk())
     pools = market.state.accounts.pools
     assert market.refused(OpenAccount, "ann", "pit") == R.ACCOUNT_CLASS_UNKNOWN
+    assert market.said == "the venue has no account class 'pit'"
     assert market.state.accounts.pools == pools
 
 

@@ -11,6 +11,7 @@ from exchange.core.engine import Engine
 from exchange.core.events import AccountOpened
 from exchange.core.layers import PoolKind
 from exchange.core.ledger import HOUSE_POOLS
+from exchange.core.pool_moves import OTHER_IS_SHORT
 from exchange.core.reject_reason import RejectReason
 from margin.collateral_sections import CollateralSize, CollateralTier
 from margin.preset import Preset
@@ -203,6 +204,7 @@ def test_a_move_that_leaves_a_third_pool_short_is_refused_whole() -> None:
     market.do(Withdraw, ann, USDC, room(market, third) - 1_000 * MINOR, third)
     reason = market.refused(MoveMargin, ann, cross, taker, BTC, sold)
     assert reason == R.MARGIN_INSUFFICIENT
+    assert market.said == OTHER_IS_SHORT
     assert_as_in_a_whole_pass(market)
     assert room(market, cross) > 0
     market.do(Deposit, ann, USDC, 5_000 * MINOR, third)
@@ -226,6 +228,7 @@ def test_a_switch_that_leaves_a_third_pool_short_is_refused_whole() -> None:
     market.do(Withdraw, ann, USDC, room(market, third) - 1_000 * MINOR, third)
     reason = market.refused(SwitchMode, ann, INVERSE_CALL_SLOT, desk)
     assert reason == R.MARGIN_INSUFFICIENT
+    assert market.said == OTHER_IS_SHORT
     assert_as_in_a_whole_pass(market)
     market.do(Deposit, ann, USDC, 5_000 * MINOR, third)
     market.do(SwitchMode, ann, INVERSE_CALL_SLOT, desk)

@@ -153,6 +153,9 @@ def test_a_hedge_does_not_leave_a_pool_that_needs_it(both: Both) -> None:
     spare = market.engine.gate.room(cross)
     market.do(MoveMargin, ann, cross, alone, USDC, spare)
     assert market.refused(SwitchMode, ann, 3, alone) == R.MARGIN_INSUFFICIENT
+    assert market.said == (
+        "what stays would not cover the margin of the pool that the contract leaves"
+    )  # fmt: skip
 
 
 def test_an_option_takes_its_value_with_it(both: Both) -> None:
@@ -207,6 +210,7 @@ def test_a_position_on_a_stale_index_stays_where_it_is(both: Both) -> None:
     market.age_ns[0] = 30 * SECOND
     market.cycle()
     assert market.refused(SwitchMode, ann, LINEAR_BTC, alone) == R.INDEX_STALE
+    assert market.said == "the index is stale: the contract does not move between pools"
 
 
 def test_two_positions_do_not_join_beyond_the_largest(both: Both) -> None:

@@ -218,6 +218,7 @@ def test_a_coin_that_costs_the_receiver_more_than_it_brings_is_not_moved() -> No
     market.cycle()
     assert 0 < market.engine.gate.room(alone) < 5_000 * MINOR
     assert market.refused(MoveMargin, ann, cross, alone, 1, E8) == R.MARGIN_INSUFFICIENT
+    assert market.said == "the receiving pool would be short of its margin"
 
 
 def test_a_short_pool_may_receive_less_than_it_lacks(both: Both) -> None:

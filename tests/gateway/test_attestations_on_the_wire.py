@@ -201,6 +201,22 @@ async def test_an_account_reads_its_attestations_and_what_they_count_for() -> No
     assert bob["attestations"] == []
 
 
+@pytest.mark.parametrize("late_ns", [-1_000_000, 0])
+async def test_what_takes_as_long_as_a_close_out_is_too_slow_to_count(late_ns: int) -> None:
+    period_ns = Wire().market.venue.horizon_ns()
+    wire = Wire(transfer_delay_ns=period_ns + late_ns)
+    await wire.submit(**wire.word())
+    found = await wire.mine()
+    (row,) = found["attestations"]
+    assert found["margin_period"] == period_ns // 10**6
+    assert row["transfer_delay"] == (period_ns + late_ns) // 10**6
+    slow = late_ns == 0
+    assert row["too_slow"] is slow
+    counts = 0 if slow else 18_000
+    assert (row["stage"], row["decay"]) == ("fresh", 0 if slow else 1)
+    assert found["credit"] == row["credit"] == row["full_credit"] == counts
+
+
 async def test_credit_shows_where_it_counts_and_not_where_it_does_not() -> None:
     wire = Wire()
     market = wire.market
@@ -246,6 +262,63 @@ async def test_an_explanation_shows_credit_and_what_is_elsewhere() -> None:
         simulated_positions={PERPETUAL: 0.4}, add_positions=False,
     )  # fmt: skip
     assert simulated["initial_margin"] == 0, "hedged elsewhere"
+
+
+FIGURES = (
+    "margin_balance", "available_funds", "attested_credit", "initial_margin", "maintenance_margin",
+    "total_margin_balance_usd", "total_initial_margin_usd",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("sizes", [{}, {PERPETUAL: 0}])
+@pytest.mark.parametrize("bought", [0, 0.4])
+async def test_a_simulation_s_balance_is_the_summary_s_which_has_no_credit(
+    sizes: dict[str, int], bought: float
+) -> None:
+    wire = Wire(deposit=50_000, net_positions=True)
+    market = wire.market
+    await wire.submit(**wire.word(positions={PERPETUAL: "-0.1"}))
+    if bought:
+        await market.buy(market.ann, bought, 100_000)
+        await market.sell(market.bob, bought, 100_000)
+        market.close_batch()
+        await market.buy(market.ann, "0.1", 99_000)
+    asked = {"currency": "USDC"}
+    summary = await market.ask(market.ann, "private/get_account_summary", **asked)
+    found = await market.ask(
+        market.ann, "private/simulate_portfolio", **asked, simulated_positions=sizes
+    )
+    assert {name: found[name] for name in FIGURES} == {name: summary[name] for name in FIGURES}
+    assert found["attested_credit"] == 18_000
+    assert found["margin_balance"] == pytest.approx(50_000, abs=20), "all but a fee"
+
+
+async def test_a_pool_that_owes_simulates_no_credit_in_its_funds() -> None:
+    wire = Wire(deposit=19_000)
+    market = wire.market
+    await wire.submit(**wire.word(20_000))
+    await market.ask(market.bob, "private/deposit", currency="USDC", amount=100_000)
+    await market.buy(market.ann, 1, 100_000)
+    await market.sell(market.bob, 1, 100_000)
+    market.close_batch()
+    market.close_batch(80_500)
+    asked = {"currency": "USDC"}
+    summary = await market.ask(market.ann, "private/get_account_summary", **asked)
+    assert summary["margin_balance"] < 0 < summary["attested_credit"]
+    found = await market.ask(market.ann, "private/simulate_portfolio", **asked)
+    assert {name: found[name] for name in FIGURES} == {name: summary[name] for name in FIGURES}
+
+
+@pytest.mark.parametrize("model", ["derive-pmrm2", "standard", "ps-1-dynamic"])
+async def test_another_model_is_asked_without_what_is_elsewhere_and_says_so(model: str) -> None:
+    wire = Wire(deposit=50_000, net_positions=True)
+    market = wire.market
+    asked = {"currency": "USDC", "simulated_positions": {PERPETUAL: 0.1}, "model": model}
+    before = await market.ask(market.ann, "private/simulate_portfolio", **asked)
+    await wire.submit(**wire.word(positions={PERPETUAL: "-0.1"}))
+    found = await market.ask(market.ann, "private/simulate_portfolio", **asked)
+    assert found == before
+    assert (found["margin_balance"], found["attested_credit"]) == (50_000, 0)
 
 
 async def test_decay_is_told_on_the_margin_channel() -> None:

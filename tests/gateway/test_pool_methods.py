@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from exchange.core.reject_reason import RejectReason as R
 from exchange.venues import load_venue
 from margin.presets import load_preset
 from tests.gateway.small_market import PERPETUAL, SmallMarket, heard
@@ -110,19 +111,94 @@ async def test_a_pool_closes_when_it_is_empty() -> None:
 
 
 @pytest.mark.parametrize(
-    ("params", "code"),
+    ("params", "code", "number", "words"),
     [
-        ({"kind": "isolated"}, 13020),
-        ({"kind": "isolated", "instrument_name": "BTC-NOWHERE"}, 13020),
-        ({"kind": "portfolio"}, 11029),
-        ({"kind": "cross"}, -32602),
-        ({"kind": "portfolio", "name": "x" * 33}, -32602),
+        ({"kind": "isolated"}, 13020, R.INSTRUMENT_UNKNOWN,
+         "an isolated pool needs an instrument_name"),
+        ({"kind": "isolated", "instrument_name": "BTC-NOWHERE"}, 13020, R.INSTRUMENT_UNKNOWN,
+         "no instrument 'BTC-NOWHERE'"),
+        ({"kind": "group", "instrument_name": PERPETUAL}, 11029, R.POOL_KIND_UNKNOWN,
+         "only an isolated one has an instrument"),
+        ({"kind": "portfolio"}, 11029, R.POOL_NAME_INVALID,
+         "a portfolio pool needs a name of 1 to 32 characters"),
+        ({"kind": "group", "name": "g"}, 11029, R.POOL_NAME_INVALID,
+         "a pool of another kind has none"),
+        ({"kind": "cross"}, -32602, None, "allowed: isolated, portfolio, group"),
+        ({"kind": "portfolio", "name": "x" * 33}, -32602, None, "length <= 32"),
     ],
-)
-async def test_what_is_no_pool_is_refused(params: dict[str, str], code: int) -> None:
+)  # fmt: skip
+async def test_what_is_no_pool_is_refused_with_what_is_allowed(
+    params: dict[str, str], code: int, number: R | None, words: str
+) -> None:
     market = SmallMarket()
     refused = await market.refusal(market.ann, "private/open_margin_pool", **params)
     assert refused["code"] == code
+    assert refused["data"].get("reject_reason") == number
+    assert words in refused["data"]["reason"]
+
+
+async def test_a_move_for_which_the_margin_is_short_says_so() -> None:
+    market, cross, alone = await walled()
+    await market.buy(market.ann, 0.1, 100_000)
+    await market.sell(market.bob, 0.1, 100_000)
+    market.close_batch()
+    between = {"from_pool_id": alone, "to_pool_id": cross, "currency": "USDC"}
+
+    async def refused(method: str, **params: object) -> tuple[int, int, str]:
+        error = await market.refusal(market.ann, f"private/{method}", **params)
+        return error["code"], error["data"]["reject_reason"], error["data"]["reason"]
+
+    assert await refused("move_margin", **between, amount=2_001) == (
+        10009, R.INSUFFICIENT_FUNDS, "more than the cash in the giving pool",
+    )  # fmt: skip
+    await move(market, alone, cross, 500)
+    switch = {"instrument_name": PERPETUAL, "pool_id": alone}
+    assert await refused("switch_margin_mode", **switch) == (
+        10009, R.MARGIN_INSUFFICIENT,
+        "the pool that the contract moves to would be short of its margin",
+    )  # fmt: skip
+    await move(market, cross, alone, 500)
+    await market.ask(market.ann, "private/switch_margin_mode", **switch)
+    assert await refused("move_margin", **between, amount=500) == (
+        10009, R.INSUFFICIENT_FUNDS, "the rest would not cover the margin of the giving pool",
+    )  # fmt: skip
+    assert await refused("close_margin_pool", pool_id=cross) == (
+        11029, R.POOL_KIND_UNKNOWN, "an account's cross pool cannot be closed",
+    )  # fmt: skip
+
+
+async def test_what_no_order_can_bring_into_a_pool_is_not_simulated_there() -> None:
+    market = SmallMarket("demo", (100_000, 4_000, 200))
+    alone = await market.ask(
+        market.ann, "private/open_margin_pool", kind="isolated", instrument_name=PERPETUAL
+    )
+    group = await market.ask(market.ann, "private/open_margin_pool", kind="group")
+    other = "ETH_USDC-PERPETUAL"
+    for pool, name, number in (
+        (alone, other, R.POOL_OF_OTHER_INSTRUMENT), (group, PERPETUAL, R.POOL_WITHOUT_POSITIONS),
+    ):  # fmt: skip
+        asked = {"currency": "USDC", "pool_id": pool["pool_id"]}
+        real = await market.refusal(market.ann, "private/buy", instrument_name=name, amount=1,
+                                    price=1_000, pool_id=pool["pool_id"])  # fmt: skip
+        for add in (True, False):
+            simulated = await market.refusal(
+                market.ann, "private/simulate_portfolio", **asked, add_positions=add,
+                simulated_positions={name: 1},
+            )  # fmt: skip
+            assert simulated["code"] == real["code"]
+            data = simulated["data"]
+            assert data["reject_reason"] == real["data"]["reject_reason"] == number
+            assert data["reason"] == f"{name}: {real['data']['reason']}"
+            assert data["param"] == "simulated_positions"
+        nothing = await market.ask(
+            market.ann, "private/simulate_portfolio", **asked, simulated_positions={name: 0}
+        )
+        assert nothing["positions"] == {}
+    found = await market.ask(
+        market.ann, "private/simulate_portfolio", currency="USDC", pool_id=alone["pool_id"],
+        simulated_positions={PERPETUAL: 1},
+    )  # fmt: skip
+    assert found["positions"] == {PERPETUAL: 1}
 
 
 async def test_nobody_moves_what_is_another_s() -> None:

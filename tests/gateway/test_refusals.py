@@ -76,6 +76,18 @@ async def test_the_error_names_the_parameter(market: SmallMarket) -> None:
     assert error["data"]["param"] == "amount"
 
 
+async def test_a_choice_that_is_none_is_told_what_may_be_chosen(market: SmallMarket) -> None:
+    for method, change, words in (
+        ("private/buy", {**GOOD, "type": "stop_limit"}, "allowed: limit, market"),
+        ("public/get_instruments", {"kind": "swap"}, "allowed: future, option, spot"),
+        ("private/get_open_orders", {"type": "stop"}, "'stop' - at `$.type`; allowed: "),
+    ):
+        error = await market.refusal(market.ann, method, **change)
+        assert error["code"] == -32602
+        assert words in error["data"]["reason"]
+        assert error["data"]["param"] in ("type", "kind")
+
+
 async def test_unknown_methods_and_parameters_are_refused(market: SmallMarket) -> None:
     assert (await market.refusal(market.ann, "public/nothing"))["code"] == -32601
     assert (await market.refusal(market.ann, "private/get_positions", bogus=1))["code"] == -32602

@@ -45,8 +45,11 @@ async def test_a_new_sub_account_holds_nothing_and_says_what_it_is() -> None:
     assert named["username"] == "hedges"
     taken = await market.refusal(market.bob, "private/create_subaccount", name="hedges")
     assert taken["data"]["reject_reason"] == 202
+    assert taken["data"]["reason"] == "there is an account 'hedges' already"
     blank = await market.refusal(market.bob, "private/create_subaccount", name="two words")
-    assert blank["code"] == -32602
+    assert (blank["code"], blank["data"]["param"]) == (-32602, "name")
+    assert "1 to 64 letters, digits and signs of ASCII without spaces" in blank["data"]["reason"]
+    assert "regex" not in blank["data"]["reason"]
 
 
 async def test_an_owner_lists_its_accounts_and_a_sub_account_itself() -> None:
@@ -109,6 +112,21 @@ async def test_an_owner_reads_and_moves_and_a_sub_account_does_not() -> None:
         nobody = await market.refusal(market.ann, "private/submit_transfer_to_subaccount",
                                       currency="USDC", amount=1, destination=number)  # fmt: skip
         assert (nobody["code"], nobody["data"]["param"]) == (13007, "destination")
+
+
+async def test_a_contract_does_not_move_to_another_account_whoever_owns_it() -> None:
+    market, _, own = await with_sub_account()
+    switch = {"instrument_name": PERPETUAL}
+    for who, pool, words in (
+        (market.ann, 12, "a sub-account's: only money moves between accounts"),
+        (own, 10, "another account's"),
+        (market.bob, 12, "another account's"),
+    ):
+        error = await market.refusal(who, "private/switch_margin_mode", **switch, pool_id=pool)
+        assert (error["code"], error["data"]["reject_reason"]) == (11042, 221)
+        assert error["data"]["reason"] == f"the margin pool is {words}"
+    group = await market.refusal(own, "private/open_margin_pool", kind="group")
+    assert group["data"]["reason"] == "a sub-account has neither sub-accounts nor a group pool"
 
 
 async def test_a_transfer_that_a_position_needs_is_refused_whole() -> None:
