@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Final
 
 import numpy as np
 
 from margin.add_ons import AddOns
 from margin.book import Book, book_haircuts, positions_of, units_in_play
+from margin.delta_gamma import Screen, exposures_of, full_reprice_is_needed, unit_screen
 from margin.explanation import (
     Charge,
     Explanation,
@@ -33,7 +35,7 @@ from margin.explanation_parts import (
     position_part,
     stale_charges,
 )
-from margin.fixed_point import RATE_SCALE, mul_div_ceil
+from margin.fixed_point import PRICE_SCALE, RATE_SCALE, USDC_SCALE, mul_div_ceil
 from margin.historical_simulation import LotProfits, SimulatedMoves, lot_profits
 from margin.history import dated_moves, history_of, loss_multiple, simulation_terms
 from margin.invariant import Int64Array, check
@@ -46,7 +48,9 @@ from margin.simulated_pools import (
     lot_notional_minor,
     pool_tails,
 )
-from margin.tail_measures import tail_weights
+from margin.tail_measures import tail_measures, tail_weights
+
+_SCREEN_TOLERANCE_PPB: Final = 50_000_000
 
 
 class _Dates:
@@ -130,22 +134,39 @@ class _Dates:
             {unit: mean(profit) for unit, profit in of_coins.items()},
         )
 
+    def _value_at_risk_minor(self, book: Book) -> list[int]:
+        """Value at risk of every unit alone, rounded up, at least 0."""
+        of_rows, of_coins = self._made(book)
+        profit = np.zeros((len(book.unit_names), self.history.dates), np.int64)
+        for row, made in of_rows.items():
+            profit[int(book.instruments.unit[row])] += made
+        for unit, made in of_coins.items():
+            profit[unit] += made
+        quanta, _ = tail_measures(profit, self.moves.weight, self.history.level_ppb)
+        return [max(0, -(-loss >> self.exponent)) for loss in quanta.tolist()]
+
     def told(self, book: Book) -> Simulated:
         """What the dates of the book's units were scaled by, and over how many days."""
         history, stressed = self.history, self.history.stressed
         notional, horizon = self.horizon(book)
-        units = [
-            SimulatedUnit(
-                unit=book.unit_names[u],
-                range_e9=max(self.preset.spot_range_e9(name), history.floor_e9(name)),
-                floor_e9=history.floor_e9(name),
-                stressed_e9=history.stressed_e9(name)[0],
-                notional_minor=int(notional[0, u]),
-                horizon_days=history.horizon_days[int(horizon[0, u])],
-            )
-            for u, name in enumerate(book.risk_classes)
-            if u in units_in_play(book)
-        ]
+        value_at_risk, exposures = self._value_at_risk_minor(book), exposures_of(book)
+        units = []
+        for u in units_in_play(book):
+            name, days = book.risk_classes[u], history.horizon_days[int(horizon[0, u])]
+            range_e9 = max(self.preset.spot_range_e9(name), history.floor_e9(name))
+            slope, bend = exposures[u]
+            index = int(book.marks.index_e8[u]) / PRICE_SCALE
+            screen = unit_screen(exposures[u], range_e9, days, history.level_ppb)
+            units.append(SimulatedUnit(
+                unit=book.unit_names[u], range_e9=range_e9, floor_e9=history.floor_e9(name),
+                stressed_e9=history.stressed_e9(name)[0], notional_minor=int(notional[0, u]),
+                horizon_days=days,
+                delta_e8=round(slope / index * PRICE_SCALE),
+                gamma_e8=round(bend / index / 100 * PRICE_SCALE),
+                value_at_risk_minor=value_at_risk[u],
+                screen_minor=round(screen.value_at_risk * USDC_SCALE),
+                screen_is_valid=screen.is_valid,
+            ))  # fmt: skip
         return Simulated(
             history.level_ppb, history.latest, 0 if stressed is None else stressed.dates,
             0 if stressed is None else stressed.weight_ppb, tuple(units),
@@ -246,4 +267,25 @@ def explain_history(
         units=told, charges=charges, add_ons=still.add_ons,
         beyond=stale_charges(stale_minor), open_orders_minor=open_orders_minor,
         elsewhere=elsewhere, simulated=dates.told(book),
+    )  # fmt: skip
+
+
+def _whole_screen(found: Simulated) -> Screen:
+    """All units' screens together, as if they lost at the same time."""
+    total = sum(unit.screen_minor for unit in found.units)
+    return Screen(float(total), all(unit.screen_is_valid for unit in found.units))
+
+
+def screen_asks_for_reprice(before: Explanation, after: Explanation) -> bool | None:
+    """Whether the delta-gamma screen would have asked for a full reprice of the book after changes.
+
+    Of 5 % of initial margin (`full_reprice_is_needed`); None where the model has no dates. Both
+    explanations are full: the answer says what a look at delta and gamma alone would have been
+    worth here.
+    """
+    if before.simulated is None or after.simulated is None:
+        return None
+    return full_reprice_is_needed(
+        _whole_screen(after.simulated), _whole_screen(before.simulated),
+        before.call_initial_minor, after.equity_minor, _SCREEN_TOLERANCE_PPB,
     )  # fmt: skip

@@ -97,7 +97,11 @@ class SimulatedUnit(msgspec.Struct, frozen=True):
     """What a unit's dates are scaled by: deviations of a day of spot, fractions x 10^9.
 
     `range_e9` is the larger of the range in force and `floor_e9`. `notional_minor` gross, against
-    an average day's volume, needs `horizon_days` to close.
+    an average day's volume, needs `horizon_days` to close. `delta_e8` coins x 10^8, and
+    `gamma_e8`, by how much that changes while the index moves by 1 %. `value_at_risk_minor` of the
+    unit alone on the dates, at the level of the shortfall; `screen_minor` the same by delta and
+    gamma at the range alone, which says nothing where `screen_is_valid` is false and which nobody
+    is charged by (`margin.delta_gamma`).
     """
 
     unit: str
@@ -106,6 +110,11 @@ class SimulatedUnit(msgspec.Struct, frozen=True):
     stressed_e9: int
     notional_minor: int
     horizon_days: int
+    delta_e8: int
+    gamma_e8: int
+    value_at_risk_minor: int
+    screen_minor: int
+    screen_is_valid: bool
 
 
 class Simulated(msgspec.Struct, frozen=True):

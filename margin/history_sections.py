@@ -96,7 +96,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     stressed: Stressed | None = None
 
     def __post_init__(self) -> None:
-        require(0 < self.level_ppb < ONE_E9, "history.level", "must lie in 0 .. 1")
+        tail = ONE_E9 // 2 <= self.level_ppb < ONE_E9  # the worse half at most
+        require(tail, "history.level", "must be at least 0.5 and below 1")
         rising = all(a < b for a, b in pairwise(self.tenor_days))
         paired = len(self.tenor_days) == len(self.tenor_share_e9) > 0
         require(rising and paired and self.tenor_days[0] > 0, "history.tenor_days",

@@ -178,10 +178,14 @@ def opening_growth(preset: Preset, book: Book) -> int:
 
 
 def json_text(found: list[Explanation], changes: str | None) -> str:
-    """One explanation as it is; two as `changes`, `before` and `after`."""
+    """One explanation as it is; two as `changes`, `before`, `after` and what a screen says."""
     import msgspec
+
+    from margin.explain_history import screen_asks_for_reprice
 
     value: object = found[0]
     if len(found) == 2:
+        asked = screen_asks_for_reprice(*found)
         value = {"changes": changes, "before": found[0], "after": found[1]}
+        value |= {} if asked is None else {"screen_asks_for_reprice": asked}
     return msgspec.json.format(msgspec.json.encode(value)).decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from exchange.cli import narration
 from exchange.cli.tables import fitted_lines, folded_lines, table_lines
+from margin.explain_history import screen_asks_for_reprice
 from margin.explanation import Distance, Explanation, Simulated, UnitPart
 from margin.fixed_point import COIN_SCALE, PRICE_SCALE, RATE_SCALE, USDC_SCALE
 from margin.pool_model import Cell, percent_text, weight_text
@@ -159,7 +160,17 @@ def _simulated(found: Simulated) -> list[str]:
          rate_text(row.floor_e9), rate_text(row.stressed_e9)]
         for row in found.units
     ]  # fmt: skip
-    return [*lines, *fitted_lines(rows, (range(1, 6),))]
+    lines += fitted_lines(rows, (range(1, 6),))
+    level = rate_text(found.level_ppb)
+    rows = [["underlying", "delta", "gamma, 1 %", "screen", "on the dates"]]
+    rows += [
+        [row.unit, f"{row.delta_e8 / PRICE_SCALE:,.4f}", f"{row.gamma_e8 / PRICE_SCALE:,.4f}",
+         usdc(row.screen_minor) if row.screen_is_valid else "not valid",
+         usdc(row.value_at_risk_minor)]
+        for row in found.units
+    ]  # fmt: skip
+    title = f"value at risk at {level}, by delta and gamma (a screen, never charged) and in full"
+    return [*lines, title, *fitted_lines(rows, (range(1, 5),))]
 
 
 def _unit(unit: UnitPart) -> list[str]:
@@ -225,4 +236,9 @@ def comparison_lines(changes: str, before: Explanation, after: Explanation) -> l
         was_minor = units[unit.unit].loss_minor if unit.unit in units else 0
         rows.append([f"worst loss, {unit.unit}", usdc(was_minor), usdc(unit.loss_minor),
                      usdc(unit.loss_minor - was_minor)])  # fmt: skip
-    return [f"what if {changes}", "", *table_lines(rows, "")]
+    lines = [f"what if {changes}", "", *table_lines(rows, "")]
+    asked = screen_asks_for_reprice(before, after)
+    if asked is not None:
+        answer = "asks for a full reprice" if asked else "would let the margin before stand"
+        lines.append(f"delta-gamma screen: {answer}")
+    return lines

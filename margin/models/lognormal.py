@@ -25,10 +25,9 @@ from numba import njit
 from margin.fixed_point import NS_PER_YEAR, RATE_SCALE, VOLATILITY_SCALE, quantise
 from margin.invariant import Int64Array, check
 from margin.models.linear import LinearCharges, charge_of, linear_charges
-from margin.portable_math import exp, inlined_float, log, normal_cdf, normal_pdf
+from margin.portable_math import exp, normal_cdf, normal_lower_quantile
 from margin.portfolio import Instruments, Marks
 
-_HALLEY_STEPS: Final = 4
 _HALF: Final = 0.5
 
 
@@ -48,28 +47,11 @@ class RiskModel(msgspec.Struct, frozen=True, kw_only=True):
     initial_ppb: int = 1_200_000_000
 
 
-@inlined_float
-def _lower_quantile(probability: float) -> float:
-    """z with N(z) = probability, for 0 < probability <= 1/2.
-
-    The start, good to 4.5e-4, is rational approximation 26.2.23 of Abramowitz and Stegun; every
-    Halley step cubes the error, so that four leave that of `normal_cdf`.
-    """
-    t = math.sqrt(-2.0 * log(probability))
-    numerator = 2.515517 + t * (0.802853 + t * 0.010328)
-    denominator = 1.0 + t * (1.432788 + t * (0.189269 + t * 0.001308))
-    z = numerator / denominator - t
-    for _ in range(_HALLEY_STEPS):
-        step = (normal_cdf(z) - probability) / normal_pdf(z)
-        z = z - step / (1.0 + _HALF * z * step)
-    return z
-
-
 @njit(cache=True, error_model="numpy")
 def _tail(log_mean: float, deviation: float, probability: float) -> tuple[float, float, float]:
     """(quantile, mean below it, mean above its mirror) of X with log E(X) and a deviation."""
     upper = probability > _HALF
-    z = _lower_quantile(1.0 - probability if upper else probability)
+    z = normal_lower_quantile(1.0 - probability if upper else probability)
     z = -z if upper else z
     quantile = exp(log_mean - _HALF * deviation * deviation + deviation * z)
     mean = exp(log_mean)

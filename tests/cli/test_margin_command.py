@@ -166,6 +166,24 @@ def test_dates_name_their_weight_and_what_a_position_takes_to_close(
     assert explained(example)["simulated"] is None, "scenarios have no dates"
 
 
+def test_a_quick_look_by_delta_and_gamma_stands_beside_the_dates(example: Path) -> None:
+    unit = explained(example, "--model", "fhs-es")["simulated"]["units"][0]
+    assert unit["screen_is_valid"]
+    assert unit["gamma_e8"] < 0 < unit["delta_e8"]
+    output = uncross("margin", example, "--model", "fhs-es").output
+    assert "by delta and gamma (a screen, never charged) and in full" in output
+    assert f"{unit['screen_minor'] / 1e6:,.2f}" in output
+    for changes, asked in (("cash:+30000", False), ("BTC_USDC-PERPETUAL:+1,cash:+30000", True)):
+        answer = uncross("margin", example, "--model", "fhs-es", "--what-if", changes)
+        words = "asks for a full reprice" if asked else "would let the margin before stand"
+        assert f"delta-gamma screen: {words}" in answer.output
+        found = explained(example, "--model", "fhs-es", "--what-if", changes)
+        assert found["screen_asks_for_reprice"] is asked
+    assert "screen_asks_for_reprice" not in explained(example, "--what-if", "cash:+1")
+    sold = written(example, "positions", 0, "quantity", 0.01)
+    assert "not valid" in uncross("margin", sold, "--model", "fhs-es").output
+
+
 def test_finer_quantities_are_margined_alike(tmp_path: Path) -> None:
     """The lot follows the quantities; a thousandth of a coin more changes what it should."""
     more = explained(written(tmp_path / "more.json", "positions", 0, "quantity", 1.00000001))

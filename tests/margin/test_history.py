@@ -134,7 +134,8 @@ def test_a_preset_without_dates_has_no_history() -> None:
 @pytest.mark.parametrize(
     ("line", "other", "told"),
     [
-        ("level = 0.975", "level = 1", "history.level: must lie in 0 .. 1"),
+        ("level = 0.975", "level = 1", "history.level: must be at least 0.5 and below 1"),
+        ("level = 0.975", "level = 0.499", "history.level: must be at least 0.5 and below 1"),
         ("tenor_days = [1, 7,", "tenor_days = [7, 1,", "history.tenor_days: must rise"),
         ("tenor_share = [2, 1.5,", "tenor_share = [2,", "history.tenor_days: must rise, each"),
         ("\n[history]\n", "\n[gamma]\nquantile = 4\nleast_gap = 0.08\nnear_days = 7\n"

@@ -12,9 +12,9 @@ from decimal import Decimal, localcontext
 from pathlib import Path
 
 import pytest
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
-from margin.portable_math import exp, log, normal_cdf, normal_pdf
+from margin.portable_math import exp, log, normal_cdf, normal_lower_quantile, normal_pdf
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = 45
@@ -24,7 +24,7 @@ SQRT_2PI = Decimal("2.50662827463100050241576528481104525300698674060994")
 BITS_PROGRAM = """
 import hashlib, random
 import numpy as np
-from margin.portable_math import exp, log, normal_cdf, normal_pdf
+from margin.portable_math import exp, log, normal_cdf, normal_lower_quantile, normal_pdf
 chance = random.Random(11)
 results = []
 for _ in range(3000):
@@ -32,6 +32,7 @@ for _ in range(3000):
     results.append(log(chance.random() * 10.0 ** chance.randint(-320, 300)))
     results.append(normal_cdf(chance.uniform(-40.0, 10.0)))
     results.append(normal_pdf(chance.uniform(-40.0, 40.0)))
+    results.append(normal_lower_quantile(chance.random() / 2.0))
 for x in (0.0, -1.0, 5e-324, 1e308, float("inf"), float("-inf")):
     results += [exp(x), normal_cdf(x), normal_pdf(x)] + ([log(x)] if x >= 0.0 else [])
 print(hashlib.sha256(np.array(results).tobytes()).hexdigest())
@@ -126,6 +127,15 @@ def test_normal_pdf_is_within_4e16_relative() -> None:
     arguments = [chance.uniform(-37.0, 37.0) for _ in range(3_000)]
     _, relative = _worst_errors(normal_pdf, _decimal_pdf, arguments)
     assert relative <= 4e-16
+
+
+def test_the_lower_quantile_agrees_with_scipy() -> None:
+    chance = random.Random(8)
+    for _ in range(2000):
+        probability = 0.5 * 10.0 ** chance.uniform(-290.0, 0.0)
+        assert normal_lower_quantile(probability) == pytest.approx(
+            float(ndtri(probability)), rel=2e-15, abs=1e-15
+        )
 
 
 def test_normal_cdf_never_decreases_from_one_float_to_a_clearly_larger_one() -> None:

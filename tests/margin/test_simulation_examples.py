@@ -90,6 +90,10 @@ def screen(page: Page) -> None:
     )
     page.says(f"{linear.value_at_risk:.2f}", f"{bent.value_at_risk:.2f}")
     assert (bent.is_valid, straddle.is_valid) == (True, False)
+    page.given("100,000", "97.5 %")
+    coin = explain(venue_model("fhs-es"), small_book(1), distances=False).simulated
+    assert coin is not None
+    page.says(usdc(coin.units[0].screen_minor), usdc(coin.units[0].value_at_risk_minor))
 
 
 def dates(page: Page) -> None:
