@@ -46,9 +46,9 @@ SECONDS_MAX = 240
 SETUP = re.compile(r"^(python3 -m venv|\.venv/bin/pip |\.venv/bin/pytest$)")
 # What takes a minute is run shorter; options that the reader types stay.
 SHORTER = {
-    "uncross demo": "--fast --cycles 5",
+    "uncross demo": "--fast --cycles 3",
     "uncross bench": "black76 --quick",
-    "uncross compare-margin": "--models ps-1 --seeds 1 --cycles 2",
+    "uncross compare-margin": "--models ps-1 --seeds 1 --cycles 2 --workers 1",
 }
 
 
@@ -89,7 +89,7 @@ def shortened(command: str) -> str:
     for start, more in SHORTER.items():
         if command.startswith(start):
             command = re.sub(r" --cycles \d+| --fast", "", command) + f" {more}"
-    return re.sub(r"(uncross show .*--cycle) \d+", r"\1 5", command)
+    return re.sub(r"(uncross show .*--cycle) \d+", r"\1 3", command)
 
 
 def made_up_session() -> str:
@@ -154,7 +154,7 @@ def test_every_command_runs_when_typed_in_order(
         if written:
             (tmp_path / written).write_text(told[typed], "utf-8")
     assert told[".venv/bin/uncross verify night.journal"].startswith("equal")
-    assert "cycle 5" in told[".venv/bin/uncross show night.journal --cycle 33"]
+    assert "cycle 3" in told[".venv/bin/uncross show night.journal --cycle 33"]
     for name in ("seed-11.json", "figures.json", "night.json"):
         assert "state_hash" in (tmp_path / name).read_text("utf-8"), name
     for name in ("scenarios.html", "btc.html"):

@@ -50,12 +50,8 @@ class RateLimit:
     def spend(self, session: Session, trading: bool) -> None:
         """Take a request's credits. Raises `WireError` 10028 where they are not there."""
         rate = self.trading if trading else self.reading
-        who = session.account if session.account is not None else session.address
         now_ns = self.clock.now_ns()
-        bucket = self._buckets.get((trading, who))
-        if bucket is None:
-            self._make_room()
-            bucket = self._buckets[trading, who] = _Bucket(rate.pool * NS_PER_S, now_ns)
+        bucket = self._bucket(session, trading, rate, now_ns)
         gained = max(0, now_ns - bucket.time_ns) * rate.refill
         bucket.credits_e9 = min(rate.pool * NS_PER_S, bucket.credits_e9 + gained)
         bucket.time_ns = max(now_ns, bucket.time_ns)
@@ -69,15 +65,16 @@ class RateLimit:
             })  # fmt: skip
         bucket.credits_e9 -= rate.cost * NS_PER_S
 
-    def _make_room(self) -> None:
-        """Drop buckets that are full again; without them nothing is different."""
-        if len(self._buckets) < BUCKETS_MAX:
-            return
-        now_ns = self.clock.now_ns()
-        for who, bucket in list(self._buckets.items()):
-            rate = self.trading if who[0] else self.reading
-            gained = (now_ns - bucket.time_ns) * rate.refill
-            if bucket.credits_e9 + gained >= rate.pool * NS_PER_S:
-                del self._buckets[who]
-        while len(self._buckets) >= BUCKETS_MAX:
-            del self._buckets[next(iter(self._buckets))]
+    def _bucket(self, session: Session, trading: bool, rate: Rate, now_ns: int) -> _Bucket:
+        """The session's bucket, now the latest used; a new one takes the place of the oldest.
+
+        What has not been used for longest is most likely full again, and as good as a new one.
+        """
+        who = trading, session.account if session.account is not None else session.address
+        bucket = self._buckets.pop(who, None)
+        if bucket is None:
+            if len(self._buckets) >= BUCKETS_MAX:
+                del self._buckets[next(iter(self._buckets))]
+            bucket = _Bucket(rate.pool * NS_PER_S, now_ns)
+        self._buckets[who] = bucket
+        return bucket

@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 from tests.benchmarks.wire_server import key_of
 
 ROOT = Path(__file__).parents[2]
-CONNECTIONS = 200
 IN_FLIGHT = 4
 SLOW_PART = 10  # one reader in so many is slow
 NOTICE = b'{"jsonrpc":"2.0","method"'
@@ -255,32 +254,34 @@ async def paced(clients: list[Client], each: int, rate: float) -> Figures:
     return figures(clients, each * len(clients), time.perf_counter() - began)
 
 
-async def echoed(server: Server, each: int) -> Figures:
+async def echoed(server: Server, connections: int, each: int) -> Figures:
     """Saturated figures without a venue."""
-    async with sockets(server, CONNECTIONS) as clients:
+    async with sockets(server, connections) as clients:
         return await saturate(clients, each)
 
 
-async def saturated(server: Server, each: int) -> Figures:
+async def saturated(server: Server, connections: int, each: int) -> Figures:
     """Saturated figures of fresh sessions."""
-    async with sessions(server, CONNECTIONS) as clients:
+    async with sessions(server, connections) as clients:
         return await saturate(clients, each)
 
 
-async def at_pace(server: Server, each: int, rate: float) -> Figures:
+async def at_pace(server: Server, connections: int, each: int, rate: float) -> Figures:
     """Figures of fresh sessions at a given rate."""
-    async with sessions(server, CONNECTIONS) as clients:
+    async with sessions(server, connections) as clients:
         return await paced(clients, each, rate)
 
 
-async def beside_slow_readers(server: Server, each: int, *, slow: bool) -> Figures:
+async def beside_slow_readers(
+    server: Server, connections: int, each: int, *, slow: bool
+) -> Figures:
     """Orders of nine in ten sessions, while the tenth listens to everything and does not read."""
-    idle = CONNECTIONS // SLOW_PART
+    idle = connections // SLOW_PART
     channels = [f"{kind}.{base}_USDC-PERPETUAL.raw" for kind in ("book", "ticker", "trades")
                 for base, _, _ in BOOKS]  # fmt: skip
     async with (
-        sessions(server, idle, CONNECTIONS - idle) as listeners,
-        sessions(server, CONNECTIONS - idle) as traders,
+        sessions(server, idle, connections - idle) as listeners,
+        sessions(server, connections - idle) as traders,
     ):
         for client in listeners:
             await client.ask("public/subscribe", channels=channels)
@@ -306,21 +307,22 @@ def row(name: str, ours: float, baseline: float, unit: str, against: str, said: 
 
 def run(quick: bool = False) -> list[dict[str, Any]]:
     """Orders a second and latencies over 200 sockets, memory of idle sessions, slow readers."""
-    each, idle, cycle_s = (10, 200, 0.25) if quick else (150, 1_000, 0.5)
-    orders = f"{CONNECTIONS} connections, {each} orders each"
+    sockets_open, each, idle, cycle_s = (40, 10, 100, 0.25) if quick else (200, 150, 1_000, 0.5)
+    load = sockets_open, each
+    orders = f"{sockets_open} connections, {each} orders each"
     with served("echo") as server:
-        plain = asyncio.run(echoed(server, each))
+        plain = asyncio.run(echoed(server, *load))
         plain_kib = asyncio.run(memory_of_idle(server, idle, log_in=False))
     with served("venue", idle) as server:
         kib = asyncio.run(memory_of_idle(server, idle, log_in=True))
-        alone = asyncio.run(saturated(server, each))
+        alone = asyncio.run(saturated(server, *load))
         rate = min(10_000.0, alone.rate / 2)
-        calm = asyncio.run(at_pace(server, each, rate))
-    with served("venue", CONNECTIONS, cycle_s) as server:
-        beside = asyncio.run(saturated(server, each))
-        busy = asyncio.run(at_pace(server, each, rate))
-        reading = asyncio.run(beside_slow_readers(server, each, slow=False))
-        slow = asyncio.run(beside_slow_readers(server, each, slow=True))
+        calm = asyncio.run(at_pace(server, *load, rate))
+    with served("venue", sockets_open, cycle_s) as server:
+        beside = asyncio.run(saturated(server, *load))
+        busy = asyncio.run(at_pace(server, *load, rate))
+        reading = asyncio.run(beside_slow_readers(server, *load, slow=False))
+        slow = asyncio.run(beside_slow_readers(server, *load, slow=True))
         cycles, longest_s = server.ask("cycles")
     told = (
         f"journaled and synced before the reply, full order object; {orders}, {IN_FLIGHT} under way"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from exchange.gateway import rate_limit
 from exchange.gateway.errors import WireError
-from exchange.gateway.rate_limit import BUCKETS_MAX, Rate, RateLimit
+from exchange.gateway.rate_limit import Rate, RateLimit
 from exchange.gateway.session import Session
 from tests.gateway.served_market import served
 from tests.gateway.test_authentication import Wall
@@ -77,12 +78,18 @@ def test_a_clock_that_goes_back_gives_nothing() -> None:
         assert spent(limit, session(0)) == 0
 
 
-def test_memory_is_bounded() -> None:
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limit, "BUCKETS_MAX", 100)
     wall = Wall()
     limit = RateLimit(wall)
-    for number in range(BUCKETS_MAX + 500):
+    for number in range(150):
+        wall.time_ns += 50 * MS
         limit.spend(session(None, str(number)), trading=False)
-    assert len(limit._buckets) <= BUCKETS_MAX
+        limit.spend(session(None, "busy"), trading=False)
+        assert len(limit._buckets) <= 100
+    assert (False, "busy") in limit._buckets, "who comes often is remembered"
+    assert (False, "149") in limit._buckets
+    assert (False, "20") not in limit._buckets, "the longest silent are forgotten"
 
 
 async def test_over_a_socket_it_is_off_unless_asked_for() -> None:

@@ -80,7 +80,7 @@ def test_the_lot_is_the_largest_power_of_ten_that_every_size_needs() -> None:
 def _run(folder: Path) -> str:
     environment = {**os.environ, "UNCROSS_ORACLES": str(folder)}
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider",
+        [sys.executable, "-m", "pytest", "-rA", "-n0", "-p", "no:cacheprovider",
          "tests/oracles/test_margin_cases.py"],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
