@@ -10,9 +10,9 @@ from math import sqrt
 from typing import NamedTuple
 
 from exchange.core.venue import Venue, VenueError
+from margin.fixed_point import RATE_SCALE
 from margin.preset import Preset
 
-PPB = 10**9
 YEAR_NS = 365 * 86_400 * 10**9
 
 
@@ -40,7 +40,7 @@ def coverage(venue: Venue) -> list[Coverage]:
     rows = []
     for spec in venue.underlyings:
         spot_range = _covered(venue.preset, spec.risk_class)
-        volatility = spec.opening_volatility_e9 / PPB
+        volatility = spec.opening_volatility_e9 / RATE_SCALE
         rows.append(
             Coverage(spec.name, spot_range, volatility, spot_range / (volatility * sqrt(years)))
         )
@@ -49,15 +49,15 @@ def coverage(venue: Venue) -> list[Coverage]:
 
 def _covered(preset: Preset, risk_class: str) -> float:
     """What one coin long is charged at the least range, as a part of its price."""
-    least_e9 = PPB if preset.dynamic is None else preset.dynamic.least_e9
+    least_e9 = RATE_SCALE if preset.dynamic is None else preset.dynamic.least_e9
     range_e9 = preset.spot_range_e9(risk_class)
     if preset.history is None:
-        return range_e9 / PPB * (least_e9 / PPB)
+        return range_e9 / RATE_SCALE * (least_e9 / RATE_SCALE)
     from margin.dynamic import preset_at
     from margin.history import covered_move_e9  # compiles what other venues do not need
 
-    quiet = preset_at(preset, [risk_class], [-(-range_e9 * least_e9 // PPB)])
-    return covered_move_e9(quiet, risk_class) / PPB
+    quiet = preset_at(preset, [risk_class], [-(-range_e9 * least_e9 // RATE_SCALE)])
+    return covered_move_e9(quiet, risk_class) / RATE_SCALE
 
 
 def coverage_lines(venue: Venue) -> list[str]:
@@ -96,7 +96,7 @@ def require_coverage(venue: Venue) -> None:
     """
     if venue.default.allow_uncovered:
         return
-    least = venue.default.coverage_min_ppb / PPB
+    least = venue.default.coverage_min_ppb / RATE_SCALE
     for row in coverage(venue):
         if row.deviations < least:
             raise VenueError(

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-PPB = 10**9
+from margin.fixed_point import RATE_SCALE
 
 
 class FeedError(ValueError):
@@ -47,7 +47,7 @@ class PathFeed:
             first, last = bisect_right(times, after_ns), bisect_right(times, until_ns)
             time_ns, price_e8 = path[max(0, last - 1)]
             age = max(0, until_ns - time_ns)
-            readings.append(Reading(price_e8, age, PPB, tuple(path[first:last])))
+            readings.append(Reading(price_e8, age, RATE_SCALE, tuple(path[first:last])))
         return readings
 
 

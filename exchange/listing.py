@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from exchange.core.commands import ListInstruments
 from exchange.core.state import State
 from exchange.core.venue import InstrumentSpec, ListingSpec, Venue
+from margin.fixed_point import NS_PER_DAY
 from margin.portfolio import (
     INVERSE,
     INVERSE_CALL,
@@ -21,9 +22,8 @@ from margin.portfolio import (
     LINEAR_PUT,
 )
 
-DAY_NS = 86_400 * 10**9
 EXPIRY_OF_DAY_NS = 8 * 3600 * 10**9
-FRIDAY_NS = DAY_NS  # 2 January 1970, the first Friday of the epoch
+FRIDAY_NS = NS_PER_DAY  # 2 January 1970, the first Friday of the epoch
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 
 
@@ -35,7 +35,7 @@ def expiry_name(expiry_ns: int) -> str:
 
 def expiries_after(time_ns: int, every_days: int, count: int) -> list[int]:
     """The next `count` expiries strictly after `time_ns` on a grid of `every_days` days."""
-    step = every_days * DAY_NS
+    step = every_days * NS_PER_DAY
     anchor = FRIDAY_NS + EXPIRY_OF_DAY_NS
     first = anchor + ((time_ns - anchor) // step + 1) * step
     return [first + k * step for k in range(count)]

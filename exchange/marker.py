@@ -23,7 +23,7 @@ from exchange.surface.forward import Pair, parity_forward
 from exchange.surface.interest import Interest, resting_interest
 from exchange.surface.marking import (
     Auctioned,
-    Clock,
+    Moment,
     OptionMemory,
     Strikes,
     approached,
@@ -31,10 +31,9 @@ from exchange.surface.marking import (
     clamped,
     next_memory,
 )
-from exchange.surface.quotes import E9
+from margin.fixed_point import RATE_SCALE
 from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, LINEAR_PUT, NEVER_NS
 
-PPB = 10**9
 BASIS_WEIGHT_PPB = 125_000_000  # one print in eight cycles' memory
 BASIS_BOUND_PPB = 10_000_000  # a mark stays within 1 % of the index
 FITS_A_CYCLE = 1  # the underlying whose fit is oldest first, so that a cycle's time is bounded
@@ -127,9 +126,11 @@ class Marker:
             spec = state.contracts.specs[item.slot]
             index_e8 = readings[spec.underlying].price_e8
             price_e8 = item.price_ticks * spec.tick_e8
-            observed = bounded((price_e8 - index_e8) * PPB // index_e8, BASIS_BOUND_PPB)
+            observed = bounded((price_e8 - index_e8) * RATE_SCALE // index_e8, BASIS_BOUND_PPB)
             known = remembered.basis_ppb.get(item.slot, 0)
-            remembered.basis_ppb[item.slot] = known + (observed - known) * BASIS_WEIGHT_PPB // PPB
+            remembered.basis_ppb[item.slot] = (
+                known + (observed - known) * BASIS_WEIGHT_PPB // RATE_SCALE
+            )
 
     def _futures(
         self, state: State, remembered: MarkerState, readings: list[Reading]
@@ -140,7 +141,7 @@ class Marker:
             if state.contracts.is_option_slot(slot):
                 continue
             index_e8 = readings[spec.underlying].price_e8
-            mark = index_e8 + index_e8 * remembered.basis_ppb.get(slot, 0) // PPB
+            mark = index_e8 + index_e8 * remembered.basis_ppb.get(slot, 0) // RATE_SCALE
             bound = state.venue.underlyings[spec.underlying].price_e8_max
             marks.append((slot, max(1, min(mark, bound))))
         return tuple(marks)
@@ -189,8 +190,8 @@ class Marker:
             pairs = _pairs(state, [quotes[slot] for slot in slots if slot in quotes])
             if pairs:
                 implied = parity_forward(pairs, given=float(forward_e8)) or forward_e8
-                surprise = (round(implied) - forward_e8) * PPB // forward_e8
-                known = bounded(known + surprise * BASIS_WEIGHT_PPB // PPB, BASIS_BOUND_PPB)
+                surprise = (round(implied) - forward_e8) * RATE_SCALE // forward_e8
+                known = bounded(known + surprise * BASIS_WEIGHT_PPB // RATE_SCALE, BASIS_BOUND_PPB)
             else:
                 known -= known // EXCESS_DECAY if known > 0 else -(-known // EXCESS_DECAY)
             remembered.excess_ppb[key] = known
@@ -215,7 +216,7 @@ class Marker:
         for key in listed:
             index_e8 = readings[key[0]].price_e8
             distance = basis.get(key, 0) + remembered.excess_ppb.get(key, 0)
-            forward = index_e8 + index_e8 * bounded(distance, BASIS_BOUND_PPB) // PPB
+            forward = index_e8 + index_e8 * bounded(distance, BASIS_BOUND_PPB) // RATE_SCALE
             bound = state.venue.underlyings[key[0]].price_e8_max
             forwards[key] = max(1, min(forward, bound))
         return forwards
@@ -307,17 +308,17 @@ def _from_surface(
     """Volatility by expiry and strike: a step toward the fit, then into the band of each print."""
     memory = next_memory(
         state, unit, remembered.options.get(unit), tuple(strikes), auctioned, interest,
-        Clock(time_ns, forward_e8), may_fit,
+        Moment(time_ns, forward_e8), may_fit,
     )  # fmt: skip
     columns = Strikes(strikes, forward_e8)
     shown = approached(memory.shown, memory.target, columns, time_ns)
     remembered.options[unit] = msgspec.structs.replace(memory, shown=shown)
     keys = [(expiry, strike) for expiry, row in strikes.items() for strike in row]
-    values = np.rint(columns.volatilities(shown, time_ns) * E9).astype(np.int64).tolist()
+    values = np.rint(columns.volatilities(shown, time_ns) * RATE_SCALE).astype(np.int64).tolist()
     marked = {key: clamped(value, value) for key, value in zip(keys, values, strict=True)}
     learned = {item.slot for item in memory.traded if item.time_ns == time_ns}
     if learned:
-        before = columns.volatilities(memory.shown, time_ns) * E9
+        before = columns.volatilities(memory.shown, time_ns) * RATE_SCALE
         around = dict(zip(keys, np.rint(before).astype(np.int64).tolist(), strict=True))
         for item in auctioned:
             spec = state.contracts.specs[item.slot]

@@ -31,10 +31,10 @@ from margin.changed_pools import gather_pools
 from margin.invariant import BoolArray, Int64Array, check
 from margin.preset import Preset
 from margin.reverse_stress import (
-    Book,
     Break,
     Direction,
     Holdings,
+    Pools,
     deficits,
     equity_after,
     fund_breaking_move,
@@ -110,7 +110,7 @@ class MarketStress(msgspec.Struct, frozen=True):
     grid: tuple[MarketStep, ...]
 
 
-def pools_book(engine: Engine, pools: Int64Array) -> Book:
+def pools_book(engine: Engine, pools: Int64Array) -> Pools:
     """Some pools of an engine as a reverse stress reads them, at the last marks, at full value.
 
     Its arrays are copies. `InvariantBroken` before the first revaluation.
@@ -125,7 +125,7 @@ def pools_book(engine: Engine, pools: Int64Array) -> Book:
     currency = [max(-1, venue.coin_of(unit)) for unit in range(len(venue.underlyings))]
     cash = held.cash()
     positions = gather_pools(held.columns(held.coins()), pools)
-    return Book(
+    return Pools(
         state.contracts.columns, msgspec.structs.replace(seen, **copies), positions,
         np.ascontiguousarray(cash[pools]), np.ascontiguousarray(held.option_values()[pools]),
         np.zeros(cash.shape[1], np.int64), np.array(currency, np.int64),

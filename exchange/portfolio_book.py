@@ -15,10 +15,11 @@ from exchange.core.venue import InstrumentSpec, Venue, position_lots_max
 from exchange.listing import expiry_name
 from exchange.portfolio_file import Holding, Market, Portfolio, PortfolioError, currencies_of
 from margin.book import NO_COIN, Book, Conditions
+from margin.fixed_point import RATE_SCALE
 from margin.invariant import Int64Array, InvariantBroken
 from margin.pool_model import finest_exponent
 from margin.portfolio import CERTAIN_PPB, INVERSE, NO_STRIKE_GROUP, Instruments, Marks
-from margin.preset import ONE_E9, Preset
+from margin.preset import Preset
 from margin.scenarios import loss_multiple, risk_exponent, scenarios_of
 from margin.valuation import option_marks
 
@@ -229,7 +230,7 @@ def _marks(market: Market, instruments: Instruments, rows: list[Row]) -> Marks:
         rate_e9=_column(row.rate_e9 for row in rows),
         index_confidence_ppb=_confidences(market, list(market.index_e8)),
         confidence_ppb=_confidences(market, [row.contract.name for row in rows]),
-        stable_e9=market.stable_price_e8 * (ONE_E9 // E8),
+        stable_e9=market.stable_price_e8 * (RATE_SCALE // E8),
     )
     option = instruments.is_option()
     if not option.any():

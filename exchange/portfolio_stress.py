@@ -19,9 +19,9 @@ from margin.invariant import Int64Array, check
 from margin.margin_call import health
 from margin.portfolio import INVERSE, INVERSE_CALL, Marks, Positions
 from margin.reverse_stress import (
-    Book,
     Break,
     Direction,
+    Pools,
     along_all,
     along_unit,
     breaking_moves,
@@ -129,7 +129,7 @@ class _Pool:
 
     def __init__(self, book: portfolio.Book, asked: Needs, haircuts: AnyHaircuts) -> None:
         self.book, self.asked = book, asked
-        self.of = Book(
+        self.of = Pools(
             book.instruments, book.marks, positions_of(book), book.cash_minor[None, :],
             option_value_minor(book)[None, :], haircuts,
             np.array(book.coin_of_unit, np.int64),

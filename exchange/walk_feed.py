@@ -6,7 +6,8 @@ from bisect import bisect_right
 from math import isqrt
 from random import Random
 
-from exchange.feed import PPB, PathFeed, Reading
+from exchange.feed import PathFeed, Reading
+from margin.fixed_point import RATE_SCALE
 
 NS = 10**9
 YEAR_S = 365 * 86_400
@@ -46,7 +47,7 @@ class WalkFeed(PathFeed):
             del path[:gone]
             times[:] = [time_ns for time_ns, _ in path]
         return [
-            Reading(price_e8, 0, PPB, observations)
+            Reading(price_e8, 0, RATE_SCALE, observations)
             for price_e8, _, _, observations in super().read(after_ns, until_ns)
         ]
 

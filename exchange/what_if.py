@@ -21,23 +21,16 @@ import msgspec
 from exchange.contract_names import NameRefused, contract_of
 from exchange.core import limits
 from exchange.core.venue_ranges import decimal_text
-from exchange.portfolio_file import (
-    E6,
-    E8,
-    E9,
-    QUANTITY_E8_MAX,
-    Holding,
-    Portfolio,
-    currencies_of,
-)
+from exchange.portfolio_file import E6, E8, QUANTITY_E8_MAX, Holding, Portfolio, currencies_of
 from exchange.portfolio_text import PortfolioError, scaled
 from margin.book import USDC, Book, deposited, moved, traded
+from margin.fixed_point import RATE_SCALE
 
 Found = TypeVar("Found")
 
 CASH = "cash"
 CHANGES_MAX = 100
-MOVE_E9_MAX = 5 * E9
+MOVE_E9_MAX = 5 * RATE_SCALE
 TRADE, DEPOSIT, SPOT, VOLATILITY = "trade", "deposit", "spot", "volatility"
 
 
@@ -115,8 +108,10 @@ def _move(
     if not percent.endswith("%"):
         raise PortfolioError(f"{where}: a move is a percentage, such as -10%")
     number = _number(percent.removesuffix("%").strip(), where)
-    least = -E9 + 1 if kind == "spot" else -E9
-    return Change(text, known[kind], name, scaled(number, where, E9 // 100, least, MOVE_E9_MAX))
+    least = -RATE_SCALE + 1 if kind == "spot" else -RATE_SCALE
+    return Change(
+        text, known[kind], name, scaled(number, where, RATE_SCALE // 100, least, MOVE_E9_MAX)
+    )
 
 
 def changed(book: Book, changes: Sequence[Change]) -> Book:
@@ -138,7 +133,7 @@ def changed(book: Book, changes: Sequence[Change]) -> Book:
         if int(book.marks.volatility_e9.max(initial=0)) > limits.VOLATILITY_E9_MAX:
             raise PortfolioError(
                 f"what-if {change.text!r}: a volatility leaves its bounds: "
-                f"it may be at most {decimal_text(limits.VOLATILITY_E9_MAX, E9)}"
+                f"it may be at most {decimal_text(limits.VOLATILITY_E9_MAX, RATE_SCALE)}"
             )
     return book
 

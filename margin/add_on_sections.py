@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-from margin.preset_sections import ONE_E9, require
+from margin.fixed_point import RATE_SCALE
+from margin.preset_sections import require
 
 SQUARE_ROOT: Final = "square-root"
 LINEAR: Final = "linear"
@@ -33,10 +34,10 @@ class Liquidity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             "liquidity.form",
             'must be "square-root" or "linear"',
         )
-        within = 0 <= self.coefficient_e9 <= 10 * ONE_E9
+        within = 0 <= self.coefficient_e9 <= 10 * RATE_SCALE
         require(within, "liquidity.coefficient", "must lie in 0 .. 10")
-        require(0 <= self.free_share_e9 <= ONE_E9, "liquidity.free_share", "must lie in 0 .. 1")
-        inside = max(1, self.free_share_e9) <= self.depth_days_e9 <= 30 * ONE_E9
+        require(0 <= self.free_share_e9 <= RATE_SCALE, "liquidity.free_share", "must lie in 0 .. 1")
+        inside = max(1, self.free_share_e9) <= self.depth_days_e9 <= 30 * RATE_SCALE
         require(inside, "liquidity.depth_days", "must lie in free_share .. 30, above 0")
 
 
@@ -50,10 +51,14 @@ class Gamma(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     half_spread_e9: int
 
     def __post_init__(self) -> None:
-        require(ONE_E9 <= self.quantile_e9 <= 20 * ONE_E9, "gamma.quantile", "must lie in 1 .. 20")
-        require(0 <= self.least_gap_e9 <= ONE_E9, "gamma.least_gap", "must lie in 0 .. 1")
+        require(
+            RATE_SCALE <= self.quantile_e9 <= 20 * RATE_SCALE,
+            "gamma.quantile",
+            "must lie in 1 .. 20",
+        )
+        require(0 <= self.least_gap_e9 <= RATE_SCALE, "gamma.least_gap", "must lie in 0 .. 1")
         require(0 <= self.near_days <= 365, "gamma.near_days", "must lie in 0 .. 365")
-        require(0 <= self.half_spread_e9 <= ONE_E9, "gamma.half_spread", "must lie in 0 .. 1")
+        require(0 <= self.half_spread_e9 <= RATE_SCALE, "gamma.half_spread", "must lie in 0 .. 1")
 
 
 class Funding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -28,9 +28,9 @@ from margin.concentration import (
     owner_charges,
 )
 from margin.concentration import warm_up as warm_up_concentration
-from margin.fixed_point import RATE_SCALE, inlined, mul_div_ceil
+from margin.fixed_point import NS_PER_DAY, RATE_SCALE, inlined, mul_div_ceil
 from margin.funding import funding_per_lot
-from margin.gamma import DAY_NS, deviation_e9, expiry_buckets, lot_columns, price_gap
+from margin.gamma import deviation_e9, expiry_buckets, lot_columns, price_gap
 from margin.gamma import warm_up as warm_up_gamma
 from margin.invariant import Int64Array, check
 from margin.portfolio import Instruments, Marks, Positions
@@ -119,7 +119,7 @@ def _impact_terms(
         depth[u] = volume * section.depth_days_e9 // RATE_SCALE
         free[u] = volume * section.free_share_e9 // RATE_SCALE
         if section.form == "square-root":
-            risk = deviation_e9(int(conditions.volatility_e9[u]), DAY_NS)
+            risk = deviation_e9(int(conditions.volatility_e9[u]), NS_PER_DAY)
         else:
             risk = int(conditions.spot_range_e9[u])
         slope[u] = min(MOST_SLOPE_E9, -(-section.coefficient_e9 * risk // RATE_SCALE))

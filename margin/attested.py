@@ -8,10 +8,9 @@ int64) and rounded against the account. Amounts are minor units of USDC, fractio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isqrt
 from typing import Final, NamedTuple
 
-from margin.fixed_point import COIN_SCALE, NS_PER_YEAR, PRICE_SCALE, RATE_SCALE, USDC_SCALE
+from margin.fixed_point import COIN_SCALE, NS_PER_YEAR, PRICE_SCALE, RATE_SCALE, USDC_SCALE, root_up
 from margin.invariant import check
 from margin.margin_call import CallOutcome, MarginCall
 
@@ -40,10 +39,7 @@ def delay_term_ppb(volatility_e9: int, delay_ns: int, quantile_e9: int) -> int:
     """
     check(volatility_e9 >= 0 and delay_ns >= 0 and quantile_e9 >= 0, "attested: a negative delay")
     square = (quantile_e9 * volatility_e9) ** 2 * delay_ns
-    root = isqrt(square // NS_PER_YEAR)
-    if root * root * NS_PER_YEAR < square:
-        root += 1
-    return -(-root // RATE_SCALE)
+    return -(-root_up(-(-square // NS_PER_YEAR)) // RATE_SCALE)
 
 
 def value_minor(balance_minor: int, index_e8: int, *, is_usdc: bool) -> int:

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from margin.collateral import AnyHaircuts, Haircuts, haircuts_of, pool_equity
-from margin.fixed_point import COIN_SCALE, PRICE_SCALE, USDC_SCALE
+from margin.fixed_point import COIN_SCALE, PRICE_SCALE, RATE_SCALE, USDC_SCALE
 from margin.invariant import Int64Array, check
 from margin.portfolio import (
     INVERSE,
@@ -25,7 +25,7 @@ from margin.portfolio import (
     Positions,
     margin_order,
 )
-from margin.preset import ONE_E9, Preset
+from margin.preset import Preset
 from margin.valuation import option_marks
 
 USDC: Final = 0
@@ -234,20 +234,23 @@ def moved(book: Book, unit: int, spot_move_e9: int = 0, volatility_move_e9: int 
     pay their variation margin: value at the new mark less value at the old, in cash. Prices are
     rounded down to 10^-8 and stay positive.
     """
-    check(spot_move_e9 > -ONE_E9 and volatility_move_e9 >= -ONE_E9, "book: a move below nothing")
+    check(
+        spot_move_e9 > -RATE_SCALE and volatility_move_e9 >= -RATE_SCALE,
+        "book: a move below nothing",
+    )
     of, marks = book.instruments, book.marks
     rows = np.flatnonzero(of.unit == unit).tolist()
     option = of.is_option()
 
     def shifted(price_e8: int) -> int:
-        return max(1, price_e8 * (ONE_E9 + spot_move_e9) // ONE_E9)
+        return max(1, price_e8 * (RATE_SCALE + spot_move_e9) // RATE_SCALE)
 
     index, mark = marks.index_e8.copy(), marks.mark_e8.copy()
     forward, volatility = marks.forward_e8.copy(), marks.volatility_e9.copy()
     index[unit] = shifted(int(index[unit]))
     for row in rows:
         forward[row] = shifted(int(forward[row]))
-        raised = int(volatility[row]) * (ONE_E9 + volatility_move_e9) // ONE_E9
+        raised = int(volatility[row]) * (RATE_SCALE + volatility_move_e9) // RATE_SCALE
         volatility[row] = raised
         if not option[row]:
             mark[row] = shifted(int(mark[row]))

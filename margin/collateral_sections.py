@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-from margin.preset_sections import DEFAULT_NAME, ONE_E9, NamedRate, rate_of, require
+from margin.fixed_point import RATE_SCALE
+from margin.preset_sections import DEFAULT_NAME, NamedRate, rate_of, require
 
 MOST_USDC: Final = 4_000_000_000
 """Highest tier and limit: what a pool holds of a coin beyond 2^52 minor units is not counted."""
@@ -25,7 +26,7 @@ class CollateralTier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def __post_init__(self) -> None:
         within = 0 < self.above_usdc <= MOST_USDC
         require(within, "collateral_size.tiers.above_usdc", f"must lie in 1 .. {MOST_USDC}")
-        inside = 0 <= self.haircut_ppb <= ONE_E9
+        inside = 0 <= self.haircut_ppb <= RATE_SCALE
         require(inside, "collateral_size.tiers.haircut", "must lie in 0 .. 1")
 
 
@@ -68,7 +69,7 @@ def check_sizes(sizes: tuple[CollateralSize, ...], haircut: tuple[NamedRate, ...
         if size.currency == DEFAULT_NAME:
             others = [row for row in haircut if row.name not in (*names, _USDC)]
             own += [row.rate_e9 for row in others]
-        lowest = min([tier.haircut_ppb for tier in size.tiers], default=ONE_E9)
+        lowest = min([tier.haircut_ppb for tier in size.tiers], default=RATE_SCALE)
         never_less = lowest >= max(own)
         require(never_less, f"{key}.tiers.haircut", "must not be below the coin's own haircut")
 

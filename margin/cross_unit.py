@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from numba import njit, prange
 
-from margin.dynamic import relative_move_e9, root_up
+from margin.dynamic import relative_move_e9
 from margin.dynamic_sections import CrossUnit
 from margin.fixed_point import (
     NS_PER_SECOND,
@@ -31,6 +31,7 @@ from margin.fixed_point import (
     integer_root,
     mul_div_ceil,
     mul_div_floor,
+    root_up,
     uncounted,
 )
 from margin.invariant import Int64Array, check

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from margin.dynamic_sections import Dynamic, ImpliedShock
-from margin.fixed_point import NS_PER_SECOND, RATE_SCALE
+from margin.fixed_point import NS_PER_DAY, NS_PER_SECOND, RATE_SCALE, root_up
 from margin.forecast import Ewma, Forecaster, Garch, Har, run, start
 from margin.invariant import Int64Array, check
 from margin.preset import NamedRate, Preset, rate_of
@@ -30,7 +30,6 @@ MOST_STEPS: Final = 64
 """A gap of more periods than these counts as so many: older moves are forgotten by then."""
 
 _SECONDS_OF_YEAR: Final = 365 * 86_400
-_DAY_NS: Final = 86_400 * NS_PER_SECOND
 _MOST_VARIANCE_E18: Final = RATE_SCALE * RATE_SCALE
 _MOST_RANGE_E9: Final = 2**50
 
@@ -38,12 +37,6 @@ _MOST_RANGE_E9: Final = 2**50
 def period_variance_e18(annual_e9: int, period_s: int) -> int:
     """Variance of one period at an annual volatility, x 10^18, at most 1, rounded up."""
     return min(_MOST_VARIANCE_E18, -(-annual_e9 * annual_e9 * period_s // _SECONDS_OF_YEAR))
-
-
-def root_up(x: int) -> int:
-    """The least integer whose square is at least `x` >= 0."""
-    root = isqrt(x)
-    return root + (1 if root * root < x else 0)
 
 
 def forecaster_of(section: Dynamic, unit_class: str) -> Forecaster:
@@ -247,7 +240,7 @@ def step(
     if crossed:
         found = targets_e9(terms, state.memory[0].tolist(), state.long_run_e18.tolist())
         state.target_e9[:] = found
-    day = time_ns // _DAY_NS
+    day = time_ns // NS_PER_DAY
     if day != state.day:
         state.day = day
         state.day_range_e9[:], state.day_scale_e9[:] = state.range_e9, state.scale_e9

@@ -10,18 +10,19 @@ from typing import Final
 
 import msgspec
 
-from margin.preset_sections import ONE_E9, NamedRate, check_names, require
+from margin.fixed_point import RATE_SCALE
+from margin.preset_sections import NamedRate, check_names, require
 
 NO_CAP_PPB: Final = 2**40
 """A cap on rises that is left out (`margin.procyclicality.NO_CAP_PPB`)."""
 
-_MOST_ANNUAL_E9 = 20 * ONE_E9
-_MOST_RISE_PPB = 100 * ONE_E9
+_MOST_ANNUAL_E9 = 20 * RATE_SCALE
+_MOST_RISE_PPB = 100 * RATE_SCALE
 
 
 def _inside(value: int, low: int, high: int, key: str) -> None:
     """`low` and `high` are x 10^9 like `value`."""
-    require(low <= value <= high, key, f"must lie in {low / ONE_E9:g} .. {high / ONE_E9:g}")
+    require(low <= value <= high, key, f"must lie in {low / RATE_SCALE:g} .. {high / RATE_SCALE:g}")
 
 
 def _volatilities(key: str, table: tuple[NamedRate, ...]) -> None:
@@ -36,7 +37,7 @@ class EwmaRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     decay_ppb: int
 
     def __post_init__(self) -> None:
-        _inside(self.decay_ppb, 1, ONE_E9 - 1, "ewma.decay")
+        _inside(self.decay_ppb, 1, RATE_SCALE - 1, "ewma.decay")
 
 
 class GarchRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,7 +53,9 @@ class GarchRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def __post_init__(self) -> None:
         _volatilities("garch.long_run", self.long_run)
         weights = (self.alpha_ppb, self.beta_ppb)
-        require(min(weights) >= 0 and sum(weights) < ONE_E9, "garch", "needs alpha + beta below 1")
+        require(
+            min(weights) >= 0 and sum(weights) < RATE_SCALE, "garch", "needs alpha + beta below 1"
+        )
 
 
 class HarRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -66,7 +69,9 @@ class HarRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def __post_init__(self) -> None:
         _volatilities("har.long_run", self.long_run)
         weights = (self.day_ppb, self.week_ppb, self.month_ppb)
-        require(min(weights) >= 0 and sum(weights) <= ONE_E9, "har", "needs weights of at most 1")
+        require(
+            min(weights) >= 0 and sum(weights) <= RATE_SCALE, "har", "needs weights of at most 1"
+        )
 
 
 class ImpliedShock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -83,9 +88,9 @@ class ImpliedShock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     most_e9: int
 
     def __post_init__(self) -> None:
-        _inside(self.decay_ppb, 1, ONE_E9 - 1, "dynamic.implied.decay")
-        _inside(self.multiple_e9, 1, 100 * ONE_E9, "dynamic.implied.multiple")
-        ordered = 0 < self.least_e9 <= ONE_E9 <= self.most_e9 <= 10 * ONE_E9
+        _inside(self.decay_ppb, 1, RATE_SCALE - 1, "dynamic.implied.decay")
+        _inside(self.multiple_e9, 1, 100 * RATE_SCALE, "dynamic.implied.multiple")
+        ordered = 0 < self.least_e9 <= RATE_SCALE <= self.most_e9 <= 10 * RATE_SCALE
         require(ordered, "dynamic.implied", "needs 0 < least <= 1 <= most <= 10")
 
 
@@ -120,14 +125,14 @@ class Dynamic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def __post_init__(self) -> None:
         require(0 < self.period_s <= 86_400, "dynamic.period_s", "must lie in 1 .. 86400")
         require(0 < self.horizon_s <= 864_000, "dynamic.horizon_s", "must lie in 1 .. 864000")
-        _inside(self.multiple_e9, 1, 100 * ONE_E9, "dynamic.multiple")
-        ordered = 0 < self.least_e9 <= ONE_E9 <= self.most_e9
+        _inside(self.multiple_e9, 1, 100 * RATE_SCALE, "dynamic.multiple")
+        ordered = 0 < self.least_e9 <= RATE_SCALE <= self.most_e9
         require(ordered, "dynamic", "needs 0 < least <= 1 <= most")
-        _inside(self.long_run_decay_ppb, 1, ONE_E9 - 1, "dynamic.long_run_decay")
+        _inside(self.long_run_decay_ppb, 1, RATE_SCALE - 1, "dynamic.long_run_decay")
         rules = [rule for rule in (self.ewma, self.garch, self.har) if rule is not None]
         require(len(rules) == 1, "dynamic", "needs one of ewma, garch, har")
         for key in ("buffer_ppb", "stress_weight_ppb", "floor_share_ppb"):
-            _inside(getattr(self, key), 0, ONE_E9, f"dynamic.{key.removesuffix('_ppb')}")
+            _inside(getattr(self, key), 0, RATE_SCALE, f"dynamic.{key.removesuffix('_ppb')}")
         for key in ("cycle_rise_ppb", "day_rise_ppb"):
             rise, name = getattr(self, key), f"dynamic.{key.removesuffix('_ppb')}"
             allowed = rise == NO_CAP_PPB or 0 < rise <= _MOST_RISE_PPB
@@ -153,9 +158,9 @@ class CrossUnit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def __post_init__(self) -> None:
         require(0 < self.period_s <= 86_400, "cross_unit.period_s", "must lie in 1 .. 86400")
-        _inside(self.decay_ppb, 1, ONE_E9 - 1, "cross_unit.decay")
+        _inside(self.decay_ppb, 1, RATE_SCALE - 1, "cross_unit.decay")
         for key in ("shrinkage_ppb", "toward_ppb", "most_share_ppb"):
-            _inside(getattr(self, key), 0, ONE_E9, f"cross_unit.{key.removesuffix('_ppb')}")
+            _inside(getattr(self, key), 0, RATE_SCALE, f"cross_unit.{key.removesuffix('_ppb')}")
         require(0 <= self.most_usdc <= 10**9, "cross_unit.most_usdc", "must lie in 0 .. 10^9")
 
 
@@ -179,5 +184,5 @@ class Predictive(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         even = self.tail_freedom % 2 == 0
         require(tails and even, "predictive.tail_freedom", "must be 0, or even within 4 .. 30")
         require(0 < self.cycles <= 10_000, "predictive.cycles", "must lie in 1 .. 10000")
-        _inside(self.fat_tail_e9, ONE_E9, 10 * ONE_E9, "predictive.fat_tail")
-        _inside(self.warning_ppb, 1, ONE_E9, "predictive.warning")
+        _inside(self.fat_tail_e9, RATE_SCALE, 10 * RATE_SCALE, "predictive.fat_tail")
+        _inside(self.warning_ppb, 1, RATE_SCALE, "predictive.warning")

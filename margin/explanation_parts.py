@@ -31,7 +31,6 @@ from margin.fixed_point import PRICE_SCALE, RATE_SCALE
 from margin.invariant import check
 from margin.margin_call import health
 from margin.pool_model import FRACTION_ONE
-from margin.preset import ONE_E9
 
 STALE_INDEX: Final = "stale index"
 OPEN_ORDERS: Final = "open orders"
@@ -41,8 +40,8 @@ ATTESTED_CREDIT: Final = "attested credit"
 # Moves of an index at which a pool is looked at, percent, outward; the crossing is then narrowed.
 _DOWN: Final = (1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 25, 30, 40, 50, 60, 75, 90, 99)
 _UP: Final = (1, 2, 3, 4, 6, 8, 10, 13, 16, 20, 25, 30, 40, 50, 75, 100, 150, 200, 300)
-_PERCENT_E9: Final = ONE_E9 // 100
-_NARROW_E9: Final = ONE_E9 // 10_000
+_PERCENT_E9: Final = RATE_SCALE // 100
+_NARROW_E9: Final = RATE_SCALE // 10_000
 
 Needs = Callable[[Book], tuple[int, int]]
 """(initial, maintenance) of a book of the same instruments, at its own marks."""

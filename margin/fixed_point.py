@@ -20,7 +20,8 @@ RATE_SCALE = 10**9  # rates and factors as fractions, rate_ppb and rate_e9
 USDC_SCALE = 10**6  # amount_minor of USDC
 COIN_SCALE = 10**8  # amount_minor of any coin
 NS_PER_SECOND = 10**9
-NS_PER_YEAR = 365 * 86_400 * NS_PER_SECOND  # a year of options is 365 days
+NS_PER_DAY = 86_400 * NS_PER_SECOND
+NS_PER_YEAR = 365 * NS_PER_DAY  # a year of options is 365 days
 
 _TWO_52 = 4503599627370496.0
 _TWO_62 = 4611686018427387904.0
@@ -96,6 +97,12 @@ def integer_root(x: int) -> int:
     elif (root + 1) * (root + 1) <= x:
         root += 1
     return root  # type: ignore[return-value]
+
+
+def root_up(x: int) -> int:
+    """The least integer whose square is at least x, for any x >= 0; not for kernels."""
+    root = math.isqrt(x)
+    return root + (root * root < x)
 
 
 @inlined

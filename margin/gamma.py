@@ -12,7 +12,6 @@ G VU^2 / 2 per underlying with only net short gamma counted, VU 8 % of the price
 
 from __future__ import annotations
 
-from math import isqrt
 from typing import Final
 
 import numpy as np
@@ -20,18 +19,19 @@ from numba import njit
 
 from margin.black76 import price, price_and_greeks
 from margin.fixed_point import (
+    NS_PER_DAY,
     NS_PER_YEAR,
     PRICE_SCALE,
     RATE_SCALE,
     USDC_SCALE,
     VOLATILITY_SCALE,
     quantise,
+    root_up,
 )
 from margin.invariant import Float64Array, Int64Array, check
 from margin.portable_math import exp
 from margin.portfolio import INVERSE, INVERSE_CALL, LINEAR_CALL, NEVER_NS, Instruments, Marks
 
-DAY_NS: Final = 86_400 * 10**9
 MEAN_OF_NORMAL_E9: Final = 797_884_561
 """E|x| of a standard normal x, sqrt(2 / pi), upward."""
 
@@ -42,9 +42,7 @@ _YEAR: Final = float(NS_PER_YEAR)
 
 def deviation_e9(volatility_e9: int, horizon_ns: int) -> int:
     """volatility x sqrt(horizon / 365 days), upward, exact in integers."""
-    square = -(-volatility_e9 * volatility_e9 * horizon_ns // NS_PER_YEAR)
-    root = isqrt(square)
-    return root + (root * root < square)
+    return root_up(-(-volatility_e9 * volatility_e9 * horizon_ns // NS_PER_YEAR))
 
 
 def price_gap(
@@ -74,7 +72,7 @@ def expiry_buckets(instruments: Instruments, now_ns: int, near_days: int) -> Int
     one: at the early expiry's pin it is not there.
     """
     expiry = instruments.expiry_ns.copy()
-    expiry[expiry - now_ns >= near_days * DAY_NS] = NEVER_NS
+    expiry[expiry - now_ns >= near_days * NS_PER_DAY] = NEVER_NS
     _, number = np.unique(np.stack((instruments.unit, expiry)), axis=1, return_inverse=True)
     return np.ascontiguousarray(number.reshape(-1), dtype=np.int64)
 
@@ -148,10 +146,9 @@ def lot_columns(
     convexity = np.zeros((len(instruments), spot_move_e9.shape[1]), np.int64)
     quanta: Float64Array = (np.int64(1) << risk_exponent).astype(np.float64) * float(USDC_SCALE)
     _lot_kernel(
-        (instruments.kind, instruments.unit, instruments.expiry_ns, instruments.strike_e8,
-         instruments.lot_e8),
+        instruments.kernel_columns(),
         marks.now_ns,
-        (marks.index_e8, marks.mark_e8, marks.forward_e8, marks.volatility_e9, marks.rate_e9),
+        marks.kernel_columns(),
         (gap_e9 / _E9, mean_move_e9 / _E9), (spot_move_e9 / _E9, weight_e9 / _E9), quanta,
         columns, convexity,
     )  # fmt: skip

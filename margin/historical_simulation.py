@@ -24,6 +24,7 @@ from numba import njit
 
 from margin.black76 import price
 from margin.fixed_point import (
+    NS_PER_DAY,
     NS_PER_YEAR,
     PRICE_SCALE,
     RATE_SCALE,
@@ -43,7 +44,6 @@ from margin.returns import (
     rescale,
 )
 
-DAY_NS: Final = 86_400 * 10**9
 _E8: Final = float(PRICE_SCALE)
 _E9: Final = float(VOLATILITY_SCALE)
 _COIN_STEP: Final = 1e-4
@@ -66,7 +66,7 @@ class SimulationTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed_count: int = 60
     scenario_count: int = 500
     horizons: tuple[int, ...] = (1, 2, 3, 5, 10)
-    step_ns: int = DAY_NS
+    step_ns: int = NS_PER_DAY
     floor_share_ppb: int = 0
     ratio_most_ppb: int = 10 * RATE_SCALE
     stress_weight_ppb: int = 0
@@ -279,10 +279,9 @@ def lot_profits(
     aged = [h * terms.step_ns if terms.ages_options else 0 for h in terms.horizons]
     check(len(aged) == horizons, "simulation: moves of other horizons")
     _lot_profits(
-        (instruments.kind, instruments.unit, instruments.expiry_ns, instruments.strike_e8,
-         instruments.lot_e8),
+        instruments.kernel_columns(),
         marks.now_ns,
-        (marks.index_e8, marks.mark_e8, marks.forward_e8, marks.volatility_e9, marks.rate_e9),
+        marks.kernel_columns(),
         np.array(aged, np.int64),
         np.ascontiguousarray(moves.spot_move_e9.transpose(0, 2, 1)),
         np.ascontiguousarray(volatility_move_e9.transpose(0, 2, 3, 1)),

@@ -24,8 +24,8 @@ from typing import Final
 
 import numpy as np
 
-from margin.fixed_point import RATE_SCALE, mul_div_floor
-from margin.historical_simulation import DAY_NS, LotProfits, SimulatedMoves, SimulationTerms
+from margin.fixed_point import NS_PER_DAY, RATE_SCALE, mul_div_floor
+from margin.historical_simulation import LotProfits, SimulatedMoves, SimulationTerms
 from margin.history_sections import History
 from margin.invariant import Float64Array, Int64Array, check
 from margin.open_orders import OpenOrders
@@ -79,7 +79,7 @@ def dated_moves(preset: Preset, classes: Sequence[str]) -> SimulatedMoves:
     return SimulatedMoves(
         np.ascontiguousarray(moves[:, :, :units]),
         np.ascontiguousarray(moves[:, :, units:]).reshape(*shape, units, len(history.tenor_days)),
-        np.array(history.tenor_days, np.int64) * DAY_NS, np.array(history.weights(), np.int64),
+        np.array(history.tenor_days, np.int64) * NS_PER_DAY, np.array(history.weights(), np.int64),
     )  # fmt: skip
 
 

@@ -12,9 +12,10 @@ from typing import Final
 
 import msgspec
 
-from margin.preset_sections import DEFAULT_NAME, ONE_E9, NamedRate, check_table, rate_of, require
+from margin.fixed_point import RATE_SCALE
+from margin.preset_sections import DEFAULT_NAME, NamedRate, check_table, rate_of, require
 
-MOST_RESIDUAL_E9: Final = 6 * ONE_E9
+MOST_RESIDUAL_E9: Final = 6 * RATE_SCALE
 _MOST_DATES: Final = 2_000
 _MOST_HORIZON_DAYS: Final = 20
 _TAIL_WEIGHT_MOST: Final = 2**31  # what `margin.tail_measures.tail_weights` keeps exact
@@ -44,9 +45,9 @@ class LongRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def __post_init__(self) -> None:
         check_table("history.long_run.spot_range", self.spot_range)
-        require(0 <= self.up_e9 <= ONE_E9, "history.long_run.up", "must lie in 0 .. 1")
+        require(0 <= self.up_e9 <= RATE_SCALE, "history.long_run.up", "must lie in 0 .. 1")
         share = self.floor_share_ppb
-        require(0 <= share <= 2 * ONE_E9, "history.long_run.floor_share", "must lie in 0 .. 2")
+        require(0 <= share <= 2 * RATE_SCALE, "history.long_run.floor_share", "must lie in 0 .. 2")
 
 
 class Stressed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,9 +66,9 @@ class Stressed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def __post_init__(self) -> None:
         require(self.first >= 0, "history.stressed.first", "must be at least 0")
         require(self.dates >= 1, "history.stressed.dates", "must be at least 1")
-        inside = 0 < self.weight_ppb < ONE_E9
+        inside = 0 < self.weight_ppb < RATE_SCALE
         require(inside, "history.stressed.weight", "must lie between 0 and 1")
-        inside = 0 < self.multiple_e9 <= 10 * ONE_E9
+        inside = 0 < self.multiple_e9 <= 10 * RATE_SCALE
         require(inside, "history.stressed.multiple", "must lie above 0 and within 10")
 
 
@@ -91,18 +92,18 @@ class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     spot: tuple[Residuals, ...]
     volatility: tuple[Residuals, ...]
     horizon_days: tuple[int, ...] = (1,)
-    participation_ppb: int = ONE_E9 // 10
+    participation_ppb: int = RATE_SCALE // 10
     long_run: LongRun | None = None
     stressed: Stressed | None = None
 
     def __post_init__(self) -> None:
-        tail = ONE_E9 // 2 <= self.level_ppb < ONE_E9  # the worse half at most
+        tail = RATE_SCALE // 2 <= self.level_ppb < RATE_SCALE  # the worse half at most
         require(tail, "history.level", "must be at least 0.5 and below 1")
         rising = all(a < b for a, b in pairwise(self.tenor_days))
         paired = len(self.tenor_days) == len(self.tenor_share_e9) > 0
         require(rising and paired and self.tenor_days[0] > 0, "history.tenor_days",
                 "must rise, each with its share")  # fmt: skip
-        within = all(0 <= share <= 10 * ONE_E9 for share in self.tenor_share_e9)
+        within = all(0 <= share <= 10 * RATE_SCALE for share in self.tenor_share_e9)
         require(within, "history.tenor_share", "must lie in 0 .. 10")
         lengths = {len(row.residual_e9) for row in (*self.spot, *self.volatility)}
         require(len(lengths) == 1, "history", "needs one residual a date of everything")
@@ -116,7 +117,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         bounded = self.horizon_days != () and 1 <= self.horizon_days[0] <= self.horizon_days[-1]
         require(rises and bounded and self.horizon_days[-1] <= _MOST_HORIZON_DAYS,
                 "history.horizon_days", f"must rise within 1 .. {_MOST_HORIZON_DAYS}")  # fmt: skip
-        inside = 0 < self.participation_ppb <= ONE_E9
+        inside = 0 < self.participation_ppb <= RATE_SCALE
         require(inside, "history.participation", "must lie above 0 and within 1")
         self._check_dates()
 
@@ -128,8 +129,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             first, past = self.stressed.first, self.stressed.first + self.stressed.dates
             inside = begins <= first < past <= rows
             require(inside, "history.stressed", f"must lie in rows {begins} .. {rows - 1}")
-        part = ONE_E9 - self.level_ppb
-        tail = part // gcd(part, ONE_E9) * sum(self.weights())
+        part = RATE_SCALE - self.level_ppb
+        tail = part // gcd(part, RATE_SCALE) * sum(self.weights())
         require(tail < _TAIL_WEIGHT_MOST, "history", "level and stressed.weight are too fine")
 
     @property
@@ -152,7 +153,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         stressed = self.stressed
         if stressed is None:
             return [1] * self.latest
-        each = (ONE_E9 - stressed.weight_ppb) * stressed.dates
+        each = (RATE_SCALE - stressed.weight_ppb) * stressed.dates
         each_stressed = stressed.weight_ppb * self.latest
         shared = gcd(each, each_stressed)
         return [each // shared] * self.latest + [each_stressed // shared] * stressed.dates
@@ -162,12 +163,12 @@ class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         found = self.long_run
         if found is None:
             return 0
-        return -(-rate_of(found.spot_range, unit_class) * found.floor_share_ppb // ONE_E9)
+        return -(-rate_of(found.spot_range, unit_class) * found.floor_share_ppb // RATE_SCALE)
 
     def floor_up_e9(self) -> int:
         """The least deviation of a 30-day volatility, rounded up; 0 without a floor."""
         found = self.long_run
-        return 0 if found is None else -(-found.up_e9 * found.floor_share_ppb // ONE_E9)
+        return 0 if found is None else -(-found.up_e9 * found.floor_share_ppb // RATE_SCALE)
 
     def stressed_e9(self, unit_class: str) -> tuple[int, int]:
         """Deviations of the stressed period: of a risk class' spot, of a 30-day volatility."""
@@ -175,7 +176,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             return 0, 0
         multiple_e9 = self.stressed.multiple_e9
         usual = rate_of(self.long_run.spot_range, unit_class), self.long_run.up_e9
-        return usual[0] * multiple_e9 // ONE_E9, usual[1] * multiple_e9 // ONE_E9
+        return usual[0] * multiple_e9 // RATE_SCALE, usual[1] * multiple_e9 // RATE_SCALE
 
     def residuals_e9(self, factor: str, unit_class: str) -> tuple[int, ...]:
         """Residuals of a risk class: `factor` is spot or volatility."""

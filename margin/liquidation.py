@@ -15,9 +15,9 @@ from typing import TypeAlias
 
 import msgspec
 
+from margin.fixed_point import RATE_SCALE
 from margin.invariant import check
 
-PPB = 1_000_000_000
 # After so many closings the ranking is kept: n positions cost about 16 n requirements.
 RERANK_STEPS = 16
 # An inverse contract loses at most its notional to a rising price, so a larger bound has no price.
@@ -61,7 +61,7 @@ class LiquidationTerms(msgspec.Struct, frozen=True):
     buffer_ppb: int = 150_000_000
     first_step_ppb: int = 200_000_000
     first_step_notional_minor: int = 100_000_000_000
-    bankruptcy_adjustment_ppb: int = PPB
+    bankruptcy_adjustment_ppb: int = RATE_SCALE
     spread_to_maintenance_ppb: int = 1_500_000_000
     liquidation_fee_ppb: int = 15_000_000
     takeover_fee_ppb: int = 15_000_000
@@ -213,13 +213,13 @@ def fillable_spread_minor(
     equity, TMMR its maintenance, PMMR the maintenance that the slice releases.
     """
     numerator = max(0, terms.bankruptcy_adjustment_ppb * (maintenance_minor - equity_minor))
-    denominator = PPB * maintenance_minor
+    denominator = RATE_SCALE * maintenance_minor
     if denominator == 0:
         # A pool that needs nothing is at the edge as soon as it owes anything.
         numerator, denominator = (1, 1) if equity_minor < 0 else (0, 1)
     numerator = min(numerator, denominator)
     spread = numerator * terms.spread_to_maintenance_ppb * released_minor
-    return spread // (denominator * PPB)
+    return spread // (denominator * RATE_SCALE)
 
 
 def closing_loss_minor(position: Position, lots: int, price_ticks: int) -> int:
@@ -325,7 +325,9 @@ def plan_slice(
         if part is not None:
             left[part.index] -= part.signed(lots)
             equity -= _closing_cost(part, lots, terms)
-        enough = PPB * equity >= (PPB + terms.buffer_ppb) * maintenance_of(tuple(left))
+        enough = RATE_SCALE * equity >= (RATE_SCALE + terms.buffer_ppb) * maintenance_of(
+            tuple(left)
+        )
         return enough and (initial_of is None or equity >= initial_of(tuple(left)))
 
     chosen: list[tuple[RankedSlice, int]] = []
@@ -346,7 +348,7 @@ def plan_slice(
         remaining[part.index] = 0
         equity_after -= _closing_cost(part, lots, terms)
     large = sum(position.notional_minor for position in positions) > terms.first_step_notional_minor
-    cap_ppb = terms.first_step_ppb if first_step and large else PPB
+    cap_ppb = terms.first_step_ppb if first_step and large else RATE_SCALE
     return [_slice_plan(part, lots, cap_ppb, terms) for part, lots in chosen]
 
 
@@ -376,7 +378,9 @@ def part_of_share(part: RankedSlice, lots: int) -> int:
 
 def _closing_fee(part: RankedSlice, lots: int, loss_minor: int, terms: LiquidationTerms) -> int:
     """Fee on notional, rounded down, at most what the closing leaves of the share of equity."""
-    fee = terms.liquidation_fee_ppb * part.position.notional_minor * lots // (part.lots * PPB)
+    fee = (
+        terms.liquidation_fee_ppb * part.position.notional_minor * lots // (part.lots * RATE_SCALE)
+    )
     return max(0, min(fee, part_of_share(part, lots) - loss_minor))
 
 
@@ -388,7 +392,7 @@ def _closing_cost(part: RankedSlice, lots: int, terms: LiquidationTerms) -> int:
 
 
 def _slice_plan(part: RankedSlice, lots: int, cap_ppb: int, terms: LiquidationTerms) -> SlicePlan:
-    lots = min(lots, _ceil_div(part.lots * cap_ppb, PPB))
+    lots = min(lots, _ceil_div(part.lots * cap_ppb, RATE_SCALE))
     loss = max(0, closing_loss_minor(part.position, lots, part.prices.fillable_ticks))
     return SlicePlan(
         part.position.instrument,

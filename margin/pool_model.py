@@ -16,12 +16,12 @@ from numba import njit
 
 from margin.book import Book, positions_of
 from margin.expiry_groups import column_bounds
-from margin.fixed_point import PRICE_SCALE, USDC_SCALE
+from margin.fixed_point import PRICE_SCALE, RATE_SCALE, USDC_SCALE
 from margin.group_sums import add_group, sum_groups
 from margin.invariant import Int64Array
 from margin.pool_steps import add_coins
 from margin.portfolio import CERTAIN_PPB, INVERSE, Collateral, Marks, Positions
-from margin.preset import ONE_E9, Preset
+from margin.preset import Preset
 from margin.requirement import Requirements, pool_requirements
 from margin.risk_table import EXPIRY, UNIT, RiskTable, RowShape, risk_layout, risk_table
 from margin.scenario_list import SIDE_ABSOLUTE_SKEW, SIDE_LINEAR_SKEW, SIDE_UP, listed_order
@@ -97,7 +97,7 @@ class _Sums(NamedTuple):
 
 def percent_text(fraction_e9: int) -> str:
     """A fraction x 10^9 as a percentage with its sign and no digit too many: -13.5 %."""
-    whole, part = divmod(abs(fraction_e9), ONE_E9 // 100)
+    whole, part = divmod(abs(fraction_e9), RATE_SCALE // 100)
     digits = f"{whole}.{part:07d}".rstrip("0").rstrip(".")
     sign = "-" if fraction_e9 < 0 else "+" if fraction_e9 > 0 else ""
     return f"{sign}{digits} %"
@@ -116,7 +116,7 @@ def _is_regular(preset: Preset, scenarios: Scenarios, unit_class: str) -> list[b
         return [number < regular for number in range(len(scenarios))]
     range_e9 = preset.spot_range_e9(unit_class)
     listed = [preset.scenario[at] for at in listed_order(preset.scenario)]
-    return [row.weight_e9 == ONE_E9 and abs(row.move_e9) <= range_e9 for row in listed]
+    return [row.weight_e9 == RATE_SCALE and abs(row.move_e9) <= range_e9 for row in listed]
 
 
 def cells_of(preset: Preset, scenarios: Scenarios, unit_class: str) -> tuple[Cell, ...]:
@@ -127,7 +127,7 @@ def cells_of(preset: Preset, scenarios: Scenarios, unit_class: str) -> tuple[Cel
     )  # fmt: skip
     cells = []
     for number, (move, side, weight, regular) in enumerate(rows):
-        weighted = "" if weight == ONE_E9 else f", weight {weight_text(weight)}"
+        weighted = "" if weight == RATE_SCALE else f", weight {weight_text(weight)}"
         if side > SIDE_UP:
             volatility, kind = _SKEW_SIDES[side], SKEW
             name = f"{volatility} skew of volatility{weighted}"
@@ -136,9 +136,9 @@ def cells_of(preset: Preset, scenarios: Scenarios, unit_class: str) -> tuple[Cel
             name = f"spot {percent_text(move)}, volatility {volatility}{weighted}"
         cells.append(Cell(number, name, kind, move, volatility, weight))
     if preset.basis is not None:
-        cells.append(Cell(len(cells), _BASIS_NAME, BASIS, 0, _SIDES[1], ONE_E9))
+        cells.append(Cell(len(cells), _BASIS_NAME, BASIS, 0, _SIDES[1], RATE_SCALE))
     elif preset.delta_floor is not None:
-        cells.append(Cell(len(cells), _FLOOR_NAME, FLOOR, 0, _SIDES[1], ONE_E9))
+        cells.append(Cell(len(cells), _FLOOR_NAME, FLOOR, 0, _SIDES[1], RATE_SCALE))
     return tuple(cells)
 
 

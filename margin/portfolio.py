@@ -68,6 +68,10 @@ class Instruments(msgspec.Struct, frozen=True, gc=False):
         """True for options, shape [I]."""
         return self.kind >= LINEAR_CALL
 
+    def kernel_columns(self) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array]:
+        """Kind, unit, expiry, strike and lot: what a kernel that reprices a lot reads."""
+        return self.kind, self.unit, self.expiry_ns, self.strike_e8, self.lot_e8
+
     def validate(self, unit_count: int) -> None:
         """Raise `InvariantBroken` unless the columns describe listable instruments.
 
@@ -141,6 +145,10 @@ class Marks(msgspec.Struct, frozen=True, gc=False):
     fixed_e8: Int64Array | None = None
     delta_e9: Int64Array | None = None
     stable_e9: int = STABLE_E9
+
+    def kernel_columns(self) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array]:
+        """Index by unit; mark, forward, volatility and rate by instrument, likewise."""
+        return self.index_e8, self.mark_e8, self.forward_e8, self.volatility_e9, self.rate_e9
 
     def validate(self, instruments: Instruments) -> None:
         """Raise `InvariantBroken` unless there is a usable mark for every row of `instruments`."""

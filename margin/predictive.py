@@ -25,13 +25,19 @@ from typing import Final, NamedTuple
 import numpy as np
 from numba import njit
 
-from margin.dynamic import RangeState, RangeTerms, capped, root_up, targets_e9
-from margin.fixed_point import NS_PER_SECOND, RATE_SCALE, mul_div_ceil, quantise
+from margin.dynamic import RangeState, RangeTerms, capped, targets_e9
+from margin.fixed_point import (
+    NS_PER_DAY,
+    NS_PER_SECOND,
+    RATE_SCALE,
+    mul_div_ceil,
+    quantise,
+    root_up,
+)
 from margin.forecast import DAYS_OF_MONTH, DAYS_OF_WEEK, Ewma, Forecaster, Garch, Har
 from margin.invariant import Int64Array, check
 from margin.portable_math import normal_cdf
 
-_DAY_NS: Final = 86_400 * NS_PER_SECOND
 _E9: Final = 1e9
 _CONTINUITY: Final = 0.5825971579390107
 """-zeta(1/2) / sqrt(2 pi): how much farther a barrier is that is looked at step by step."""
@@ -104,8 +110,8 @@ def range_path_e9(
         if period > seen:
             target = targets_e9(terms, [path[period] for path in paths], long_run).tolist()
             seen = period
-        if at_ns // _DAY_NS != day:
-            day, at_day = at_ns // _DAY_NS, now
+        if at_ns // NS_PER_DAY != day:
+            day, at_day = at_ns // NS_PER_DAY, now
         if now != target:
             now = [
                 capped(before, wanted, opened, section)

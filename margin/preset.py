@@ -12,12 +12,12 @@ import msgspec
 from margin.add_on_sections import Funding, Gamma, Liquidity
 from margin.collateral_sections import CollateralSize, check_sizes
 from margin.dynamic_sections import CrossUnit, Dynamic, Predictive
+from margin.fixed_point import RATE_SCALE
 from margin.history_sections import History
 from margin.preset_sections import (
     COIN,
     DEFAULT_NAME,
     LEAST_DAMPED_RANGE_E9,
-    ONE_E9,
     SKEWS,
     UNCHANGED,
     USD,
@@ -49,7 +49,7 @@ from margin.standard_sections import Standard
 
 __all__ = [
     "DEFAULT_NAME",
-    "ONE_E9",
+    "RATE_SCALE",
     "Averaging",
     "Basis",
     "CollateralCharges",
@@ -144,8 +144,8 @@ class Preset(
             require(ranged, "dynamic", "moves the range of a grid: list no scenario")
             widest = max(row.rate_e9 for row in self.spot_range) * self.dynamic.most_e9
             far = [abs(m) for m in self.extremes.multiple_e9] if self.extremes is not None else []
-            whole = ONE_E9 * ONE_E9 * ONE_E9
-            possible = widest * max([ONE_E9, *far]) < whole
+            whole = RATE_SCALE * RATE_SCALE * RATE_SCALE
+            possible = widest * max([RATE_SCALE, *far]) < whole
             require(possible, "dynamic.most", "makes a range of the whole price")
             shocked = self.dynamic.implied is None or self.volatility.up_e9 > 0
             require(shocked, "dynamic.implied", "scales a shock upward, which is 0")

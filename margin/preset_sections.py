@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-ONE_E9: Final = 1_000_000_000
+from margin.fixed_point import RATE_SCALE
+
 DEFAULT_NAME: Final = "default"
 
 DOWN: Final = "down"
@@ -22,10 +23,10 @@ SKEWS: Final = (LINEAR_SKEW, ABSOLUTE_SKEW)
 USD: Final = "usd"
 COIN: Final = "coin"
 
-LEAST_DAMPED_RANGE_E9: Final = ONE_E9 // 100
+LEAST_DAMPED_RANGE_E9: Final = RATE_SCALE // 100
 """Least spot range beside a dampener, which divides by it."""
 
-_MOST_MOVE_E9: Final = 10 * ONE_E9
+_MOST_MOVE_E9: Final = 10 * RATE_SCALE
 _MOST_DAYS: Final = 36_500
 
 
@@ -37,7 +38,7 @@ def require(condition: bool, key: str, rule: str) -> None:
 
 def _between(value: int, low: int, high: int, key: str) -> None:
     """`low` and `high` are whole numbers, `value` is x 10^9."""
-    inside = low * ONE_E9 <= value <= high * ONE_E9
+    inside = low * RATE_SCALE <= value <= high * RATE_SCALE
     require(inside, key, f"must lie in {low} .. {high}")
 
 
@@ -62,7 +63,7 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def __post_init__(self) -> None:
         require(0 in self.fraction_e9, "grid.fraction", "must hold 0")
-        within = all(-ONE_E9 <= fraction <= ONE_E9 for fraction in self.fraction_e9)
+        within = all(-RATE_SCALE <= fraction <= RATE_SCALE for fraction in self.fraction_e9)
         require(within, "grid.fraction", "must lie in -1 .. 1")
         known = all(side in MOVES_OF_VOLATILITY for side in self.volatility)
         require(known and self.volatility != (), "grid.volatility", "down, unchanged or up")
@@ -75,9 +76,9 @@ class Tails(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     weight_e9: int
 
     def __post_init__(self) -> None:
-        possible = all(-ONE_E9 < move <= _MOST_MOVE_E9 and move != 0 for move in self.move_e9)
+        possible = all(-RATE_SCALE < move <= _MOST_MOVE_E9 and move != 0 for move in self.move_e9)
         require(possible, "tails.move", "must be above -1, at most 10, and not 0")
-        require(0 <= self.weight_e9 <= ONE_E9, "tails.weight", "must lie in 0 .. 1")
+        require(0 <= self.weight_e9 <= RATE_SCALE, "tails.weight", "must lie in 0 .. 1")
 
 
 class Extremes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -107,7 +108,7 @@ class ListedScenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         known = self.volatility in MOVES_OF_VOLATILITY + SKEWS
         names = ", ".join(MOVES_OF_VOLATILITY + SKEWS)
         require(known, "scenario.volatility", f"must be one of {names}")
-        possible = -ONE_E9 < self.move_e9 <= _MOST_MOVE_E9
+        possible = -RATE_SCALE < self.move_e9 <= _MOST_MOVE_E9
         require(possible, "scenario.move", "must lie above -1 and within 10")
         unmoved = self.volatility not in SKEWS or self.move_e9 == 0
         require(unmoved, "scenario.move", "must be 0 in a skew scenario")
@@ -132,18 +133,20 @@ class VolatilityShock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     up_of: tuple[NamedRate, ...] = ()
 
     def __post_init__(self) -> None:
-        require(0 <= self.up_e9 <= 10 * ONE_E9, "volatility.up", "must lie in 0 .. 10")
+        require(0 <= self.up_e9 <= 10 * RATE_SCALE, "volatility.up", "must lie in 0 .. 10")
         for row in self.up_of:
-            inside = 0 <= row.rate_e9 <= 10 * ONE_E9
+            inside = 0 <= row.rate_e9 <= 10 * RATE_SCALE
             require(inside, f"volatility.up_of.{row.name}", "must lie in 0 .. 10")
         _between(self.down_e9, 0, 10, "volatility.down")
         inside = 1 <= self.reference_days <= _MOST_DAYS
         require(inside, "volatility.reference_days", f"must lie in 1 .. {_MOST_DAYS}")
-        inside = 0 < self.floor_days_e9 <= _MOST_DAYS * ONE_E9
+        inside = 0 < self.floor_days_e9 <= _MOST_DAYS * RATE_SCALE
         require(inside, "volatility.floor_days", f"must be above 0, at most {_MOST_DAYS}")
         for power in (self.short_power_e9, self.long_power_e9):
             _between(power, 0, 10, "volatility power")
-        require(0 <= self.least_up_e9 <= 10 * ONE_E9, "volatility.least_up", "must lie in 0 .. 10")
+        require(
+            0 <= self.least_up_e9 <= 10 * RATE_SCALE, "volatility.least_up", "must lie in 0 .. 10"
+        )
 
     def up_e9_of(self, coin: str) -> int:
         """The move up of a coin's options."""
@@ -209,7 +212,7 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     per_year_e9: int
 
     def __post_init__(self) -> None:
-        possible = -ONE_E9 < self.down_e9 < 0 < self.up_e9 <= _MOST_MOVE_E9
+        possible = -RATE_SCALE < self.down_e9 < 0 < self.up_e9 <= _MOST_MOVE_E9
         require(possible, "basis", "needs -1 < down < 0 < up <= 10")
         for key in ("add_e9", "per_year_e9"):
             _between(getattr(self, key), 0, 100, f"basis.{key.removesuffix('_e9')}")
@@ -267,7 +270,7 @@ class DeltaFloor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     unhedged_ppb: int
 
     def __post_init__(self) -> None:
-        within = 0 <= self.hedged_ppb <= 2 * self.unhedged_ppb <= 2 * ONE_E9
+        within = 0 <= self.hedged_ppb <= 2 * self.unhedged_ppb <= 2 * RATE_SCALE
         require(within, "delta_floor", "needs 0 <= hedged <= 2 x unhedged <= 2")
 
 
@@ -302,7 +305,7 @@ class Factors(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     scales_contingency: bool = False
 
     def __post_init__(self) -> None:
-        ordered = 0 < self.maintenance_ppb <= self.initial_ppb <= 10 * ONE_E9
+        ordered = 0 < self.maintenance_ppb <= self.initial_ppb <= 10 * RATE_SCALE
         require(ordered, "factor", "needs 0 < maintenance <= initial <= 10")
 
 
@@ -317,7 +320,7 @@ class Contingency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def __post_init__(self) -> None:
         for key in self.__struct_fields__:
             rate = getattr(self, key)
-            require(0 <= rate <= ONE_E9, f"contingency.{key}", "must lie in 0 .. 1")
+            require(0 <= rate <= RATE_SCALE, f"contingency.{key}", "must lie in 0 .. 1")
 
 
 class CollateralCharges(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -360,7 +363,7 @@ class Peg(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 def check_table(key: str, table: tuple[NamedRate, ...]) -> None:
     """`ValueError` unless a table by coin is sorted, has a default, and lies in 0 .. 1."""
     check_names(key, table)
-    require(all(0 <= row.rate_e9 < ONE_E9 for row in table), key, "must lie in 0 .. 1")
+    require(all(0 <= row.rate_e9 < RATE_SCALE for row in table), key, "must lie in 0 .. 1")
 
 
 def check_names(key: str, table: tuple[NamedRate, ...]) -> None:

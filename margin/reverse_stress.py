@@ -20,9 +20,9 @@ import msgspec
 import numpy as np
 
 from margin.collateral import AnyHaircuts, pool_equity
+from margin.fixed_point import RATE_SCALE
 from margin.invariant import BoolArray, Int64Array, check
 from margin.portfolio import INVERSE, INVERSE_CALL, Instruments, Marks, Positions
-from margin.preset import ONE_E9
 from margin.stress import (
     LEAST_MOVE_E9,
     MOST_MOVE_E9,
@@ -48,7 +48,7 @@ CoveredAfter: TypeAlias = Callable[[Moves], list[int]]
 """What others pay of the deficits of all pools after each move, in minor units."""
 
 
-class Book(msgspec.Struct, frozen=True, gc=False):
+class Pools(msgspec.Struct, frozen=True, gc=False):
     """Pools with what they hold and own.
 
     `cash_minor[P,C]`, `option_value_minor[P,C]` and `haircuts` as `collateral.pool_equity` takes
@@ -64,7 +64,7 @@ class Book(msgspec.Struct, frozen=True, gc=False):
     haircuts: AnyHaircuts
     currency_of_unit: Int64Array
 
-    def only(self, pool: int) -> Book:
+    def only(self, pool: int) -> Pools:
         """The book of one pool."""
         held = self.positions
         rows = slice(int(held.pool_start[pool]), int(held.pool_start[pool + 1]))
@@ -95,13 +95,13 @@ class Direction(msgspec.Struct, frozen=True, gc=False):
 def along_unit(unit: int, units: int, fall_e9: int = 0, rise_e9: int = 0) -> Direction:
     """The direction in which one of `units` risk units moves alone."""
     beta_e9 = np.zeros(units, np.int64)
-    beta_e9[unit] = ONE_E9
+    beta_e9[unit] = RATE_SCALE
     return Direction(beta_e9, fall_e9, rise_e9)
 
 
 def along_all(units: int, fall_e9: int = 0, rise_e9: int = 0) -> Direction:
     """The direction in which all risk units move by the same part: one common factor."""
-    return Direction(np.full(units, ONE_E9, np.int64), fall_e9, rise_e9)
+    return Direction(np.full(units, RATE_SCALE, np.int64), fall_e9, rise_e9)
 
 
 class Break(NamedTuple):
@@ -130,14 +130,14 @@ def moves_along(direction: Direction, instruments: Instruments, move_e9: Sequenc
     """The joint moves of a direction at each of K sizes; no basis."""
     size = np.array(move_e9, np.int64)[None, :]
     beta = direction.beta_e9[:, None]
-    whole = beta // ONE_E9
-    spot = whole * size + (beta - whole * ONE_E9) * size // ONE_E9
+    whole = beta // RATE_SCALE
+    spot = whole * size + (beta - whole * RATE_SCALE) * size // RATE_SCALE
     spot = np.clip(spot, LEAST_MOVE_E9, MOST_MOVE_E9)
     fall, rise = direction.volatility_on_fall_e9, direction.volatility_on_rise_e9
     check(max(abs(fall), abs(rise)) <= 10**11, "reverse stress: volatility's answer out of range")
     # |spot| is at most 5 x 10^9, so its tenth of a per cent times the answer fits
     answer = np.where(spot < 0, -spot * (fall // 1000), spot * (rise // 1000)) // 1_000_000
-    answer = np.clip(answer, -ONE_E9, MOST_VOLATILITY_MOVE_E9)
+    answer = np.clip(answer, -RATE_SCALE, MOST_VOLATILITY_MOVE_E9)
     volatility = np.where(instruments.is_option()[:, None], answer[instruments.unit], 0)
     return Moves(spot, np.ascontiguousarray(volatility), np.zeros_like(volatility))
 
@@ -163,7 +163,7 @@ class Holdings(msgspec.Struct, frozen=True, gc=False):
         return result
 
 
-def holdings_after(book: Book, moves: Moves) -> Holdings:
+def holdings_after(book: Pools, moves: Moves) -> Holdings:
     """What every pool owns after each of K joint moves.
 
     Every contract is priced again at the moved marks. The profit of futures goes to cash in the
@@ -189,7 +189,7 @@ def holdings_after(book: Book, moves: Moves) -> Holdings:
     return Holdings(cash, options, index_e8)
 
 
-def equity_after(book: Book, moves: Moves) -> Int64Array:
+def equity_after(book: Pools, moves: Moves) -> Int64Array:
     """Equity of every pool after each of K joint moves, USDC minor units, shape [P,K].
 
     Of `holdings_after`; currencies convert at the moved index with their haircuts.
@@ -197,7 +197,7 @@ def equity_after(book: Book, moves: Moves) -> Int64Array:
     return holdings_after(book, moves).equity(book.haircuts)
 
 
-def positions_after(book: Book, then: Holdings, k: int) -> Positions:
+def positions_after(book: Pools, then: Holdings, k: int) -> Positions:
     """The same positions beside the coin cash that the k-th move leaves."""
     coin = book.positions.coin_minor.copy()
     for unit, number in enumerate(book.currency_of_unit.tolist()):
@@ -221,7 +221,7 @@ def marks_after(instruments: Instruments, marks: Marks, moved: MovedMarks, k: in
 
 
 def excess_after(
-    book: Book, direction: Direction, move_e9: Sequence[int], maintenance_at: MaintenanceAt | None
+    book: Pools, direction: Direction, move_e9: Sequence[int], maintenance_at: MaintenanceAt | None
 ) -> Int64Array:
     """Equity less maintenance of every pool after each move, shape [P,K]; without a model, equity.
 
@@ -277,7 +277,7 @@ def _first_break(grid: list[int], broken: BoolArray, is_broken: Callable[[int], 
 
 
 def breaking_moves(
-    book: Book, direction: Direction, maintenance_at: MaintenanceAt | None = None
+    book: Pools, direction: Direction, maintenance_at: MaintenanceAt | None = None
 ) -> tuple[Break, ...]:
     """For every pool, the smallest move down and up after which it is broken.
 
@@ -307,10 +307,10 @@ def breaking_moves(
 
 
 def fund_breaking_move(
-    book: Book,
+    book: Pools,
     direction: Direction,
     fund_minor: int,
-    own: Book | None = None,
+    own: Pools | None = None,
     covered_after: CoveredAfter | None = None,
 ) -> Break:
     """The smallest common move after which the deficits of all pools exceed the insurance fund.

@@ -7,9 +7,9 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from margin.fixed_point import USDC_SCALE
+from margin.fixed_point import RATE_SCALE, USDC_SCALE
 from margin.invariant import Int64Array, check
-from margin.preset import ONE_E9, ListedScenario, Preset, rate_of
+from margin.preset import ListedScenario, Preset, rate_of
 from margin.preset_sections import (
     ABSOLUTE_SKEW,
     COIN,
@@ -73,17 +73,17 @@ def _grid_rows(preset: Preset, range_e9: int) -> list[tuple[int, int, int]]:
     rows: list[tuple[int, int, int]] = []
     if preset.grid is not None:
         for fraction_e9 in preset.grid.fraction_e9:
-            size_e9 = (abs(fraction_e9) * range_e9 + ONE_E9 // 2) // ONE_E9
+            size_e9 = (abs(fraction_e9) * range_e9 + RATE_SCALE // 2) // RATE_SCALE
             move_e9 = size_e9 if fraction_e9 >= 0 else -size_e9
-            rows.extend((move_e9, _SIDE_OF[side], ONE_E9) for side in preset.grid.volatility)
+            rows.extend((move_e9, _SIDE_OF[side], RATE_SCALE) for side in preset.grid.volatility)
     if preset.tails is not None:
         for move_e9 in preset.tails.move_e9:
             weight_e9 = -(-preset.tails.weight_e9 * range_e9 // abs(move_e9))
-            rows.append((move_e9, SIDE_UP, min(ONE_E9, weight_e9)))
+            rows.append((move_e9, SIDE_UP, min(RATE_SCALE, weight_e9)))
     if preset.extremes is not None:
         for multiple_e9 in preset.extremes.multiple_e9:
-            move_e9 = multiple_e9 * range_e9 // ONE_E9
-            check(move_e9 > -ONE_E9, "extremes: a move of the whole price and more")
+            move_e9 = multiple_e9 * range_e9 // RATE_SCALE
+            check(move_e9 > -RATE_SCALE, "extremes: a move of the whole price and more")
             rows.append((move_e9, SIDE_UNCHANGED, preset.extremes.weight_e9))
     return rows
 
@@ -103,7 +103,7 @@ def scenarios_of(preset: Preset, unit_class: str) -> Scenarios:
     else:
         rows = _grid_rows(preset, preset.spot_range_e9(unit_class))
         if preset.skew is not None:
-            rows += [(0, SIDE_LINEAR_SKEW, ONE_E9), (0, SIDE_ABSOLUTE_SKEW, ONE_E9)]
+            rows += [(0, SIDE_LINEAR_SKEW, RATE_SCALE), (0, SIDE_ABSOLUTE_SKEW, RATE_SCALE)]
     range_e9 = preset.spot_range_e9(unit_class)
     columns = np.array([_in_numeraire(preset, row, range_e9) for row in rows], dtype=np.int64)
     roll = preset.roll
@@ -121,7 +121,7 @@ def scenarios_of(preset: Preset, unit_class: str) -> Scenarios:
 
 def _shocked_price_e9(move_e9: int, range_e9: int) -> int:
     """1 + move, the move cut to the range."""
-    return ONE_E9 + max(-range_e9, min(range_e9, move_e9))
+    return RATE_SCALE + max(-range_e9, min(range_e9, move_e9))
 
 
 def _in_numeraire(preset: Preset, row: tuple[int, int, int], range_e9: int) -> tuple[int, int, int]:
@@ -133,7 +133,7 @@ def _in_numeraire(preset: Preset, row: tuple[int, int, int], range_e9: int) -> t
     move_e9, side, weight_e9 = row
     if preset.numeraire == COIN:
         price_e9 = _shocked_price_e9(move_e9, range_e9)
-        weight_e9 = (2 * weight_e9 * ONE_E9 + price_e9) // (2 * price_e9)
+        weight_e9 = (2 * weight_e9 * RATE_SCALE + price_e9) // (2 * price_e9)
     return move_e9, side, weight_e9
 
 
@@ -164,16 +164,16 @@ def loss_multiple(scenarios: Scenarios, preset: Preset | None = None) -> int:
     `margin.preset.Basis`). An open order adds the distance from its limit to the mark, undamped
     and taken to be at most one notional. `preset` is needed where a long base is above 1.
     """
-    base_e9 = ONE_E9
+    base_e9 = RATE_SCALE
     if preset is not None and preset.discount is not None:
         base_e9 = max(base_e9, preset.discount.long_base_e9)
-    largest_e27 = ONE_E9**3 if preset is not None and preset.basis is not None else 0
+    largest_e27 = RATE_SCALE**3 if preset is not None and preset.basis is not None else 0
     for move_e9, weight_e9 in zip(
         scenarios.spot_move_e9.tolist(), scenarios.weight_e9.tolist(), strict=True
     ):
-        size_e9 = max(ONE_E9, ONE_E9 + move_e9, -move_e9)
+        size_e9 = max(RATE_SCALE, RATE_SCALE + move_e9, -move_e9)
         largest_e27 = max(largest_e27, size_e9 * weight_e9 * base_e9)
-    return -(-largest_e27 // ONE_E9**3) + 1
+    return -(-largest_e27 // RATE_SCALE**3) + 1
 
 
 # Any move up to +500 % with weight 1, any volatility: 6, and 1 for the distance of a limit.

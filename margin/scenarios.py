@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from margin.fixed_point import NS_PER_SECOND, USDC_SCALE
+from margin.fixed_point import NS_PER_SECOND, RATE_SCALE, USDC_SCALE
 from margin.invariant import Float64Array, Int64Array, check
 from margin.lot_rows import NET_FLOOR, lot_rows
 from margin.option_rows import Model, model_numbers
@@ -29,7 +29,7 @@ from margin.portfolio import (
     Marks,
     unit_coins,
 )
-from margin.preset import ONE_E9, Preset
+from margin.preset import Preset
 from margin.preset_sections import COIN
 from margin.scenario_list import (
     MOST_RISK_EXPONENT,
@@ -136,9 +136,9 @@ def _contingency_rates(preset: Preset, peg_ppb: int) -> Float64Array:
         charge.naked_option_initial_extra_ppb,
     ]
     if factor.scales_contingency:
-        more_ppb = factor.initial_ppb + peg_ppb - ONE_E9
-        rates[1] += -(-rates[0] * more_ppb // ONE_E9)
-        rates[3] += -(-rates[2] * more_ppb // ONE_E9)
+        more_ppb = factor.initial_ppb + peg_ppb - RATE_SCALE
+        rates[1] += -(-rates[0] * more_ppb // RATE_SCALE)
+        rates[3] += -(-rates[2] * more_ppb // RATE_SCALE)
     oracle, floor = preset.oracle, preset.delta_floor
     rates += [oracle.threshold_ppb, oracle.margin_ppb] if oracle is not None else [0, 0]
     rates += [factor.maintenance_ppb, factor.initial_ppb - factor.maintenance_ppb]
@@ -153,8 +153,8 @@ def _scaled_charges(preset: Preset, coins: Collateral, peg_ppb: int) -> Int64Arr
     """Extra initial charges on coin cash, with what the initial factor adds to maintenance."""
     if not preset.factor.scales_contingency:
         return coins.initial_extra_ppb
-    more_ppb = preset.factor.initial_ppb + peg_ppb - ONE_E9
-    scaled: Int64Array = -(-coins.maintenance_ppb * more_ppb // ONE_E9)
+    more_ppb = preset.factor.initial_ppb + peg_ppb - RATE_SCALE
+    scaled: Int64Array = -(-coins.maintenance_ppb * more_ppb // RATE_SCALE)
     return coins.initial_extra_ppb + scaled
 
 
@@ -162,7 +162,7 @@ def peg_addition_ppb(preset: Preset, stable_e9: int) -> int:
     """What the IM factor gains while the stable coin is below the peg's threshold, rounded up."""
     if preset.peg is None or stable_e9 >= preset.peg.threshold_e9:
         return 0
-    return -(-(preset.peg.threshold_e9 - stable_e9) * preset.peg.factor_e9 // ONE_E9)
+    return -(-(preset.peg.threshold_e9 - stable_e9) * preset.peg.factor_e9 // RATE_SCALE)
 
 
 def _valued(preset: Preset) -> tuple[bool, bool]:
@@ -241,10 +241,9 @@ def lot_matrix(
           _scaled_charges(preset, coins, peg_ppb), coins.confidence_ppb),
          (marks.stable_e9 if stable else STABLE_E9) / _E9, rates, (grid.moves, grid.weights),
          grid.quanta, matrix.coin, matrix.coin_terms),
-        (instruments.kind, instruments.unit, instruments.expiry_ns, instruments.strike_e8,
-         instruments.lot_e8),
+        instruments.kernel_columns(),
         marks.now_ns,
-        (marks.index_e8, marks.mark_e8, marks.forward_e8, marks.volatility_e9, marks.rate_e9),
+        marks.kernel_columns(),
         (_or(marks.index_confidence_ppb, units, CERTAIN_PPB),
          _or(marks.confidence_ppb, count, CERTAIN_PPB), _or(marks.fixed_e8, count, -1),
          _or(marks.delta_e9, count, NO_DELTA_E9)),

@@ -21,8 +21,15 @@ from typing import Final, NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from margin.fixed_point import PRICE_SCALE, RATE_SCALE, USDC_SCALE, inlined, mul_div_floor
-from margin.historical_simulation import DAY_NS, LotProfits, SimulationTerms
+from margin.fixed_point import (
+    NS_PER_DAY,
+    PRICE_SCALE,
+    RATE_SCALE,
+    USDC_SCALE,
+    inlined,
+    mul_div_floor,
+)
+from margin.historical_simulation import LotProfits, SimulationTerms
 from margin.invariant import Int64Array, check
 from margin.portfolio import INVERSE, Instruments, Marks, Positions
 from margin.requirement import PARALLEL_POOLS, Requirements
@@ -91,7 +98,7 @@ def liquidity_horizons(
         if volume >= UNKNOWN_VOLUME_MINOR:
             continue
         a_day = volume * terms.participation_ppb // RATE_SCALE
-        capacity = a_day * terms.step_ns // DAY_NS
+        capacity = a_day * terms.step_ns // NS_PER_DAY
         if capacity <= 0:
             place[:, u] = len(terms.horizons) - 1
             continue

@@ -10,10 +10,11 @@ from typing import Final
 
 import msgspec
 
-from margin.preset_sections import DEFAULT_NAME, ONE_E9, NamedRate, rate_of
+from margin.fixed_point import RATE_SCALE
+from margin.preset_sections import DEFAULT_NAME, NamedRate, rate_of
 from margin.preset_sections import require as _require
 
-_MOST_RATE: Final = 10 * ONE_E9
+_MOST_RATE: Final = 10 * RATE_SCALE
 
 
 class Levels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,7 +45,7 @@ class ShortOption(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         _require(falls, "short_option.initial_least", "is above initial_most")
         covers = self.call_maintenance_ppb <= self.initial_least_ppb
         _require(covers, "short_option.call_maintenance", "is above initial_least")
-        least = self.put_initial_over_maintenance_ppb >= ONE_E9
+        least = self.put_initial_over_maintenance_ppb >= RATE_SCALE
         _require(least, "short_option.put_initial_over_maintenance", "is below 1")
 
 
@@ -55,7 +56,7 @@ class Threshold(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     factor_ppb: int
 
     def __post_init__(self) -> None:
-        _require(0 <= self.threshold_e9 <= ONE_E9, "threshold", "must lie in 0 .. 1")
+        _require(0 <= self.threshold_e9 <= RATE_SCALE, "threshold", "must lie in 0 .. 1")
         _require(0 <= self.factor_ppb <= _MOST_RATE, "factor", "must lie in 0 .. 10")
 
 
@@ -65,7 +66,9 @@ class CoinCollateral(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     initial_scale_ppb: int
 
     def __post_init__(self) -> None:
-        _require(0 <= self.initial_scale_ppb <= ONE_E9, "coin.initial_scale", "must lie in 0 .. 1")
+        _require(
+            0 <= self.initial_scale_ppb <= RATE_SCALE, "coin.initial_scale", "must lie in 0 .. 1"
+        )
 
 
 class Standard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,7 +87,7 @@ class Standard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         names = [row.name for row in self.haircut]
         _require(names == sorted(set(names)), "haircut", "names must be sorted and distinct")
         _require(DEFAULT_NAME in names, "haircut", "needs a default")
-        inside = all(0 <= row.rate_e9 < ONE_E9 for row in self.haircut)
+        inside = all(0 <= row.rate_e9 < RATE_SCALE for row in self.haircut)
         _require(inside, "haircut", "must lie in 0 .. 1")
 
     def haircut_ppb(self, currency: str) -> int:

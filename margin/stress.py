@@ -18,8 +18,10 @@ from numba import njit
 from margin.black76 import price
 from margin.fixed_point import (
     COIN_SCALE,
+    NS_PER_DAY,
     NS_PER_YEAR,
     PRICE_SCALE,
+    RATE_SCALE,
     USDC_SCALE,
     VOLATILITY_SCALE,
     quantise,
@@ -35,7 +37,7 @@ from margin.portfolio import (
     Marks,
     Positions,
 )
-from margin.preset import DEFAULT_NAME, ONE_E9, NamedRate, rate_of
+from margin.preset import DEFAULT_NAME, NamedRate, rate_of
 
 LEAST_MOVE_E9: Final = -990_000_000
 MOST_MOVE_E9: Final = 5_000_000_000
@@ -44,7 +46,6 @@ MOST_VOLATILITY_MOVE_E9: Final = 20_000_000_000
 QUANTUM_BITS: Final = 10
 """Profit and loss per lot is in 2^-10 minor units."""
 
-_DAY_NS: Final = 86_400 * 10**9
 _E8: Final = float(PRICE_SCALE)
 _E9: Final = float(VOLATILITY_SCALE)
 _YEAR: Final = float(NS_PER_YEAR)
@@ -74,7 +75,7 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def __post_init__(self) -> None:
         for key in self.__struct_fields__:
-            within = LEAST_MOVE_E9 <= getattr(self, key) <= ONE_E9
+            within = LEAST_MOVE_E9 <= getattr(self, key) <= RATE_SCALE
             _require(within, f"basis.{key.removesuffix('_e9')}", "must lie in -0.99 .. 1")
 
 
@@ -101,7 +102,7 @@ class Stress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         rising = days == sorted(set(days)) and days[0] >= 0
         _require(rising, "volatility.days", "must rise from 0 or more")
         for node in self.volatility:
-            inside = -ONE_E9 <= node.move_e9 <= MOST_VOLATILITY_MOVE_E9
+            inside = -RATE_SCALE <= node.move_e9 <= MOST_VOLATILITY_MOVE_E9
             _require(inside, "volatility.move", "must lie in -1 .. 20")
 
     def spot_move_e9(self, coin: str) -> int:
@@ -111,11 +112,11 @@ class Stress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def volatility_move_e9(self, left_ns: int) -> int:
         """The relative volatility move `left_ns` before expiry, interpolated, rounded down."""
         near = self.volatility[0]
-        if left_ns <= near.days * _DAY_NS:
+        if left_ns <= near.days * NS_PER_DAY:
             return near.move_e9
         for far in self.volatility[1:]:
-            if left_ns <= far.days * _DAY_NS:
-                done, width = left_ns - near.days * _DAY_NS, (far.days - near.days) * _DAY_NS
+            if left_ns <= far.days * NS_PER_DAY:
+                done, width = left_ns - near.days * NS_PER_DAY, (far.days - near.days) * NS_PER_DAY
                 return near.move_e9 + (far.move_e9 - near.move_e9) * done // width
             near = far
         return near.move_e9
@@ -162,9 +163,9 @@ def stress_moves(
 
 def _moved(amount: Int64Array, move_e9: Int64Array) -> Int64Array:
     """floor(amount x (1 + move)) without forming the product."""
-    factor = ONE_E9 + move_e9
-    whole = amount // ONE_E9
-    moved: Int64Array = whole * factor + (amount - whole * ONE_E9) * factor // ONE_E9
+    factor = RATE_SCALE + move_e9
+    whole = amount // RATE_SCALE
+    moved: Int64Array = whole * factor + (amount - whole * RATE_SCALE) * factor // RATE_SCALE
     return moved
 
 
@@ -254,10 +255,9 @@ def lot_profits(
     """
     profit = np.zeros((len(instruments), moved.mark_e8.shape[1]), np.int64)
     _lot_kernel(
-        (instruments.kind, instruments.unit, instruments.expiry_ns, instruments.strike_e8,
-         instruments.lot_e8),
+        instruments.kernel_columns(),
         marks.now_ns,
-        (marks.index_e8, marks.mark_e8, marks.forward_e8, marks.volatility_e9, marks.rate_e9),
+        marks.kernel_columns(),
         (moved.index_e8, moved.mark_e8, moved.forward_e8, moved.volatility_e9),
         settles_in_coin, profit,
     )  # fmt: skip

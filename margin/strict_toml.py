@@ -14,7 +14,8 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from margin.preset_sections import ONE_E9, NamedRate
+from margin.fixed_point import RATE_SCALE
+from margin.preset_sections import NamedRate
 
 _SCALED_ENDINGS: Final = ("_e9", "_ppb")
 
@@ -127,7 +128,7 @@ def _integer(value: Any, path: str, scaled: bool) -> int:
         raise ValueError(f"{path}: must be a number")
     if isinstance(value, Decimal) and not value.is_finite():
         raise ValueError(f"{path}: must be finite")
-    exact = Fraction(value) * (ONE_E9 if scaled else 1)
+    exact = Fraction(value) * (RATE_SCALE if scaled else 1)
     if exact.denominator != 1:
         raise ValueError(f"{path}: must be a whole {'number of 10^-9' if scaled else 'number'}")
     return exact.numerator

@@ -15,8 +15,9 @@ from typing import Final
 
 import msgspec
 
+from margin.fixed_point import RATE_SCALE
 from margin.models.standard_constants import load_standard
-from margin.preset import ONE_E9, Preset
+from margin.preset import Preset
 from margin.preset_sections import (
     DEFAULT_NAME,
     UNCHANGED,
@@ -40,7 +41,7 @@ STANDARD: Final = "standard"
 FHS_ES: Final = "fhs-es"
 
 _NO_SHOCK: Final = VolatilityShock(
-    up_e9=0, down_e9=0, reference_days=30, floor_days_e9=ONE_E9, short_power_e9=0,
+    up_e9=0, down_e9=0, reference_days=30, floor_days_e9=RATE_SCALE, short_power_e9=0,
     long_power_e9=0, least_up_e9=0,
 )  # fmt: skip
 _NO_CONTINGENCY: Final = Contingency(
@@ -96,9 +97,9 @@ def _standard() -> Preset:
         name=STANDARD,
         spot_range=(NamedRate(name=DEFAULT_NAME, rate_e9=perpetual.initial_ppb),),
         volatility=_NO_SHOCK,
-        factor=Factors(maintenance_ppb=ONE_E9, initial_ppb=ONE_E9),
+        factor=Factors(maintenance_ppb=RATE_SCALE, initial_ppb=RATE_SCALE),
         contingency=_NO_CONTINGENCY,
         haircut=rules.haircut,
-        scenario=(ListedScenario(move_e9=0, volatility=UNCHANGED, weight_e9=ONE_E9),),
+        scenario=(ListedScenario(move_e9=0, volatility=UNCHANGED, weight_e9=RATE_SCALE),),
         standard=rules,
     )

@@ -13,9 +13,9 @@ from typing import TypeAlias
 
 import msgspec
 
+from margin.fixed_point import RATE_SCALE
 from margin.invariant import check
 from margin.liquidation import (
-    PPB,
     LiquidationTerms,
     Position,
     RankedSlice,
@@ -164,7 +164,7 @@ def insurance_delta_minor(proceeds_minor: int, bankruptcy_minor: int, fee_ppb: i
     min(fee x |proceeds|, proceeds - bankruptcy proceeds) (dYdX v4), the fee rounded down. Proceeds
     are received when selling (positive) and paid when buying back (negative).
     """
-    return min(fee_ppb * abs(proceeds_minor) // PPB, proceeds_minor - bankruptcy_minor)
+    return min(fee_ppb * abs(proceeds_minor) // RATE_SCALE, proceeds_minor - bankruptcy_minor)
 
 
 def deleveraging_score(candidate: Candidate) -> tuple[int, int]:
@@ -299,7 +299,7 @@ def _takeover_amounts(part: RankedSlice, lots: int, terms: LiquidationTerms) -> 
     share = part_of_share(part, lots)
     if share < 0:
         return 0, -share
-    fee = terms.takeover_fee_ppb * part.position.notional_minor * lots // (part.lots * PPB)
+    fee = terms.takeover_fee_ppb * part.position.notional_minor * lots // (part.lots * RATE_SCALE)
     return min(fee, share), 0
 
 

@@ -15,9 +15,8 @@ import numpy as np
 
 from margin.black76 import price_into
 from margin.coverage import acerbi_szekely, christoffersen, kupiec, peak_to_trough
-from margin.fixed_point import NS_PER_YEAR, PRICE_SCALE, RATE_SCALE
+from margin.fixed_point import NS_PER_DAY, NS_PER_YEAR, PRICE_SCALE, RATE_SCALE
 from margin.historical_simulation import (
-    DAY_NS,
     SimulatedMoves,
     SimulationTerms,
     lot_profits,
@@ -44,7 +43,7 @@ from replays.price_file import PriceSeries
 PORTFOLIOS = ("long", "short", "straddle")
 LONG, SHORT, STRADDLE = range(3)
 DEFAULT_MODELS = ("fhs", "ewma-0.94", "ewma-0.97", "ewma-0.99", "flat")
-STRADDLE_NS = 30 * DAY_NS
+STRADDLE_NS = 30 * NS_PER_DAY
 # An index of 1000 USDC is 10^9 minor units: a profit of one coin in them is a fraction in 10^-9.
 _INDEX_E8 = 1000 * PRICE_SCALE
 _FRACTION = 1e9

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
+from margin.fixed_point import RATE_SCALE
 from margin.historical_simulation import stress_weights
 from margin.invariant import Float64Array, Int64Array
 from margin.models.lognormal import risk_factors, tail_risk
@@ -24,7 +25,6 @@ SEED_COUNT = 60  # returns that start the volatility recursion and are nothing e
 STRESSED_COUNT = 60  # returns of the worst window
 FHS_DECAY = 0.97
 RATIO_MOST = 10.0
-PPB = 10**9
 
 # The normal distribution as weighted points: this many in a tail of the width of the confidence's
 # own, tails as wide as that many of it, and this many between them.
@@ -137,7 +137,7 @@ class FilteredHistorical(Forecast):
             seen = overlapping_sums(self.returns[:last], h, last - first)
             sums = np.vstack((sums, seen))
             weight = stress_weights(
-                self.window, last - first, round(self.terms.stress_weight * PPB)
+                self.window, last - first, round(self.terms.stress_weight * RATE_SCALE)
             )
         spot = np.ascontiguousarray(sums[:, 0])
         if self.has_implied:
@@ -248,7 +248,7 @@ def updated_volatility_e9(
     kept = decay**horizon
     z = spot / over if over > 0.0 else spot
     updated = np.sqrt(kept + (1.0 - kept) * z * z) - 1.0
-    return np.rint(updated * PPB).astype(np.int64)
+    return np.rint(updated * RATE_SCALE).astype(np.int64)
 
 
 def _worst_ends(returns: Float64Array, count: int, begins: int) -> Int64Array:
@@ -269,9 +269,9 @@ def _worst_ends(returns: Float64Array, count: int, begins: int) -> Int64Array:
 
 def normal_points(tail: float) -> tuple[Float64Array, Int64Array]:
     """Standard normal values and whole weights, fine in both tails: midpoints of equal parts."""
-    part = round(tail * PPB) // TAIL_POINTS
-    count = min(TAIL_POINTS * TAIL_WIDTH, PPB // 4 // part)
-    body = (PPB - 2 * count * part) // BODY_POINTS
+    part = round(tail * RATE_SCALE) // TAIL_POINTS
+    count = min(TAIL_POINTS * TAIL_WIDTH, RATE_SCALE // 4 // part)
+    body = (RATE_SCALE - 2 * count * part) // BODY_POINTS
     weight = np.array([part] * count + [body] * BODY_POINTS + [part] * count, np.int64)
     middle = np.cumsum(weight) - weight / 2
     return np.asarray(ndtri(middle / weight.sum()), dtype=np.float64), weight

@@ -15,6 +15,7 @@ import numpy as np
 
 from margin.dynamic import forecaster_of
 from margin.dynamic_sections import Dynamic, GarchRule
+from margin.fixed_point import RATE_SCALE
 from margin.forecast import MOST_RETURN_E9, run, start
 from margin.invariant import Float64Array, Int64Array
 from margin.preset import NamedRate
@@ -22,7 +23,6 @@ from replays.price_file import PriceSeries
 
 ARCH_HINT = "fitting GARCH needs arch: install the extra `arch` (pip install 'uncross[arch]')"
 LEAST_RETURNS = 250
-PPB = 10**9
 YEAR_S = 365 * 86_400
 _PERCENT = 100.0  # arch's optimiser wants variances near 1
 _MOST_PERSISTENCE = 0.9999
@@ -59,14 +59,14 @@ class GarchFit:
 
 
 def _decimal(value_e9: int) -> str:
-    whole, part = divmod(value_e9, PPB)
+    whole, part = divmod(value_e9, RATE_SCALE)
     return f"{whole}.{part:09d}"
 
 
 def moves_of(series: PriceSeries) -> Int64Array:
     """Relative moves [T-1], x 10^9, rounded down, as the engine measures them (at most 1)."""
     prices = series.price_e8.tolist()
-    moves = [(b - a) * PPB // a for a, b in pairwise(prices)]
+    moves = [(b - a) * RATE_SCALE // a for a, b in pairwise(prices)]
     return np.clip(np.array(moves, np.int64), -MOST_RETURN_E9, MOST_RETURN_E9)
 
 
@@ -85,14 +85,14 @@ def fit_garch(series: PriceSeries) -> GarchFit:
     except ImportError:
         raise FitError(ARCH_HINT) from None
     moves = moves_of(series)
-    period_s = series.step_ns // PPB
+    period_s = series.step_ns // RATE_SCALE
     if len(moves) < LEAST_RETURNS:
         raise FitError(f"{len(moves)} returns; at least {LEAST_RETURNS} are needed")
     if not 0 < period_s <= 86_400:
         raise FitError(f"periods of {period_s} s; they may last a day at most")
     if not moves.any():
         raise FitError("the price never moves: there is no variance to fit")
-    percent = moves / (PPB / _PERCENT)
+    percent = moves / (RATE_SCALE / _PERCENT)
     model = arch_model(percent, mean="Zero", vol="GARCH", p=1, q=1, dist="normal", rescale=False)
     result = model.fit(disp="off", show_warning=False)
     if result.convergence_flag != 0:
@@ -105,7 +105,7 @@ def fit_garch(series: PriceSeries) -> GarchFit:
         )
     variance = omega / (1.0 - alpha - beta) / _PERCENT**2
     annual = math.sqrt(variance * YEAR_S / period_s)
-    terms = (round(alpha * PPB), round(beta * PPB), round(annual * PPB))
+    terms = (round(alpha * RATE_SCALE), round(beta * RATE_SCALE), round(annual * RATE_SCALE))
     conditional = np.asarray(result.conditional_volatility, np.float64) / _PERCENT
     apart = np.abs(integer_volatility(terms, period_s, moves, conditional[0]) / conditional - 1)
     return GarchFit(
@@ -126,11 +126,11 @@ def integer_volatility(
         long_run=(NamedRate(name="default", rate_e9=annual_e9),), alpha_ppb=alpha, beta_ppb=beta
     )
     section = Dynamic(
-        period_s=period_s, horizon_s=86_400, multiple_e9=3 * PPB, least_e9=PPB, most_e9=PPB,
-        long_run_decay_ppb=PPB - 1, garch=rule,
+        period_s=period_s, horizon_s=86_400, multiple_e9=3 * RATE_SCALE, least_e9=RATE_SCALE,
+        most_e9=RATE_SCALE, long_run_decay_ppb=RATE_SCALE - 1, garch=rule,
     )  # fmt: skip
     forecaster = forecaster_of(section, "default")
-    opening = np.array([round(first * first * PPB * PPB)], np.int64)
+    opening = np.array([round(first * first * RATE_SCALE * RATE_SCALE)], np.int64)
     variance = run(forecaster, start(forecaster, opening), moves_e9[:, None])[:-1, 0]
-    found: Float64Array = np.sqrt(variance / (PPB * PPB))
+    found: Float64Array = np.sqrt(variance / (RATE_SCALE * RATE_SCALE))
     return found

@@ -31,12 +31,12 @@ from exchange.core.order_columns import FIELDS
 from exchange.core.reject_reason import RejectReason
 from exchange.core.venue import USDC, Venue
 from exchange.venues import parse_venue
+from margin.fixed_point import RATE_SCALE
 from margin.invariant import Int64Array
 from replays.flow import ALL_REMAINING, PLACE, REDUCE, TAKE, Flow, assign_accounts
 
 ACCOUNTS = 64
 ENDOWMENT_MINOR = 10**15
-PPB = 10**9
 
 # One linear contract per share, in dollars and cents; collar and risk gate off, no fees, so that
 # nothing but the auction decides. `price_max` leaves room above every price of the file.
@@ -124,7 +124,7 @@ def share_venue(
     opening = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=opening_ns // 1000)
     text = VENUE.format(
         name=name,
-        interval_s=f"{interval_ns // PPB}.{interval_ns % PPB:09d}",
+        interval_s=f"{interval_ns // RATE_SCALE}.{interval_ns % RATE_SCALE:09d}",
         opening=opening.isoformat(),
         price_max=2 * (int(price_e4.max()) // 10_000 + 1),
         opening_index=f"{int(price_e4[0]) // 10_000}.{int(price_e4[0]) % 10_000:04d}",
@@ -224,7 +224,7 @@ class HistoricalReplay:
             elif isinstance(event, Filled):
                 self.run.fills += len(event.order_id)
         mark = self._mark_e8
-        index = UnderlyingMark(mark, 0, PPB, ((time_ns, mark),))
+        index = UnderlyingMark(mark, 0, RATE_SCALE, ((time_ns, mark),))
         self._apply(Revalue(time_ns, batch, (index,), ((0, mark),), (), b""))
         self.run.batches += 1
 

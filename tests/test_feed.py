@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from exchange.feed import PPB, FeedError, PathFeed, Reading, read_feed
+from exchange.feed import (
+    FeedError,
+    PathFeed,
+    Reading,
+    read_feed,
+)
+from margin.fixed_point import RATE_SCALE
 
 PATH = [(10, 100), (20, 110), (40, 130)]
 
@@ -14,11 +20,11 @@ PATH = [(10, 100), (20, 110), (40, 130)]
 @pytest.mark.parametrize(
     ("after", "until", "reading"),
     [
-        (0, 5, Reading(100, 0, PPB, ())),
-        (0, 10, Reading(100, 0, PPB, ((10, 100),))),
-        (10, 19, Reading(100, 9, PPB, ())),
-        (10, 40, Reading(130, 0, PPB, ((20, 110), (40, 130)))),
-        (40, 1000, Reading(130, 960, PPB, ())),
+        (0, 5, Reading(100, 0, RATE_SCALE, ())),
+        (0, 10, Reading(100, 0, RATE_SCALE, ((10, 100),))),
+        (10, 19, Reading(100, 9, RATE_SCALE, ())),
+        (10, 40, Reading(130, 0, RATE_SCALE, ((20, 110), (40, 130)))),
+        (40, 1000, Reading(130, 960, RATE_SCALE, ())),
     ],
 )
 def test_the_last_point_holds_and_grows_old(after: int, until: int, reading: Reading) -> None:

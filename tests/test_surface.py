@@ -13,7 +13,13 @@ from exchange.surface.arbitrage import violations
 from exchange.surface.fit import fit_surface, is_free_of_arbitrage, residuals
 from exchange.surface.forward import Pair, parity_forward
 from exchange.surface.problem import Problem
-from exchange.surface.quotes import E9, NO_ASK_E9, NO_BID_E9, Quotes, quotes_of, weights
+from exchange.surface.quotes import (
+    NO_ASK_E9,
+    NO_BID_E9,
+    Quotes,
+    quotes_of,
+    weights,
+)
 from exchange.surface.ssvi import Floats, curvature, slopes, total_variance, variance_and_density
 from exchange.surface.surface import (
     Origin,
@@ -25,6 +31,7 @@ from exchange.surface.surface import (
     volatilities,
 )
 from margin.black76 import price
+from margin.fixed_point import RATE_SCALE
 
 NOW = 10**18
 DAY_NS = 86_400 * 10**9
@@ -59,7 +66,7 @@ def strikes(number: int, count: int = 17) -> Floats:
 
 def row(number: int, k: float, bid: float, ask: float, size: float = 1, age_s: float = 0) -> tuple:
     return (
-        number, round(k * E9), round(bid * E9), round(ask * E9),
+        number, round(k * RATE_SCALE), round(bid * RATE_SCALE), round(ask * RATE_SCALE),
         round(size * 10**6), round(age_s * 1000),
     )  # fmt: skip
 
@@ -93,9 +100,11 @@ def test_known_parameters_are_found() -> None:
     surface = fitted(prints(ssvi_truth))
     assert surface.origin == Origin.FITTED
     assert errors(surface, ssvi_truth).max() < 0.05
-    assert [part.rho_e9 / E9 for part in surface.slices] == pytest.approx([-0.3] * 8, abs=0.01)
-    assert surface.eta_e9 / E9 == pytest.approx(0.9, abs=0.02)
-    assert surface.gamma_e9 / E9 == pytest.approx(0.4, abs=0.01)
+    assert [part.rho_e9 / RATE_SCALE for part in surface.slices] == pytest.approx(
+        [-0.3] * 8, abs=0.01
+    )
+    assert surface.eta_e9 / RATE_SCALE == pytest.approx(0.9, abs=0.02)
+    assert surface.gamma_e9 / RATE_SCALE == pytest.approx(0.4, abs=0.01)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -115,8 +124,8 @@ def test_a_third_of_wild_quotes_does_not_move_the_surface(seed: int) -> None:
         rows = prints(ssvi_truth, noise=0.002, seed=seed)
         for at in range(0, len(rows), 3):
             sign = 1 if draw.random() < 0.5 else -1
-            level = max(0.02, rows[at][2] / E9 + sign * off)
-            rows[at] = row(rows[at][0], rows[at][1] / E9, level, level)
+            level = max(0.02, rows[at][2] / RATE_SCALE + sign * off)
+            rows[at] = row(rows[at][0], rows[at][1] / RATE_SCALE, level, level)
         surface = fitted(rows)
         assert surface.origin == Origin.FITTED
         distances.append(np.median(errors(surface, ssvi_truth)))
@@ -193,14 +202,14 @@ def test_a_small_crossing_is_pressed_out_of_the_fit() -> None:
     assert surface.origin == Origin.FITTED
     assert is_free_of_arbitrage(surface, NOW)
     assert not is_free_of_arbitrage(
-        Surface(tuple(Slice(e, round(0.5 * (y / 0.1) ** -0.51 * E9), 0)
+        Surface(tuple(Slice(e, round(0.5 * (y / 0.1) ** -0.51 * RATE_SCALE), 0)
                       for e, y in zip(EXPIRIES, YEARS.tolist(), strict=True))), NOW)  # fmt: skip
 
 
 def test_quotes_without_any_order_are_refused() -> None:
     last = fitted(prints(ssvi_truth))
     draw = np.random.default_rng(5)
-    rows = [(n, k, round(v * E9), round(v * E9), s, a)
+    rows = [(n, k, round(v * RATE_SCALE), round(v * RATE_SCALE), s, a)
             for (n, k, _, _, s, a), v in
             zip(prints(ssvi_truth), draw.uniform(0.2, 1.0, 8 * 17), strict=True)]  # fmt: skip
     assert fitted(rows, last).origin == Origin.SHIFTED
@@ -318,12 +327,12 @@ def test_density_and_variance_are_those_of_the_differences() -> None:
 
 def test_a_listed_expiry_takes_its_variance_from_its_neighbours() -> None:
     surface = Surface(
-        (Slice(EXPIRIES[0], 600_000_000, 0), Slice(EXPIRIES[2], 500_000_000, -E9 // 2))
+        (Slice(EXPIRIES[0], 600_000_000, 0), Slice(EXPIRIES[2], 500_000_000, -RATE_SCALE // 2))
     )
     grown = carried(surface, EXPIRIES[:4], NOW)
     theta = parameters(grown, NOW).theta
     assert theta[1] == pytest.approx(theta[0] + (theta[2] - theta[0]) * 3 / 7)
-    assert grown.slices[1].rho_e9 == pytest.approx(-E9 // 2 * 3 / 7, abs=1)
+    assert grown.slices[1].rho_e9 == pytest.approx(-RATE_SCALE // 2 * 3 / 7, abs=1)
     assert grown.slices[3].volatility_e9 == 500_000_000, "beyond the last: its volatility"
     later = carried(grown, EXPIRIES[1:4], EXPIRIES[0] + 1)
     assert later.slices == grown.slices[1:], "what is over is gone, what stays is unchanged"
@@ -371,7 +380,7 @@ def test_a_single_expiry_is_a_surface_too() -> None:
 
 def test_the_worked_example_of_the_documentation() -> None:
     """60 % at the money in 30 days, rho -0.3, eta 1, gamma 0.4; a strike 10 % below the forward."""
-    surface = Surface((Slice(EXPIRIES[4], 600_000_000, -300_000_000),), E9, 400_000_000)
+    surface = Surface((Slice(EXPIRIES[4], 600_000_000, -300_000_000),), RATE_SCALE, 400_000_000)
     at, k = parameters(surface, NOW), np.log(np.array([0.9]))
     assert at.theta[0] == pytest.approx(0.029589, abs=5e-7)
     assert at.phi[0] == pytest.approx(4.0174, abs=5e-5)

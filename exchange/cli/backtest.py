@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from exchange.cli.arguments import READ_FILE, FiniteRange, require_writable
+from margin.fixed_point import NS_PER_DAY
 
 if TYPE_CHECKING:
     from replays.backtest import Run
@@ -21,7 +22,6 @@ HEADINGS = ("model", "periods", "breaches", "rate", "Kupiec LR", "p", "indep. p"
             "ES Z2", "margin", "peak/trough")  # fmt: skip
 BLOCKS = (range(1, 6), (6, 7), range(8, 11))
 NS_PER_HOUR = 3600 * 10**9
-NS_PER_DAY = 24 * NS_PER_HOUR
 WORST = "worst"
 TITLES = {
     "long": "one coin long",

@@ -18,11 +18,11 @@ from exchange.core.events import Event
 from exchange.core.ledger import HOUSE_POOLS, House
 from exchange.core.state import State
 from exchange.core.venue import lot_notional_minor
+from margin.fixed_point import RATE_SCALE
 from margin.invariant import Int64Array
 from margin.portfolio import LINEAR, LINEAR_CALL, LINEAR_PUT, NEVER_NS, Positions
 
 E8 = 10**8
-PPB = 10**9
 LONG, STRADDLE = "long", "straddle"
 _ALONE: Int64Array = np.zeros(1, np.int64)
 
@@ -85,7 +85,7 @@ class MarginCourse:
         for slot in slots:
             spec = state.contracts.specs[slot]
             coins[spec.underlying] = abs(book[slot]) * _notional(state, slot)
-        return int(needed.initial_minor[0]) * PPB // max(1, sum(coins.values()))
+        return int(needed.initial_minor[0]) * RATE_SCALE // max(1, sum(coins.values()))
 
 
 def _moves(state: State, slot: int) -> bool:
@@ -170,7 +170,7 @@ def uncovered(course: Course, cycles: int) -> tuple[int, float]:
     worth = [sum(row) for row in course.index_e8]
     breaches, most = 0, 0.0
     for now, then, rate in zip(worth, worth[cycles:], course.rate_ppb[LONG], strict=False):
-        margin = now * rate / PPB
+        margin = now * rate / RATE_SCALE
         share = (now - then) / margin if margin > 0 else 0.0
         breaches, most = breaches + (share > 1), max(most, share)
     return breaches, most
@@ -197,7 +197,7 @@ def figures(course: Course, horizon_cycles: int, rise_cycles: tuple[int, int]) -
     }
     for book, rates in course.rate_ppb.items():
         known = [rate for rate in rates if rate > 0]
-        found[f"{book}_rate"] = sum(known) / PPB / len(known) if known else None
+        found[f"{book}_rate"] = sum(known) / RATE_SCALE / len(known) if known else None
         found[f"{book}_peak_to_trough"] = peak_to_trough(rates)
         for cycles in rise_cycles:
             found[f"{book}_rise_{cycles}"] = largest_rise(rates, cycles)

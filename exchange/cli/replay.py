@@ -10,12 +10,12 @@ import click
 
 from exchange.cli.arguments import READ_FILE, SEED, require_writable
 from exchange.cli.summary import print_table, write_summary
+from margin.fixed_point import NS_PER_SECOND
 
 CAVEAT = (
     "Historical orders were chosen for another rule. A batch replay is a mechanical counterfactual "
     "(book and liquidation engineering), not a forecast of equilibrium behaviour."
 )
-NS_PER_SECOND = 10**9
 SHALLOW = "many unknown ids: a file cut to few levels lacks deletions and overstates the volume"
 
 

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numba import njit
 
-from exchange.core.book_levels import OrderColumns
+from exchange.core.book_levels import PricedOrders
 from exchange.core.price_search import (
     CLAMPED,
     CUT_ROWS,
@@ -30,7 +30,7 @@ from exchange.core.price_search import (
     STATE,
     SURPLUS,
     VOLUME,
-    TermColumns,
+    BookTerms,
     search_books,
     search_books_in_parallel,
 )
@@ -178,9 +178,9 @@ def clear_sound(
         )  # fmt: skip
         _check_sound(prints[STATE])
         return Prints(prints[STATE], prints[PRICE], prints[VOLUME], prints[SURPLUS], fill_lots)
-    orders = OrderColumns(books.side, books.is_market, books.price_ticks, books.quantity_lots)
+    orders = PricedOrders(books.side, books.is_market, books.price_ticks, books.quantity_lots)
     band = (terms.band_low_ticks, terms.band_high_ticks)
-    term_columns = TermColumns(terms.reference_ticks, *band, terms.clamp)
+    term_columns = BookTerms(terms.reference_ticks, *band, terms.clamp)
     ages = AgeColumns(books.batch, books.account, books.sequence)
     cuts = np.zeros((CUT_ROWS, book_count), dtype=np.int64)
     chunk_start = _chunks(starts)
@@ -202,8 +202,8 @@ def _clear_serial(  # type: ignore[no-untyped-def]
     """Search and fill in one call, plain columns in: crossing into compiled code costs most of a
     small batch, and crossing with tuples of columns more than with columns."""
     books = len(book_start) - 1
-    orders = OrderColumns(side, is_market, price_ticks, quantity_lots)
-    terms = TermColumns(reference_ticks, band_low_ticks, band_high_ticks, clamp)
+    orders = PricedOrders(side, is_market, price_ticks, quantity_lots)
+    terms = BookTerms(reference_ticks, band_low_ticks, band_high_ticks, clamp)
     cuts = np.zeros((CUT_ROWS, books), np.int64)
     search_books(0, books, window_ticks, ticks_per_order, book_start, orders, terms, prints, cuts)
     for book in range(books):

@@ -16,7 +16,7 @@ from margin.invariant import Int64Array
 BOOK_LOTS_BITS = 45  # lots of one book fit in them, so that pro-rata products fit in 62
 
 
-class OrderColumns(NamedTuple):
+class PricedOrders(NamedTuple):
     """What the price depends on: one entry an order, meaning as in `auction.SealedBooks`."""
 
     side: Int64Array

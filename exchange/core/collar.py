@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import msgspec
 
 from exchange.core.venue import CollarSpec
+from margin.fixed_point import RATE_SCALE
 
 NO_BAND = 2**62
-PPB = 10**9
 
 
 class Band(msgspec.Struct, frozen=True):
@@ -28,9 +28,9 @@ class Band(msgspec.Struct, frozen=True):
 
 def half_width_ticks(spec: CollarSpec, reference_ticks: int, extension: int) -> int:
     """Half width of the band at an extension: max(percentage, floor), widened each time."""
-    width = max(reference_ticks * spec.band_ppb // PPB, spec.floor_ticks)
+    width = max(reference_ticks * spec.band_ppb // RATE_SCALE, spec.floor_ticks)
     for _ in range(extension):
-        width = width * spec.widen_ppb // PPB
+        width = width * spec.widen_ppb // RATE_SCALE
     return width
 
 

@@ -165,6 +165,14 @@ class Contracts:
             self._by_life = alive, [slot for slot in alive if self.life[slot] == Life.CLOSED]
         return self._by_life
 
+    def lot_values_e6(self, mark_e8: Int64Array) -> Int64Array:
+        """`value_per_lot_e6` of every listed contract at these marks, [I]; 0 without a mark."""
+        marks, values = mark_e8.tolist(), np.zeros(len(self), np.int64)
+        for slot in self.listed():
+            if marks[slot] > 0:
+                values[slot] = value_per_lot_e6(self.specs[slot], marks[slot])
+        return values
+
     def listed(self) -> list[int]:
         """Slots that trade or wait for settlement, in slot order."""
         return self._slots_by_life()[0]

@@ -18,11 +18,11 @@ from exchange.core.risk import Risk
 from exchange.core.state import State
 from exchange.core.venue import USDC
 from margin.dynamic_sections import Predictive
+from margin.fixed_point import RATE_SCALE
 from margin.invariant import Int64Array
 from margin.portfolio import NEVER_NS
 from margin.predictive import TailLaw, call_probabilities_ppb, forecast_initial_minor
 
-E9 = 10**9
 E10 = 10**10
 
 
@@ -51,7 +51,7 @@ def _funding_minor(state: State, risk: Risk, charged: Charged, horizon_ns: int) 
             # an inverse perpetual is worth minus its coin
             unit = state.contracts.specs[slot].underlying
             value_e6 = -value_e6 * int(marks.index_e8[unit]) // E10
-        period_e15 = E9 * 10**6 * state.venue.funding.period_ns
+        period_e15 = RATE_SCALE * 10**6 * state.venue.funding.period_ns
         for at in np.flatnonzero(columns.instrument == slot).tolist():
             paid = value_e6 * int(columns.quantity_lots[at]) * rate * horizon_ns
             total[charged.row[at]] += paid // period_e15
@@ -106,7 +106,7 @@ def _chances(
     horizon_ns = section.cycles * state.venue.interval_ns
     units = len(state.venue.underlyings)
     volatility = [memory.horizon_volatility_e9(unit, horizon_ns) for unit in range(units)]
-    rho = np.full((units, units), E9, np.int64)
+    rho = np.full((units, units), RATE_SCALE, np.int64)
     correlated = memory.correlation is not None
     if correlated:
         rho = memory.correlations_ppb()
@@ -117,7 +117,9 @@ def _chances(
     until_ns = state.marks.time_ns + horizon_ns
     shrinking = np.isin(rows, _expiring(state, charged, until_ns))
     # a floor has the growth in the margin already
-    growths = (E9, E9) if section.floor else (model.growth_ppb, model.mean_growth_ppb)
+    growths = (
+        (RATE_SCALE, RATE_SCALE) if section.floor else (model.growth_ppb, model.mean_growth_ppb)
+    )
     later = np.zeros(len(pools), np.int64)
     for at in np.flatnonzero(shrinking).tolist():
         later[at] = _after_expiry(state, risk, int(pools[at]), until_ns)

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from exchange.core.contracts import value_per_lot_e6
 from exchange.core.risk import Risk
 from exchange.core.state import State
 from exchange.core.venue import FUTURE_KINDS, USDC
@@ -26,13 +25,11 @@ from margin.cushion import (
     unit_gains,
     worst_of,
 )
-from margin.fixed_point import PRICE_SCALE
+from margin.fixed_point import PRICE_SCALE, RATE_SCALE
 from margin.invariant import Int64Array
 from margin.portfolio import Marks, Positions
 from margin.requirement import equity
 from margin.valuation import option_marks
-
-E9 = 10**9
 
 
 class Exposures(NamedTuple):
@@ -86,12 +83,12 @@ def pool_charged(risk: Risk, pool: int) -> Charged:
 def moved_marks(state: State, move_e9: Sequence[int]) -> Marks:
     """The marks after every underlying moved by its part: volatilities, rates and time stay."""
     columns, marks = state.contracts.columns, state.marks.columns()
-    parts = E9 + np.array(move_e9, np.int64)
+    parts = RATE_SCALE + np.array(move_e9, np.int64)
     of_slot = parts[columns.unit]
 
     def moved(price_e8: Int64Array, part_e9: Int64Array) -> Int64Array:
         return np.array(
-            [p * x // E9 for p, x in zip(price_e8.tolist(), part_e9.tolist(), strict=True)],
+            [p * x // RATE_SCALE for p, x in zip(price_e8.tolist(), part_e9.tolist(), strict=True)],
             np.int64,
         )
 
@@ -117,14 +114,6 @@ def _kinds(state: State) -> Int64Array:
             future = state.contracts.specs[slot].kind in FUTURE_KINDS
             found[slot] = COIN_CASH if future else COIN_VALUE
     return found
-
-
-def _values_e6(state: State, mark_e8: Int64Array) -> Int64Array:
-    values = np.zeros(len(state.contracts), np.int64)
-    for slot in state.contracts.listed():
-        if mark_e8[slot] > 0:
-            values[slot] = value_per_lot_e6(state.contracts.specs[slot], int(mark_e8[slot]))
-    return values
 
 
 def _equity_gains(
@@ -177,7 +166,7 @@ def exposures(
         marks = moved_marks(state, [way * move for move in move_e9])
         gains = unit_gains(
             charged.row, columns.instrument, columns.quantity_lots, contracts.columns.unit, kinds,
-            risk.holdings.value_e6, _values_e6(state, marks.mark_e8), rows, units,
+            risk.holdings.value_e6, contracts.lot_values_e6(marks.mark_e8), rows, units,
         )  # fmt: skip
         moved = msgspec.structs.replace(columns, coin_minor=columns.coin_minor + gains[COIN_CASH])
         needed = model.requirements_at(state, risk.layout, marks, moved)

@@ -18,6 +18,7 @@ from exchange.core.venue import Venue
 from margin import cross_unit, dynamic
 from margin.cross_unit import CorrelationState
 from margin.dynamic import RangeState, RangeTerms, range_terms
+from margin.fixed_point import RATE_SCALE
 from margin.invariant import Int64Array, check
 from margin.predictive import (
     growth_ppb,
@@ -28,7 +29,6 @@ from margin.predictive import (
 )
 from margin.preset import Preset
 
-PPB = 10**9
 _encode = msgspec.msgpack.Encoder().encode
 _RANGE_COLUMNS = tuple(
     name for name in RangeState.__struct_fields__ if name not in ("memory", "day")
@@ -77,7 +77,7 @@ class Memory:
     def growth_ppb(self, time_ns: int, interval_ns: int, cycles: int) -> tuple[int, int]:
         """Ranges of the cycles to come over today's: the most, and the mean, x 10^9, at least 1."""
         if self.terms is None or self.ranges is None:
-            return PPB, PPB
+            return RATE_SCALE, RATE_SCALE
         now = self.ranges.range_e9.tolist()
         path = range_path_e9(self.terms, self.ranges, time_ns, interval_ns, cycles)
         return growth_ppb(now, path), mean_growth_ppb(now, path)

@@ -22,7 +22,7 @@ from exchange.core.risk_model import Charged, RiskModel
 from exchange.core.standard_model import without_cost
 from exchange.core.state import State
 from exchange.core.venue import Venue
-from margin.fixed_point import mul_div_ceil
+from margin.fixed_point import RATE_SCALE, mul_div_ceil
 from margin.historical_simulation import LotProfits, SimulatedMoves, lot_profits
 from margin.history import (
     dated_moves,
@@ -36,7 +36,7 @@ from margin.history import (
 from margin.invariant import Int64Array
 from margin.open_orders import OpenOrders
 from margin.portfolio import Instruments, Positions
-from margin.preset import ONE_E9, Preset
+from margin.preset import Preset
 from margin.requirement import Requirements
 from margin.risk_table import RiskLayout
 from margin.scenarios import risk_exponent
@@ -166,6 +166,6 @@ class HistoryModel(RiskModel):
         worst = -(-shortfall(profit, self._moves.weight, self.history.level_ppb) >> self.exponent)
         maintenance_ppb, initial_ppb = self.table.factors_ppb.tolist()
         return (
-            base[0] + mul_div_ceil(worst, initial_ppb, ONE_E9),
-            base[1] + mul_div_ceil(worst, maintenance_ppb, ONE_E9),
+            base[0] + mul_div_ceil(worst, initial_ppb, RATE_SCALE),
+            base[1] + mul_div_ceil(worst, maintenance_ppb, RATE_SCALE),
         )

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 import numpy as np
 from numba import njit
 
-from exchange.core.contracts import value_per_lot_e6
 from exchange.core.ledger import HOUSE_POOLS, House
 from exchange.core.marks import IndexState
 from exchange.core.positions import KEY, LOTS, RANK_MASK
@@ -58,11 +57,7 @@ class Holdings:
     def mark(self) -> None:
         """Value lots and currencies at the marks; call when marks or listings change."""
         contracts, marks = self.state.contracts, self.state.marks
-        mark_e8 = marks.mark_e8.tolist()
-        self.value_e6 = np.zeros(len(contracts), np.int64)
-        for slot in contracts.listed():
-            if mark_e8[slot] > 0:
-                self.value_e6[slot] = value_per_lot_e6(contracts.specs[slot], mark_e8[slot])
+        self.value_e6 = contracts.lot_values_e6(marks.mark_e8)
         self.index_e8 = np.empty(1 + len(self._coin_units), np.int64)
         self.index_e8[0] = PRICE_SCALE
         self.index_e8[1:] = marks.index_e8[self._coin_units]

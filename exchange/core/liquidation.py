@@ -21,11 +21,11 @@ from exchange.core.seal import close_rows
 from exchange.core.state import State
 from exchange.core.venue import USDC
 from margin.attested import Standing, advance_backed_call
+from margin.fixed_point import RATE_SCALE
 from margin.liquidation import plan_slice
 from margin.margin_call import CallOutcome, MarginCall, advance_call
 
 LIQUIDATION_FLAGS = LIQUIDATION | IMMEDIATE | REDUCE_ONLY
-PPB = 10**9
 
 
 def _advanced(state: State, risk: Risk, pool: int) -> tuple[MarginCall | None, CallOutcome]:
@@ -214,7 +214,8 @@ def advance_cases(state: State, risk: Risk) -> tuple[list[int], list[Event]]:
                 events += offered
                 continue
         restored = (
-            equity >= 0 and PPB * backing >= (PPB + state.venue.default.buffer_ppb) * maintenance
+            equity >= 0
+            and RATE_SCALE * backing >= (RATE_SCALE + state.venue.default.buffer_ppb) * maintenance
         )
         if restored and (not case.call_expired or backing >= needed.initial_minor):
             del state.accounts.cases[pool]
@@ -233,9 +234,9 @@ def unwind_fund(state: State, risk: Risk) -> list[Event]:
         return []
     events: list[Event] = []
     for held in slices_of(state, fund):
-        lots = -(-abs(held.quantity_lots) * rules.unwind_fraction_ppb // PPB)
+        lots = -(-abs(held.quantity_lots) * rules.unwind_fraction_ppb // RATE_SCALE)
         long = held.quantity_lots > 0
-        spread_e8 = held.mark_e8 * rules.unwind_spread_ppb // PPB
+        spread_e8 = held.mark_e8 * rules.unwind_spread_ppb // RATE_SCALE
         price_e8 = held.mark_e8 - spread_e8 if long else held.mark_e8 + spread_e8
         ticks = -(-price_e8 // held.tick_e8) if long else price_e8 // held.tick_e8
         trade = -lots if long else lots

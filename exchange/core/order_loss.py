@@ -19,9 +19,9 @@ from exchange.core.orders import INSTRUMENT_SHIFT, OPEN_LOTS, ORDER_ID, PRICE_TI
 from exchange.core.risk_model import RiskModel
 from exchange.core.state import State
 from exchange.core.uncross import fee_per_lot_e6
+from margin.fixed_point import RATE_SCALE
 from margin.invariant import Int64Array
 
-PPB = 10**9
 E6 = 10**6
 COIN_STEP_E6 = 10**4 * E6
 # The exact rule may round up this many times for an order, by less than a minor unit each.
@@ -100,8 +100,8 @@ def _columns(state: State, model: RiskModel, value_e6: Int64Array) -> TermColumn
     index_value = contracts.columns.lot_e8 // 10**2 * (state.marks.index_e8[unit] // 10**2) // 10**6
     fees = state.venue.fees
     option_cap = (
-        (index_value << exponent) // PPB * fees.option_ppb
-        + (index_value << exponent) % PPB * fees.option_ppb // PPB
+        (index_value << exponent) // RATE_SCALE * fees.option_ppb
+        + (index_value << exponent) % RATE_SCALE * fees.option_ppb // RATE_SCALE
     ) + 2
     coin_minor = bounds.coin_high // 10**4 + 1
     return TermColumns(
@@ -198,7 +198,7 @@ class OrderLoss:
             if market and not self.state.contracts.is_option_slot(slot):
                 price = terms.widest_low  # fewer dollars per coin: more coin per lot
             return fee_per_lot_e6(self.state, slot, price) * terms.coin_high // COIN_STEP_E6 + 2
-        return min(price * terms.tick * terms.fee_ppb // PPB + 2, terms.fee_cap)
+        return min(price * terms.tick * terms.fee_ppb // RATE_SCALE + 2, terms.fee_cap)
 
     def bound(self, slot: int, side: int, price_ticks: int, lots: int) -> int:
         """Minor USDC that an order adds at most to requirement and fees of its pool."""
@@ -206,7 +206,7 @@ class OrderLoss:
         price = self.price_met(slot, side, price_ticks)
         worst = terms.worst_buy if side > 0 else terms.worst_sell
         loss = worst + self.at_once(slot, side, price)
-        per_lot = (loss * self.factor_ppb // PPB + 1 if loss > 0 else 0) + (
+        per_lot = (loss * self.factor_ppb // RATE_SCALE + 1 if loss > 0 else 0) + (
             terms.charge_buy if side > 0 else terms.charge_sell
         )
         per_lot += self.fee(slot, side, price, price_ticks == 0)
@@ -253,7 +253,7 @@ class OrderLoss:
         terms = self.columns
         value = self.prices_met(rows) * terms.tick[slot]
         rate = terms.fee_ppb[slot]
-        fee: Int64Array = value // PPB * rate + value % PPB * rate // PPB + 2
+        fee: Int64Array = value // RATE_SCALE * rate + value % RATE_SCALE * rate // RATE_SCALE + 2
         fee = np.minimum(fee, terms.fee_cap[slot])
         for at in np.flatnonzero(terms.inverse[slot]).tolist():
             ticks = int(rows[PRICE_TICKS, at])
@@ -277,7 +277,11 @@ class OrderLoss:
             at_once[inverse] = self._inverse_at_once(slot[inverse], side[inverse], price)
         buys = side > 0
         loss = at_once + np.where(buys, terms.worst_buy[slot], terms.worst_sell[slot])
-        scaled = loss // PPB * self.factor_ppb + loss % PPB * self.factor_ppb // PPB + 1
+        scaled = (
+            loss // RATE_SCALE * self.factor_ppb
+            + loss % RATE_SCALE * self.factor_ppb // RATE_SCALE
+            + 1
+        )
         per_lot = np.where(loss > 0, scaled, 0) + np.where(
             buys, terms.charge_buy[slot], terms.charge_sell[slot]
         )

@@ -25,6 +25,7 @@ from margin.attested import (
     split_lots,
     value_minor,
 )
+from margin.fixed_point import RATE_SCALE
 from margin.invariant import Int64Array
 from margin.portfolio import Positions
 from margin.requirement import OpenOrders
@@ -32,7 +33,6 @@ from margin.requirement import OpenOrders
 if TYPE_CHECKING:
     from exchange.core.risk_model import RiskModel
 
-PPB = 10**9
 COIN_DIVISOR = 10**10  # index x 10^-8 coin per 10^-6 USDC
 
 
@@ -104,7 +104,7 @@ class OutsideCredit:
             return 0
         if reading == Reading.NOW:
             return decay_ppb(self.age_ns(known), outside.fresh_ns, outside.age_limit_ns)
-        return PPB if self.costs_count(outside, known, reading) else 0
+        return RATE_SCALE if self.costs_count(outside, known, reading) else 0
 
     def costs_count(self, outside: OutsideVenue, known: Attestation, reading: Reading) -> bool:
         """Whether debts, and positions that only cost, count."""

@@ -8,11 +8,11 @@ import msgspec
 
 from exchange.core import limits
 from margin.attested import DELAY_QUANTILE_E9
+from margin.fixed_point import RATE_SCALE
 
 HEX_DIGITS = "0123456789abcdef"
 KEY_DIGITS = 64
-PPB = 10**9
-QUANTILE_E9_MAX = 10 * PPB
+QUANTILE_E9_MAX = 10 * RATE_SCALE
 
 
 class OutsideVenue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,7 +45,7 @@ def _problem(outside: OutsideVenue) -> str:
         return f"a name has 1 to {limits.OUTSIDE_NAME_LENGTH_MAX} characters"
     if len(outside.public_key) != KEY_DIGITS or outside.public_key.strip(HEX_DIGITS):
         return f"public_key must be {KEY_DIGITS} hexadecimal digits in small letters (Ed25519)"
-    if not 0 <= outside.haircut_ppb <= PPB:
+    if not 0 <= outside.haircut_ppb <= RATE_SCALE:
         return "haircut must be from 0 to 1"
     if not 0 <= outside.transfer_delay_ns <= limits.OUTSIDE_AGE_NS_MAX:
         return "transfer_delay_s must be from 0 to 30 days"

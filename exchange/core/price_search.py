@@ -36,7 +36,7 @@ from numba import njit, prange
 
 from exchange.core.book_levels import (
     Depth,
-    OrderColumns,
+    PricedOrders,
     SortSpace,
     book_facts,
     count_by_tick,
@@ -61,7 +61,7 @@ BUY_ABOVE, SELL_ABOVE, RATIONED_SIDE, RATIONED_KEY, RATIONED_LOTS = 0, 1, 2, 3, 
 CUT_ROWS = 5
 
 
-class TermColumns(NamedTuple):
+class BookTerms(NamedTuple):
     """One entry a book, meaning as in `auction.AuctionTerms`."""
 
     reference_ticks: Int64Array
@@ -243,7 +243,7 @@ def search_books(  # type: ignore[no-untyped-def]
     )
     for book in range(first, last):
         rows = slice(book_start[book], book_start[book + 1])
-        own = OrderColumns(
+        own = PricedOrders(
             orders.side[rows],
             orders.is_market[rows],
             orders.price_ticks[rows],

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from exchange.core.book_levels import OrderColumns
+from exchange.core.book_levels import PricedOrders
 from exchange.core.price_search import (
     BUY_ABOVE,
     MARKET_KEY,
@@ -284,7 +284,7 @@ def fill_books(first, last, book_start, seed, orders, ages, prints, cuts, fill_l
         if prints[VOLUME, book] == 0:
             fill_lots[own] = 0
             continue
-        own_orders = OrderColumns(
+        own_orders = PricedOrders(
             orders.side[own],
             orders.is_market[own],
             orders.price_ticks[own],

@@ -29,10 +29,8 @@ from exchange.core.positions import (
 )
 from exchange.core.reject_reason import PostingCause
 from exchange.core.state import State
-from margin.fixed_point import mul_div_floor
+from margin.fixed_point import RATE_SCALE, mul_div_floor
 from margin.invariant import Int64Array
-
-E9 = 10**9
 
 
 class Gains(NamedTuple):
@@ -48,7 +46,7 @@ class Gains(NamedTuple):
 def funding_rate_e9(mark_e8: int, index_e8: int, dead_band_ppb: int, cap_ppb: int) -> int:
     """The 8-hour rate: premium beyond the dead band, capped. Source: DESIGN of perpetuals at
     Deribit: clamp(p - clamp(p, +-dead band), +-cap) with p = mark / index - 1."""
-    premium = (mark_e8 - index_e8) * E9 // index_e8
+    premium = (mark_e8 - index_e8) * RATE_SCALE // index_e8
     inside = max(-dead_band_ppb, min(dead_band_ppb, premium))
     return max(-cap_ppb, min(cap_ppb, premium - inside))
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from exchange.core.admission import refusal_of_contract
 from exchange.core.marks import IndexState
-from exchange.core.order_loss import PPB, ROUNDING_MINOR, OrderLoss, Ordinary
+from exchange.core.order_loss import ROUNDING_MINOR, OrderLoss, Ordinary
 from exchange.core.orders import (
     FLAGS,
     INSTRUMENT_SHIFT,
@@ -35,6 +35,7 @@ from exchange.core.outside_credit import Reading
 from exchange.core.reject_reason import RejectReason
 from exchange.core.risk import Risk
 from exchange.core.state import State
+from margin.fixed_point import RATE_SCALE
 from margin.invariant import Int64Array
 from margin.requirement import OpenOrders
 
@@ -123,8 +124,8 @@ class RiskGate:
         else:
             loss, per_lot = terms.worst_sell_plus_mark - limit, terms.charge_sell
         if loss > 0:
-            per_lot += loss * bounds.factor_ppb // PPB + 1
-        fee = limit * terms.fee_ppb // PPB + 2
+            per_lot += loss * bounds.factor_ppb // RATE_SCALE + 1
+        fee = limit * terms.fee_ppb // RATE_SCALE + 2
         per_lot += fee if fee < terms.fee_cap else terms.fee_cap
         reserved = self.reserved[pool] + (per_lot * lots >> bounds.exponent) + ROUNDING_MINOR
         if reserved > self.headroom[pool]:

@@ -20,6 +20,7 @@ from margin.add_ons import AddOns, AddOnTable, MarketConditions, add_on_table, a
 from margin.collateral import haircuts_of
 from margin.cross_unit import relief_minor
 from margin.dynamic import preset_at, range_terms
+from margin.fixed_point import RATE_SCALE
 from margin.invariant import Int64Array, check
 from margin.portfolio import Collateral, Marks, Positions
 from margin.predictive import growth_minor
@@ -41,8 +42,6 @@ from margin.scenarios import (
     scenario_grid,
     scenarios_of,
 )
-
-PPB = 10**9
 
 
 class Charged(NamedTuple):
@@ -74,7 +73,9 @@ class RiskModel:
         self._classes = [unit.risk_class for unit in units]
         self.exponent = self._finest_exponent(widest_preset(preset, self._classes))
         self._ranges: tuple[int, ...] = ()
-        self.growth_ppb = self.mean_growth_ppb = PPB  # of ranges on the path that is forecast
+        self.growth_ppb = self.mean_growth_ppb = (
+            RATE_SCALE  # of ranges on the path that is forecast
+        )
         self._correlations_ppb: Int64Array = np.zeros((0, 0), np.int64)
         self._build_grid()
         self.haircuts = haircuts_of(preset, venue.currencies())
@@ -191,7 +192,7 @@ class RiskModel:
             if state.marks.index_state[spec.underlying] == IndexState.FRESH:
                 continue
             notional = lot_notional_minor(spec, int(state.marks.index_e8[spec.underlying]))
-            extra = -(-(notional * extra_ppb << self.exponent) // PPB)
+            extra = -(-(notional * extra_ppb << self.exponent) // RATE_SCALE)
             if state.contracts.is_option_slot(slot):
                 self.matrix.naked_im_extra[slot] += extra
             else:
@@ -206,7 +207,7 @@ class RiskModel:
     def charged_growth_ppb(self) -> int:
         """Growth of the ranges that initial margin holds already: 10^9 where none is charged."""
         predictive = self._given.predictive
-        return self.growth_ppb if predictive is not None and predictive.floor else PPB
+        return self.growth_ppb if predictive is not None and predictive.floor else RATE_SCALE
 
     @property
     def sees_size(self) -> bool:

@@ -25,10 +25,9 @@ from exchange.core.orders import (
 )
 from exchange.core.reject_reason import DoneReason, PostingCause
 from exchange.core.state import State
-from margin.fixed_point import mul_div_ceil, mul_div_floor
+from margin.fixed_point import RATE_SCALE, mul_div_ceil, mul_div_floor
 from margin.invariant import Int64Array, check
 
-PPB = 10**9
 E6 = 10**6
 _FILLED = int(DoneReason.FILLED)
 _REMAINDER = int(DoneReason.REMAINDER_CANCELLED)
@@ -44,12 +43,12 @@ def fee_per_lot_e6(state: State, slot: int, price_ticks: int) -> int:
     spec, fees = state.contracts.specs[slot], state.venue.fees
     value_e6 = abs(value_per_lot_e6(spec, price_ticks * spec.tick_e8))
     if not state.contracts.is_option_slot(slot):
-        return -(-value_e6 * fees.future_ppb // PPB)
+        return -(-value_e6 * fees.future_ppb // RATE_SCALE)
     if state.contracts.is_inverse_option(slot):
         index_value_e6 = spec.lot_e8 * E6
     else:
         index_value_e6 = spec.lot_e8 * int(state.marks.index_e8[spec.underlying]) // 10**4
-    return -(-min(index_value_e6 * fees.option_ppb, value_e6 * fees.option_cap_ppb) // PPB)
+    return -(-min(index_value_e6 * fees.option_ppb, value_e6 * fees.option_cap_ppb) // RATE_SCALE)
 
 
 # Columns of the fills; up to the fee they are those of the event `Filled`.

@@ -9,29 +9,33 @@ from __future__ import annotations
 import msgspec
 
 from exchange.core import limits
+from margin.fixed_point import NS_PER_DAY, NS_PER_SECOND, PRICE_SCALE, RATE_SCALE, USDC_SCALE
 from margin.invariant import check
 
-PPB = 10**9
-SECOND_NS = 10**9
-DAY_NS = 86_400 * SECOND_NS
 # The end of a field's name says its unit; what has none of these is a plain number.
-SCALES = (("_ppb", PPB), ("_e9", 10**9), ("_e8", 10**8), ("_ns", SECOND_NS), ("_minor", 10**6))
+SCALES = (
+    ("_ppb", RATE_SCALE),
+    ("_e9", RATE_SCALE),
+    ("_e8", PRICE_SCALE),
+    ("_ns", NS_PER_SECOND),
+    ("_minor", USDC_SCALE),
+)
 PRICE_MAX = "price_e8_max"  # the one field with its unit in the middle
 
-INTERVAL_NS_MAX = DAY_NS
+INTERVAL_NS_MAX = NS_PER_DAY
 CYCLES_MAX = 10_000
 MONEY = (0, limits.TRANSFER_MINOR_MAX)
-PART = (0, PPB)
-SOME_PART = (1, PPB)
-FEE = (0, PPB // 10 - 1)
-MONTH_NS = (SECOND_NS, 30 * DAY_NS)
+PART = (0, RATE_SCALE)
+SOME_PART = (1, RATE_SCALE)
+FEE = (0, RATE_SCALE // 10 - 1)
+MONTH_NS = (NS_PER_SECOND, 30 * NS_PER_DAY)
 
 # Section -> field -> least and most.
 RANGES: dict[str, dict[str, tuple[int, int]]] = {
     "collar": {
-        "band_ppb": (0, 10 * PPB),
+        "band_ppb": (0, 10 * RATE_SCALE),
         "floor_ticks": (0, limits.PRICE_TICKS_MAX),
-        "widen_ppb": (PPB, 10 * PPB),
+        "widen_ppb": (RATE_SCALE, 10 * RATE_SCALE),
         "extensions": (0, 8),
     },
     "fees": {
@@ -42,25 +46,25 @@ RANGES: dict[str, dict[str, tuple[int, int]]] = {
     },
     "funding": {"dead_band_ppb": PART, "cap_ppb": PART, "period_ns": MONTH_NS},
     "index": {
-        "stale_after_ns": (1, 30 * DAY_NS),
-        "dead_after_ns": (1, 30 * DAY_NS),
+        "stale_after_ns": (1, 30 * NS_PER_DAY),
+        "dead_after_ns": (1, 30 * NS_PER_DAY),
         "stale_initial_extra_ppb": PART,
-        "settlement_window_ns": (SECOND_NS, DAY_NS),
+        "settlement_window_ns": (NS_PER_SECOND, NS_PER_DAY),
     },
     "calls": {"deadline_cycles": (1, CYCLES_MAX)},
     "default": {
         "private_cycles": (0, CYCLES_MAX),
         "public_cycles": (0, CYCLES_MAX),
-        "buffer_ppb": (0, 10 * PPB),
+        "buffer_ppb": (0, 10 * RATE_SCALE),
         "large_notional_minor": (0, limits.OWNER_SIZE_MINOR_MAX),
         "large_first_fraction_ppb": SOME_PART,
-        "spread_factor_ppb": (0, 100 * PPB),
+        "spread_factor_ppb": (0, 100 * RATE_SCALE),
         "takeover_fee_ppb": PART,
         "unwind_fraction_ppb": SOME_PART,
-        "unwind_spread_ppb": (0, PPB - 1),
+        "unwind_spread_ppb": (0, RATE_SCALE - 1),
         "fund_minor": MONEY,
         "venue_capital_minor": MONEY,
-        "coverage_min_ppb": (0, 1000 * PPB),
+        "coverage_min_ppb": (0, 1000 * RATE_SCALE),
     },
     "limits": {"position_notional_minor": (1, limits.POSITION_NOTIONAL_MINOR_MAX)},
 }
@@ -105,8 +109,10 @@ def _most(section: str, field: str) -> int:
     return RANGES[section][field][1]
 
 
-_BAND_TICKS_MAX = max(
-    limits.PRICE_TICKS_MAX * _most("collar", "band_ppb") // PPB, _most("collar", "floor_ticks")
-) * (_most("collar", "widen_ppb") // PPB) ** _most("collar", "extensions")  # fmt: skip
+_WIDEST = (_most("collar", "widen_ppb") // RATE_SCALE) ** _most("collar", "extensions")
+_BAND_TICKS_MAX = _WIDEST * max(
+    limits.PRICE_TICKS_MAX * _most("collar", "band_ppb") // RATE_SCALE,
+    _most("collar", "floor_ticks"),
+)
 check(_BAND_TICKS_MAX + limits.PRICE_TICKS_MAX < limits.SAFE, "a collar's widest band fits")
 check(3 * CYCLES_MAX * INTERVAL_NS_MAX < limits.SAFE, "a margin period of risk fits")

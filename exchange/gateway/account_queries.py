@@ -30,7 +30,7 @@ class AccountQueries:
         """The engine's state."""
         return self.sequencer.engine.state
 
-    def handlers(self) -> dict[str, Query]:
+    def queries(self) -> dict[str, Query]:
         """Method name -> what answers it."""
         return {
             "private/get_open_orders_by_currency": self._open_orders,

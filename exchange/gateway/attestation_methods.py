@@ -15,12 +15,12 @@ from exchange.gateway.errors import refused
 from exchange.gateway.pool_view import USDC_MINOR
 from exchange.gateway.queries import Query, account_of
 from exchange.gateway.session import Session
-from exchange.gateway.trading import Action
+from exchange.gateway.submission import Action
 from exchange.gateway.units import amount_number, milliseconds, money
 from exchange.sequencer import Sequencer
+from margin.fixed_point import RATE_SCALE
 
 NS_PER_MS = 10**6
-PPB = 10**9
 
 
 class AttestationMethods:
@@ -34,7 +34,7 @@ class AttestationMethods:
         """The engine's state."""
         return self.sequencer.engine.state
 
-    def handlers(self) -> dict[str, Action]:
+    def actions(self) -> dict[str, Action]:
         """Method name -> what carries it out."""
         return {"public/submit_attestation": self._submit}
 
@@ -94,8 +94,8 @@ class AttestationMethods:
             "timestamp": milliseconds(known.observed_ns),
             "age": count.age_ns(known) // NS_PER_MS,
             "stage": count.stage(outside, known).name.lower(),
-            "decay": count.gains_ppb(outside, known, Reading.NOW) / PPB,
-            "haircut": outside.haircut_ppb / PPB,
+            "decay": count.gains_ppb(outside, known, Reading.NOW) / RATE_SCALE,
+            "haircut": outside.haircut_ppb / RATE_SCALE,
             "transfer_delay": outside.transfer_delay_ns // NS_PER_MS,
             "too_slow": outside.is_too_slow(count.horizon_ns),
             "balances": {names[number]: money(number, minor) for number, minor in known.balances},

@@ -21,13 +21,13 @@ import msgspec
 from exchange.clock import Clock
 from exchange.gateway.errors import WireError
 from exchange.gateway.keys import Key, KeyRing
+from margin.fixed_point import NS_PER_SECOND
 
 WINDOW_MS = 60_000
 TOKEN_S = 3_600
 REFRESH_S = 86_400
 TOKENS_OF_A_KEY = 2_000
 SCHEME = "deri-hmac-sha256"
-NS_PER_S = 10**9
 _FIELDS = {"id", "ts", "sig", "nonce"}
 _NOBODY = Key("nobody", "a secret that opens nothing", "nobody", ())
 
@@ -194,7 +194,7 @@ class Authenticator:
         if len(kept) >= TOKENS_OF_A_KEY:
             self._tokens.pop(kept.popleft(), None)
         kept.append(digest)
-        ends_ns = self.clock.now_ns() + life_s * NS_PER_S
+        ends_ns = self.clock.now_ns() + life_s * NS_PER_SECOND
         self._tokens[digest] = _Token(identity, use, ends_ns)
         return token
 

@@ -14,13 +14,13 @@ import msgspec
 from exchange.core.events import Event, FundingApplied, InstrumentSettled, LiquidationStep
 from exchange.core.state import State
 from exchange.gateway.units import E8, NS_PER_MS, amount_number, milliseconds
+from margin.fixed_point import RATE_SCALE
 
 PIECE_MS = 600_000
 PIECES_KEPT = 6 * 24 * 30
 SETTLEMENTS_KEPT = 1000
 HOUR_MS = 3_600_000
 HOURS_OF_INTEREST = 8
-E9 = 10**9
 
 
 class FundingPiece(msgspec.Struct, gc=False):
@@ -82,7 +82,9 @@ class CycleRecord:
             before = pieces[-1].index_e8 if pieces else index
             pieces.append(FundingPiece(start, time_ms, 0.0, index, before))
         piece = pieces[-1]
-        piece.interest += event.rate_8h_e9 * elapsed_ns / (E9 * state.venue.funding.period_ns)
+        piece.interest += (
+            event.rate_8h_e9 * elapsed_ns / (RATE_SCALE * state.venue.funding.period_ns)
+        )
         piece.time_ms, piece.index_e8 = time_ms, index
 
     def funding_value(self, slot: int, start_ms: int, end_ms: int) -> float:

@@ -116,23 +116,23 @@ class Dispatcher:
         queries = Queries(
             sequencer, self.market, self.history, self.instruments, self.accounts, self.batches,
             self.publisher, self.readiness,
-        ).handlers()  # fmt: skip
+        ).queries()  # fmt: skip
         self.sessions = SessionMethods(
             sequencer, self.history, self.publisher, self.readiness, authenticator
         )
-        queries |= self.sessions.handlers()
+        queries |= self.sessions.queries()
         queries |= MarketQueries(
             sequencer, self.market, self.instruments, self.record
-        ).handlers()  # fmt: skip
-        queries |= AccountQueries(sequencer, self.history).handlers()
+        ).queries()  # fmt: skip
+        queries |= AccountQueries(sequencer, self.history).queries()
         self.margins = MarginQueries(sequencer)
-        queries |= self.margins.handlers()
-        actions = Trading(sequencer, self.history, self.sessions.entered).handlers()
-        actions |= PoolMethods(sequencer).handlers()
+        queries |= self.margins.queries()
+        actions = Trading(sequencer, self.history, self.sessions.entered).actions()
+        actions |= PoolMethods(sequencer).actions()
         sub_accounts = SubAccounts(sequencer, self.accounts, self.history)
         attestations = AttestationMethods(sequencer)
         queries |= sub_accounts.queries() | attestations.queries()
-        actions |= sub_accounts.actions() | attestations.handlers()
+        actions |= sub_accounts.actions() | attestations.actions()
         self.entries = {
             method.name: Entry(method, msgspec.json.Decoder(method.parameters),
                                queries.get(method.name), actions.get(method.name))

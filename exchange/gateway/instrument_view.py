@@ -35,10 +35,9 @@ from exchange.gateway.units import (
     settlement_name,
 )
 from margin.black76 import price_and_greeks
-from margin.fixed_point import NS_PER_YEAR
+from margin.fixed_point import NS_PER_YEAR, RATE_SCALE
 from margin.portfolio import NEVER_NS
 
-E9 = 10**9
 PERCENT_E9 = 10**7
 DAYS_PER_YEAR = 365
 
@@ -97,7 +96,7 @@ def instrument(state: State, slot: int, listed_ns: int) -> dict[str, object]:
     venue, spec = state.venue, state.contracts.specs[slot]
     kind = kind_name(spec)
     form = "reversed" if spec.kind in COIN_KINDS else "linear"
-    fee = (venue.fees.option_ppb if kind == "option" else venue.fees.future_ppb) / E9
+    fee = (venue.fees.option_ppb if kind == "option" else venue.fees.future_ppb) / RATE_SCALE
     lot = amount_number(spec, 1)
     row: dict[str, object] = {
         "instrument_name": spec.name,
@@ -116,7 +115,7 @@ def instrument(state: State, slot: int, listed_ns: int) -> dict[str, object]:
         "tick_size_steps": [],
         "maker_commission": fee,
         "taker_commission": fee,
-        "max_liquidation_commission": venue.fees.liquidation_ppb / E9,
+        "max_liquidation_commission": venue.fees.liquidation_ppb / RATE_SCALE,
         "is_active": trading_state(state, slot) == "open",
         "state": trading_state(state, slot),
         "creation_timestamp": milliseconds(listed_ns),
@@ -144,7 +143,7 @@ def greeks_of(state: State, slot: int) -> Greeks:
     years = max(0, spec.expiry_ns - marks.time_ns) / NS_PER_YEAR
     forward = int(marks.forward_e8[slot]) / E8
     value, delta, gamma, vega, theta = map(float, price_and_greeks(
-        forward, spec.strike_e8 / E8, int(marks.volatility_e9[slot]) / E9,
+        forward, spec.strike_e8 / E8, int(marks.volatility_e9[slot]) / RATE_SCALE,
         years, discount_of(state, slot, marks.time_ns), spec.kind in CALL_KINDS,
     ))  # fmt: skip
     rho = years * (delta * forward - value) / 100
@@ -240,7 +239,7 @@ class InstrumentView:
         if state.contracts.is_option_slot(slot):
             row |= self._option_fields(state, slot, curve)
         elif spec.expiry_ns == NEVER_NS:
-            funding = marks.funding_rate_e9.get(slot, 0) / E9
+            funding = marks.funding_rate_e9.get(slot, 0) / RATE_SCALE
             row |= {"current_funding": funding, "funding_8h": funding, "interest_value": 0.0}
         return row
 
@@ -253,7 +252,7 @@ class InstrumentView:
             "ask_iv": _implied(state, slot, curve.asks),
             "underlying_price": int(marks.forward_e8[slot]) / E8,
             "underlying_index": index_name(state.venue, spec),
-            "interest_rate": int(marks.rate_e9[slot]) / E9,
+            "interest_rate": int(marks.rate_e9[slot]) / RATE_SCALE,
         }
 
     def summary(self, state: State, slot: int, time_ms: int) -> dict[str, object]:
@@ -321,7 +320,7 @@ class InstrumentView:
         return {
             "timestamp": milliseconds(marks.time_ns),
             "index_price": int(marks.index_e8[state.contracts.specs[slot].underlying]) / E8,
-            "interest": marks.funding_rate_e9.get(slot, 0) / E9,
+            "interest": marks.funding_rate_e9.get(slot, 0) / RATE_SCALE,
         }
 
     def index(self, state: State, underlying: int, name: str) -> dict[str, object]:

@@ -131,7 +131,7 @@ class MarginQueries:
         """The engine, which is only read."""
         return self.sequencer.engine
 
-    def handlers(self) -> dict[str, Query]:
+    def queries(self) -> dict[str, Query]:
         """Method name -> what answers it."""
         return {
             "private/get_margins": self._margins,

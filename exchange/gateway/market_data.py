@@ -38,13 +38,12 @@ from exchange.gateway.units import (
     price_number,
 )
 from margin.black76 import implied_volatility
-from margin.fixed_point import NS_PER_YEAR
+from margin.fixed_point import NS_PER_DAY, NS_PER_YEAR
 from margin.invariant import Int64Array
 from margin.portfolio import INVERSE
 
 TRADES_KEPT = 1000
 BUCKET_NS = 600 * 10**9
-DAY_NS = 86_400 * 10**9
 PLUS, ZERO_PLUS, MINUS, ZERO_MINUS = range(4)
 
 _SIDE_BIT = 32
@@ -223,14 +222,14 @@ class MarketData:
         bucket.low_ticks = min(bucket.low_ticks, ticks)
         bucket.lots += outcome.volume_lots
         bucket.notional += notional
-        while buckets[0].start_ns <= time_ns - DAY_NS:
+        while buckets[0].start_ns <= time_ns - NS_PER_DAY:
             buckets.popleft()
 
     def statistics(self, state: State, slot: int) -> Statistics:
         """High, low, change in percent and volume of the last 24 hours."""
         spec = state.contracts.specs[slot]
         tape = self.tapes.get(slot)
-        since = state.time_ns - DAY_NS
+        since = state.time_ns - NS_PER_DAY
         buckets = [b for b in tape.buckets if b.start_ns > since] if tape else []
         if not buckets or tape is None:
             return Statistics(None, None, None, 0.0, 0.0, 0.0)

@@ -49,7 +49,7 @@ class MarketQueries:
         """The engine's state."""
         return self.sequencer.engine.state
 
-    def handlers(self) -> dict[str, Query]:
+    def queries(self) -> dict[str, Query]:
         """Method name -> what answers it."""
         return {
             "public/get_book_summary_by_currency": self._summaries,

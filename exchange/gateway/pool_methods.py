@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exchange.core.commands import ClosePool, MoveMargin, OpenPool, SwitchMode
-from exchange.core.events import Event, ModeSwitched, PoolOpened, Rejected
+from exchange.core.events import ModeSwitched, PoolOpened
 from exchange.core.layers import PoolKind
 from exchange.core.reject_reason import RejectReason
 from exchange.core.state import State
@@ -14,7 +14,7 @@ from exchange.gateway.instrument_view import slot_of
 from exchange.gateway.pool_view import describe_pool, margin_mode, pool_figures
 from exchange.gateway.queries import account_of
 from exchange.gateway.session import Session
-from exchange.gateway.trading import Action
+from exchange.gateway.submission import Action, granted
 from exchange.gateway.units import amount_number, minor_of, money
 from exchange.sequencer import Sequencer
 
@@ -30,7 +30,7 @@ class PoolMethods:
         """The engine's state."""
         return self.sequencer.engine.state
 
-    def handlers(self) -> dict[str, Action]:
+    def actions(self) -> dict[str, Action]:
         """Method name -> what carries it out."""
         return {
             "private/open_margin_pool": self._open,
@@ -38,13 +38,6 @@ class PoolMethods:
             "private/move_margin": self._move,
             "private/switch_margin_mode": self._switch,
         }
-
-    async def _submit(self, kind: type, *fields: object) -> Event:
-        """Queue a command and wait for its first event; a refusal is raised."""
-        events = await self.sequencer.submit(kind, *fields)
-        if isinstance(events[0], Rejected):
-            raise refused(events[0].reason, events[0].text)
-        return events[0]
 
     def _described(self, pool: int) -> dict[str, object]:
         return describe_pool(self.state, pool, pool_figures(self.sequencer.engine, pool))
@@ -56,12 +49,14 @@ class PoolMethods:
         if kind == PoolKind.ISOLATED and named is None:
             reason = RejectReason.INSTRUMENT_UNKNOWN
             raise refused(reason, "an isolated pool needs an instrument_name", "instrument_name")
-        event = await self._submit(OpenPool, account_of(session), kind, slot, params.name)
+        event, *_ = await granted(
+            self.sequencer, OpenPool, account_of(session), kind, slot, params.name
+        )
         assert isinstance(event, PoolOpened)
         return self._described(event.pool)
 
     async def _close(self, session: Session, params: p.OfPool) -> str:
-        await self._submit(ClosePool, account_of(session), params.pool_id)
+        await granted(self.sequencer, ClosePool, account_of(session), params.pool_id)
         return "ok"
 
     async def _move(self, session: Session, params: p.MoveMarginParameters) -> dict[str, object]:
@@ -69,7 +64,7 @@ class PoolMethods:
         currency = currency_of(state, params.currency)
         amount = minor_of(currency, params.amount)
         pools = params.from_pool_id, params.to_pool_id
-        await self._submit(MoveMargin, account_of(session), *pools, currency, amount)
+        await granted(self.sequencer, MoveMargin, account_of(session), *pools, currency, amount)
         return {
             "currency": state.venue.currencies()[currency],
             "amount": money(currency, amount),
@@ -79,7 +74,9 @@ class PoolMethods:
     async def _switch(self, session: Session, params: p.SwitchParameters) -> dict[str, object]:
         state = self.state
         slot = slot_of(state, params.instrument_name)
-        event = await self._submit(SwitchMode, account_of(session), slot, params.pool_id)
+        event, *_ = await granted(
+            self.sequencer, SwitchMode, account_of(session), slot, params.pool_id
+        )
         assert isinstance(event, ModeSwitched)
         spec = state.contracts.specs[slot]
         return {

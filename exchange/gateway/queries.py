@@ -51,7 +51,7 @@ class Queries:
         """The engine's state."""
         return self.sequencer.engine.state
 
-    def handlers(self) -> dict[str, Query]:
+    def queries(self) -> dict[str, Query]:
         """Method name -> what answers it."""
         return {
             "public/get_time": self._time,

@@ -12,8 +12,8 @@ import msgspec
 from exchange.clock import Clock
 from exchange.gateway.errors import WireError
 from exchange.gateway.session import Ending, Session
+from margin.fixed_point import NS_PER_SECOND
 
-NS_PER_S = 10**9
 BUCKETS_MAX = 10_000
 POLICY_VIOLATION = 1008
 
@@ -53,9 +53,9 @@ class RateLimit:
         now_ns = self.clock.now_ns()
         bucket = self._bucket(session, trading, rate, now_ns)
         gained = max(0, now_ns - bucket.time_ns) * rate.refill
-        bucket.credits_e9 = min(rate.pool * NS_PER_S, bucket.credits_e9 + gained)
+        bucket.credits_e9 = min(rate.pool * NS_PER_SECOND, bucket.credits_e9 + gained)
         bucket.time_ns = max(now_ns, bucket.time_ns)
-        missing = rate.cost * NS_PER_S - bucket.credits_e9
+        missing = rate.cost * NS_PER_SECOND - bucket.credits_e9
         if missing > 0:
             if self.close_on_exhaustion:
                 session.ending = Ending(POLICY_VIOLATION, "too many requests")
@@ -63,7 +63,7 @@ class RateLimit:
             raise WireError(10028, "too_many_requests", {
                 "reason": "the request credits are used up", "wait": wait_ms,
             })  # fmt: skip
-        bucket.credits_e9 -= rate.cost * NS_PER_S
+        bucket.credits_e9 -= rate.cost * NS_PER_SECOND
 
     def _bucket(self, session: Session, trading: bool, rate: Rate, now_ns: int) -> _Bucket:
         """The session's bucket, now the latest used; a new one takes the place of the oldest.
@@ -75,6 +75,6 @@ class RateLimit:
         if bucket is None:
             if len(self._buckets) >= BUCKETS_MAX:
                 del self._buckets[next(iter(self._buckets))]
-            bucket = _Bucket(rate.pool * NS_PER_S, now_ns)
+            bucket = _Bucket(rate.pool * NS_PER_SECOND, now_ns)
         self._buckets[who] = bucket
         return bucket

@@ -47,7 +47,7 @@ class SessionMethods:
         self.readiness, self.authenticator = readiness, authenticator
         self.cancel_by_default: dict[int, None] = {}
 
-    def handlers(self) -> dict[str, Query]:
+    def queries(self) -> dict[str, Query]:
         """Method name -> what answers it."""
         return {
             "public/auth": self._auth,

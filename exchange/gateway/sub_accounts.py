@@ -10,7 +10,7 @@ from itertools import count
 from typing import cast
 
 from exchange.core.commands import CommandBase, MoveMargin, OpenAccount
-from exchange.core.events import AccountOpened, Event, Rejected
+from exchange.core.events import AccountOpened
 from exchange.core.reject_reason import RejectReason
 from exchange.core.state import State
 from exchange.gateway import parameters as p
@@ -23,7 +23,7 @@ from exchange.gateway.order_record import wire_order
 from exchange.gateway.pool_view import describe_pool, owned_pools, pool_figures
 from exchange.gateway.queries import Query, account_of
 from exchange.gateway.session import Session
-from exchange.gateway.trading import Action
+from exchange.gateway.submission import Action, granted
 from exchange.gateway.units import milliseconds, minor_of, money
 from exchange.sequencer import Sequencer
 
@@ -123,13 +123,6 @@ class SubAccounts:
             found.append(row)
         return found
 
-    async def _submit(self, kind: type[CommandBase], *fields: object) -> Event:
-        """Queue a command and wait for its first event; a refusal is raised."""
-        events = await self.sequencer.submit(kind, *fields)
-        if isinstance(events[0], Rejected):
-            raise refused(events[0].reason, events[0].text)
-        return events[0]
-
     def _free_name(self, parent: int) -> str:
         accounts = self.state.accounts
         names = (f"{accounts.names[parent]}_{number}" for number in count(1))
@@ -145,7 +138,7 @@ class SubAccounts:
             return OpenAccount(time_ns, name, "", parent)
 
         # Named when it is committed: two requests at once get two accounts.
-        event = await self._submit(cast("type[CommandBase]", opening))
+        event, *_ = await granted(self.sequencer, cast("type[CommandBase]", opening))
         assert isinstance(event, AccountOpened)
         return self._described(event.account, True)
 
@@ -161,7 +154,7 @@ class SubAccounts:
             if account >= known:
                 raise refused(RejectReason.ACCOUNT_UNKNOWN, param=param)
         pools = state.accounts.pool_of[source], state.accounts.pool_of[destination]
-        await self._submit(MoveMargin, account_of(session), *pools, currency, amount)
+        await granted(self.sequencer, MoveMargin, account_of(session), *pools, currency, amount)
         now = milliseconds(state.time_ns)
         return {
             "id": next(self._transfers),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, cast
 
 import msgspec
@@ -16,7 +16,7 @@ from exchange.core.commands import (
     PlaceOrder,
     Withdraw,
 )
-from exchange.core.events import Event, OrderAccepted, OrderDone, Rejected
+from exchange.core.events import Event, OrderAccepted, OrderDone
 from exchange.core.layers import NO_POOL
 from exchange.core.reject_reason import RejectReason
 from exchange.core.state import State
@@ -37,6 +37,7 @@ from exchange.gateway.order_terms import (
 from exchange.gateway.pool_view import own_pool
 from exchange.gateway.queries import account_of
 from exchange.gateway.session import Session
+from exchange.gateway.submission import Action, granted
 from exchange.gateway.units import (
     minor_of,
     money,
@@ -46,8 +47,6 @@ from exchange.gateway.units import (
 )
 from exchange.sequencer import Sequencer
 from margin.invariant import check
-
-Action = Callable[[Session, Any], Awaitable[object]]
 
 
 class Trading:
@@ -63,7 +62,7 @@ class Trading:
         """The engine's state."""
         return self.sequencer.engine.state
 
-    def handlers(self) -> dict[str, Action]:
+    def actions(self) -> dict[str, Action]:
         """Method name -> what carries it out."""
         return {
             "private/buy": lambda session, params: self._order(session, params, 1),
@@ -77,15 +76,6 @@ class Trading:
             "private/deposit": lambda session, params: self._transfer(session, params, Deposit),
             "private/withdraw": lambda session, params: self._transfer(session, params, Withdraw),
         }
-
-    async def _submit(
-        self, kind: type[CommandBase], *fields: object, edit: bool = False
-    ) -> list[Event]:
-        """Queue a command and wait for its events; a refusal is raised."""
-        events = await self.sequencer.submit(kind, *fields)
-        if events and isinstance(events[0], Rejected):
-            raise refused(events[0].reason, events[0].text, edit=edit)
-        return events
 
     async def _order(
         self, session: Session, params: p.OrderParameters, side: int
@@ -107,7 +97,7 @@ class Trading:
 
         # The sequencer only calls what it is given; this makes the command and notes its label.
         kind = cast("type[CommandBase]", labelled) if label else PlaceOrder
-        accepted = (await self._submit(kind, *fields))[0]
+        accepted = (await granted(self.sequencer, kind, *fields))[0]
         return self._answer(session, accepted, fields, label)
 
     def _answer(
@@ -148,7 +138,7 @@ class Trading:
             return edited_command(self.history, time_ns, account, order_id, ticks, lots)
 
         # Completed when it is committed: an auction may fill the order while the edit waits.
-        await self._submit(cast("type[CommandBase]", completed), edit=True)
+        await granted(self.sequencer, cast("type[CommandBase]", completed), edit=True)
         record = self.history.orders[order_id]
         return {"order": wire_order(state, record), "trades": []}
 
@@ -168,7 +158,7 @@ class Trading:
 
         # Made when it is committed: an auction may change the position while the request waits.
         try:
-            accepted = (await self._submit(cast("type[CommandBase]", closing)))[0]
+            accepted = (await granted(self.sequencer, cast("type[CommandBase]", closing)))[0]
         except WireError as error:
             if made and not made[0].quantity_lots:
                 reason = RejectReason.QUANTITY_NOT_POSITIVE
@@ -190,7 +180,7 @@ class Trading:
 
     async def _cancel(self, session: Session, params: p.OfOrder) -> object:
         order_id = order_id_of(params.order_id)
-        await self._submit(CancelOrder, account_of(session), order_id)
+        await granted(self.sequencer, CancelOrder, account_of(session), order_id)
         return self._cancelled(order_id)
 
     def _cancelled(self, order_id: int) -> object:
@@ -200,13 +190,15 @@ class Trading:
         return wire_order(self.state, record)
 
     async def _cancel_all(self, session: Session, params: p.CancelAllParameters) -> object:
-        return self._count(await self._submit(CancelAll, account_of(session)), params.detailed)
+        return self._count(
+            await granted(self.sequencer, CancelAll, account_of(session)), params.detailed
+        )
 
     async def _cancel_instrument(
         self, session: Session, params: p.CancelInstrumentParameters
     ) -> object:
         slot = slot_of(self.state, params.instrument_name)
-        events = await self._submit(CancelAll, account_of(session), slot)
+        events = await granted(self.sequencer, CancelAll, account_of(session), slot)
         return self._count(events, params.detailed)
 
     def _count(self, events: list[Event], detailed: bool) -> object:
@@ -220,7 +212,7 @@ class Trading:
         currency = currency_of(state, params.currency)
         amount = minor_of(currency, params.amount)
         pool = own_pool(state, account, params.pool_id)
-        await self._submit(kind, account, currency, amount, params.pool_id)
+        await granted(self.sequencer, kind, account, currency, amount, params.pool_id)
         return {
             "pool_id": pool,
             "currency": state.venue.currencies()[currency],

@@ -19,7 +19,6 @@ from exchange.surface.problem import (
 from exchange.surface.quotes import (
     ASK_E9,
     BID_E9,
-    E9,
     EXPIRY,
     LOG_MONEYNESS_E9,
     NO_ASK_E9,
@@ -38,6 +37,7 @@ from exchange.surface.surface import (
     flat_surface,
     parameters,
 )
+from margin.fixed_point import RATE_SCALE
 from margin.invariant import BoolArray
 
 LIVE_LEAST = 5  # live quotes without which an expiry takes its rho from its neighbours
@@ -67,7 +67,7 @@ def fit_surface(
     """
     empty = quotes.table.shape[1] == 0
     if previous is None or not previous.slices:
-        level = 0 if empty else round(float(np.median(middle(quotes))) * E9)
+        level = 0 if empty else round(float(np.median(middle(quotes))) * RATE_SCALE)
         previous = flat_surface(quotes.expiries_ns, level)
     base = carried(previous, quotes.expiries_ns, quotes.time_ns)
     if empty:
@@ -95,7 +95,7 @@ def middle(quotes: Quotes) -> Floats:
     bid, ask = quotes.table[BID_E9], quotes.table[ASK_E9]
     one_sided = np.where(bid > NO_BID_E9, bid, ask)
     both = (bid > NO_BID_E9) & (ask < NO_ASK_E9)
-    return np.where(both, (bid + ask) // 2, one_sided) / E9
+    return np.where(both, (bid + ask) // 2, one_sided) / RATE_SCALE
 
 
 def weighted_median(values: Floats, weight: Floats) -> float:
@@ -108,10 +108,10 @@ def weighted_median(values: Floats, weight: Floats) -> float:
 def residuals(surface: Surface, quotes: Quotes) -> Floats:
     """Distance of the surface's volatility to each quote's span: above the ask > 0, inside 0."""
     at = parameters(surface, quotes.time_ns)
-    k, expiry = quotes.table[LOG_MONEYNESS_E9] / E9, quotes.table[EXPIRY]
+    k, expiry = quotes.table[LOG_MONEYNESS_E9] / RATE_SCALE, quotes.table[EXPIRY]
     variance = total_variance(k, at.theta[expiry], at.rho[expiry], at.phi[expiry])
     model = np.sqrt(variance / at.years[expiry])
-    bid, ask = quotes.table[BID_E9] / E9, quotes.table[ASK_E9] / E9
+    bid, ask = quotes.table[BID_E9] / RATE_SCALE, quotes.table[ASK_E9] / RATE_SCALE
     return np.maximum(model - ask, 0.0) - np.maximum(bid - model, 0.0)
 
 
@@ -124,21 +124,25 @@ def shifted(base: Surface, quotes: Quotes, weight: Floats) -> Surface:
     at = parameters(base, quotes.time_ns)
     live = quotes.live()
     chosen = live if live.any() else np.ones_like(live)
-    k, expiry = quotes.table[LOG_MONEYNESS_E9] / E9, quotes.table[EXPIRY]
+    k, expiry = quotes.table[LOG_MONEYNESS_E9] / RATE_SCALE, quotes.table[EXPIRY]
     model = np.sqrt(total_variance(k, at.theta[expiry], at.rho[expiry], at.phi[expiry])
                     / at.years[expiry])  # fmt: skip
     nearness = np.exp(-0.5 * k * k / at.theta[expiry])
     weight = weight * nearness
     factor = weighted_median((middle(quotes) / model)[chosen], weight[chosen])
     slices = tuple(
-        Slice(p.expiry_ns, _rounded(p.volatility_e9 * factor / E9, VOLATILITY_E9_MAX), p.rho_e9)
+        Slice(
+            p.expiry_ns,
+            _rounded(p.volatility_e9 * factor / RATE_SCALE, VOLATILITY_E9_MAX),
+            p.rho_e9,
+        )
         for p in base.slices
     )
     return msgspec.structs.replace(base, slices=slices, origin=Origin.SHIFTED)
 
 
 def _rounded(value: float, highest_e9: int, least_e9: int = VOLATILITY_E9_LEAST) -> int:
-    rounded = round(value * E9 / ROUNDED_E9) * ROUNDED_E9
+    rounded = round(value * RATE_SCALE / ROUNDED_E9) * ROUNDED_E9
     return max(least_e9, min(rounded, highest_e9))
 
 
@@ -147,20 +151,20 @@ def _start(quotes: Quotes, base: Surface, cold: bool) -> Floats:
     count = len(base.slices)
     p = np.zeros(2 * count + 2)
     for number, part in enumerate(base.slices):
-        p[number] = np.log(max(part.volatility_e9, VOLATILITY_E9_LEAST) / E9)
-        p[count + number] = 0.0 if cold else np.arctanh(part.rho_e9 / E9)
+        p[number] = np.log(max(part.volatility_e9, VOLATILITY_E9_LEAST) / RATE_SCALE)
+        p[count + number] = 0.0 if cold else np.arctanh(part.rho_e9 / RATE_SCALE)
     p[-2:] = PLAIN_SHAPE
     if base.eta_e9 > 0 and not cold:
-        p[-2:] = np.log(base.eta_e9 / E9), logit_of_gamma(base.gamma_e9 / E9)
+        p[-2:] = np.log(base.eta_e9 / RATE_SCALE), logit_of_gamma(base.gamma_e9 / RATE_SCALE)
     if cold:
         flat, distance = np.exp(p[:count]), np.abs(quotes.table[LOG_MONEYNESS_E9])
-        bid, ask = quotes.table[BID_E9] / E9, quotes.table[ASK_E9] / E9
+        bid, ask = quotes.table[BID_E9] / RATE_SCALE, quotes.table[ASK_E9] / RATE_SCALE
         level = np.minimum(np.maximum(flat[quotes.table[EXPIRY]], bid), ask)
         for number in range(count):
             mine = np.flatnonzero(quotes.table[EXPIRY] == number)
             nearest = mine[np.argsort(distance[mine], kind="stable")[:LIVE_LEAST]]
             if nearest.size:
-                p[number] = np.log(max(np.median(level[nearest]), VOLATILITY_E9_LEAST / E9))
+                p[number] = np.log(max(np.median(level[nearest]), VOLATILITY_E9_LEAST / RATE_SCALE))
     return p
 
 
@@ -227,7 +231,7 @@ def _fitted(
             if is_free_of_arbitrage(fitted, quotes.time_ns):
                 error = _error(fitted, quotes, weight, skewed)
                 if error <= ERROR_HIGHEST:
-                    return msgspec.structs.replace(fitted, error_e9=round(error * E9))
+                    return msgspec.structs.replace(fitted, error_e9=round(error * RATE_SCALE))
                 break
     return None
 
@@ -270,8 +274,8 @@ def surface_of(expiries_ns: Sequence[int], p: Floats, flat: bool) -> Surface:
             expiries_ns, np.exp(p[:count]), np.tanh(p[count : 2 * count]), strict=True
         )
     )
-    eta = 0 if flat else _rounded(float(np.exp(p[-2])), 100 * E9, 0)
-    gamma = 0 if flat else _rounded(GAMMA_HIGHEST / (1.0 + float(np.exp(-p[-1]))), E9, 0)
+    eta = 0 if flat else _rounded(float(np.exp(p[-2])), 100 * RATE_SCALE, 0)
+    gamma = 0 if flat else _rounded(GAMMA_HIGHEST / (1.0 + float(np.exp(-p[-1]))), RATE_SCALE, 0)
     return Surface(slices, eta, gamma, Origin.FITTED)
 
 

@@ -15,7 +15,7 @@ from exchange.core.state import State
 from exchange.core.venue import CALL_KINDS, InstrumentSpec
 from exchange.surface.fit import fit_surface, is_free_of_arbitrage, residuals
 from exchange.surface.interest import Interest
-from exchange.surface.quotes import E9, LIVE_AGE_MS, NO_ASK_E9, NO_BID_E9, Quotes, quotes_of
+from exchange.surface.quotes import LIVE_AGE_MS, NO_ASK_E9, NO_BID_E9, Quotes, quotes_of
 from exchange.surface.ssvi import Floats, total_variance
 from exchange.surface.surface import (
     ROUNDED_E9,
@@ -27,7 +27,7 @@ from exchange.surface.surface import (
     parameters,
 )
 from margin.black76 import implied_volatility
-from margin.fixed_point import NS_PER_YEAR
+from margin.fixed_point import NS_PER_YEAR, RATE_SCALE
 from margin.invariant import Int64Array
 
 STEP_E9 = 20_000_000  # a volatility moves by at most two points a cycle at a given moneyness
@@ -108,11 +108,11 @@ def volatility_at(state: State, slot: int, price_e8: int, forward_e8: int, years
         price_e8 / 1e8, forward_e8 / 1e8, spec.strike_e8 / 1e8, years, 1.0, is_call
     )
     if math.isfinite(implied):
-        return min(int(implied * E9), NO_ASK_E9)
+        return min(int(implied * RATE_SCALE), NO_ASK_E9)
     return NO_ASK_E9 if price_e8 >= (forward_e8 if is_call else spec.strike_e8) else NO_BID_E9
 
 
-class Clock(msgspec.Struct, frozen=True):
+class Moment(msgspec.Struct, frozen=True):
     """The moment of a cycle's marks and the new forward of each expiry.
 
     Whoever traded or quoted in the batch saw the forward of the last marks, and may have foreseen
@@ -124,7 +124,7 @@ class Clock(msgspec.Struct, frozen=True):
 
     def log_moneyness_e9(self, spec: InstrumentSpec) -> int:
         """ln(strike / new forward) of an option."""
-        return round(math.log(spec.strike_e8 / self.forward_e8[spec.expiry_ns]) * E9)
+        return round(math.log(spec.strike_e8 / self.forward_e8[spec.expiry_ns]) * RATE_SCALE)
 
     def implied(self, state: State, slot: int, price_e8: int) -> tuple[int, int]:
         """The lower and the higher of the volatilities at the last and at the new forward."""
@@ -137,7 +137,7 @@ class Clock(msgspec.Struct, frozen=True):
 
 
 def _as_traded(
-    state: State, auctioned: Sequence[Auctioned], expiries_ns: Container[int], clock: Clock
+    state: State, auctioned: Sequence[Auctioned], expiries_ns: Container[int], moment: Moment
 ) -> dict[int, Traded]:
     """Prints of these expiries by slot, as spans of volatilities: a price is known to half a tick.
 
@@ -149,39 +149,39 @@ def _as_traded(
         if spec.expiry_ns not in expiries_ns:
             continue
         price_e8, half = item.price_ticks * spec.tick_e8, spec.tick_e8 // 2
-        bid = clock.implied(state, slot, price_e8 - half)[0]
-        ask = clock.implied(state, slot, price_e8 + half)[1]
+        bid = moment.implied(state, slot, price_e8 - half)[0]
+        ask = moment.implied(state, slot, price_e8 + half)[1]
         if bid != NO_ASK_E9 and ask != NO_BID_E9:
-            k, size_e6 = clock.log_moneyness_e9(spec), max(1, item.lots * spec.lot_e8 // 100)
-            found[slot] = Traded(slot, k, bid, ask, size_e6, clock.time_ns)
+            k, size_e6 = moment.log_moneyness_e9(spec), max(1, item.lots * spec.lot_e8 // 100)
+            found[slot] = Traded(slot, k, bid, ask, size_e6, moment.time_ns)
     return found
 
 
-def _as_row(state: State, resting: Interest, clock: Clock, expiry: int) -> tuple[int, ...]:
+def _as_row(state: State, resting: Interest, moment: Moment, expiry: int) -> tuple[int, ...]:
     """Resting interest as a row of a table of quotes."""
     slot, spec = resting.slot, state.contracts.specs[resting.slot]
     bid, ask = NO_BID_E9, NO_ASK_E9
     if resting.bid_ticks:
-        bid = clock.implied(state, slot, resting.bid_ticks * spec.tick_e8)[0]
+        bid = moment.implied(state, slot, resting.bid_ticks * spec.tick_e8)[0]
     if resting.ask_ticks:
-        ask = clock.implied(state, slot, resting.ask_ticks * spec.tick_e8)[1]
+        ask = moment.implied(state, slot, resting.ask_ticks * spec.tick_e8)[1]
     age_ms = (state.batch - resting.born_batch) * state.venue.interval_ns // MS_NS
     size_e6 = max(1, resting.lots * spec.lot_e8 // 100)
-    return expiry, clock.log_moneyness_e9(spec), bid, ask, size_e6, age_ms
+    return expiry, moment.log_moneyness_e9(spec), bid, ask, size_e6, age_ms
 
 
 def next_memory(
     state: State, unit: int, memory: OptionMemory | None, expiries_ns: tuple[int, ...],
-    auctioned: Sequence[Auctioned], interest: Sequence[Interest], clock: Clock,
+    auctioned: Sequence[Auctioned], interest: Sequence[Interest], moment: Moment,
     may_fit: bool = True,
 ) -> OptionMemory:  # fmt: skip
     """The memory after this cycle's prints and resting interest, with a fit if one is due.
 
     One is due when a print or resting interest is new and the last fit misses it; without
-    `may_fit` it stays due. `expiries_ns`: the unit's expiries after the clock's time, not empty.
+    `may_fit` it stays due. `expiries_ns`: the unit's expiries after the moment's time, not empty.
     Marks are not moved here.
     """
-    specs, time_ns = state.contracts.specs, clock.time_ns
+    specs, time_ns = state.contracts.specs, moment.time_ns
     if memory is None:
         flat = flat_surface(expiries_ns, state.venue.underlyings[unit].opening_volatility_e9)
         memory = OptionMemory(flat, flat)
@@ -194,7 +194,7 @@ def next_memory(
         for item in memory.traded
         if specs[item.slot].expiry_ns in number and time_ns - item.time_ns <= LIVE_AGE_MS * MS_NS
     }
-    fresh = _as_traded(state, auctioned, number, clock)
+    fresh = _as_traded(state, auctioned, number, moment)
     traded = tuple(item for _, item in sorted((known | fresh).items()))
     resting = tuple(item for item in interest if specs[item.slot].expiry_ns in number)
     memory = OptionMemory(
@@ -203,22 +203,22 @@ def next_memory(
     )  # fmt: skip
     if not (memory.is_due and may_fit):
         return memory
-    return _with_fit(state, memory, number, clock, expiries_ns)
+    return _with_fit(state, memory, number, moment, expiries_ns)
 
 
 def _with_fit(
-    state: State, memory: OptionMemory, number: dict[int, int], clock: Clock,
+    state: State, memory: OptionMemory, number: dict[int, int], moment: Moment,
     expiries_ns: tuple[int, ...],
 ) -> OptionMemory:  # fmt: skip
     """The memory with a new target, unless the last one explains every quote."""
-    specs, time_ns = state.contracts.specs, clock.time_ns
+    specs, time_ns = state.contracts.specs, moment.time_ns
     rows = [
         (number[specs[t.slot].expiry_ns], t.log_moneyness_e9, t.bid_e9, t.ask_e9, t.size_e6,
          (time_ns - t.time_ns) // MS_NS)
         for t in memory.traded
     ]  # fmt: skip
     rows += [
-        _as_row(state, item, clock, number[specs[item.slot].expiry_ns]) for item in memory.interest
+        _as_row(state, item, moment, number[specs[item.slot].expiry_ns]) for item in memory.interest
     ]
     quotes = quotes_of(time_ns, expiries_ns, rows)
     before, target = memory.target, memory.target
@@ -228,10 +228,10 @@ def _with_fit(
     if np.abs(residuals(before, quotes)).max() <= EXPLAINED:
         return done
     target = fit_surface(quotes, before, EVALUATIONS)
-    missed = np.rint(residuals(target, quotes) * E9).astype(np.int64).tolist()
+    missed = np.rint(residuals(target, quotes) * RATE_SCALE).astype(np.int64).tolist()
     record = FitRecord(before, time_ns, expiries_ns, quotes.table.T.ravel().tolist(), missed)
     moved = any(
-        abs(a.volatility_e9 - b.volatility_e9) > UNFINISHED * E9
+        abs(a.volatility_e9 - b.volatility_e9) > UNFINISHED * RATE_SCALE
         for a, b in zip(before.slices, target.slices, strict=True)
     )
     return msgspec.structs.replace(
@@ -287,15 +287,15 @@ def approached(shown: Surface, target: Surface, strikes: Strikes, time_ns: int) 
     distance = float(np.abs(strikes.volatilities(target, time_ns) - here).max())
     if distance <= ARRIVED:
         return target
-    share = min(SHARE, STEP_E9 / E9 / distance)
+    share = min(SHARE, STEP_E9 / RATE_SCALE / distance)
     for _ in range(HALVINGS):
         between = _between(shown, target, share)
         moved = float(np.abs(strikes.volatilities(between, time_ns) - here).max())
-        if moved <= STEP_E9 / E9 + ARRIVED:
+        if moved <= STEP_E9 / RATE_SCALE + ARRIVED:
             if is_free_of_arbitrage(between, time_ns):
                 return between
             break
-        share *= max(0.5, STEP_E9 / E9 / moved)
+        share *= max(0.5, STEP_E9 / RATE_SCALE / moved)
     return msgspec.structs.replace(shown, origin=Origin.HELD)
 
 

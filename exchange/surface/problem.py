@@ -10,15 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from exchange.surface.arbitrage import grid_width
-from exchange.surface.quotes import (
-    ASK_E9,
-    BID_E9,
-    E9,
-    EXPIRY,
-    LOG_MONEYNESS_E9,
-    Quotes,
-)
+from exchange.surface.quotes import ASK_E9, BID_E9, EXPIRY, LOG_MONEYNESS_E9, Quotes
 from exchange.surface.ssvi import Floats, slopes
+from margin.fixed_point import RATE_SCALE
 from margin.invariant import Int64Array
 
 SCALE = 0.005  # residuals beyond half a volatility point count by their size, not its square
@@ -57,7 +51,7 @@ class Problem:
         self.matrix, self.offset = matrix, offset
         self.count = len(self.years)
         self.expiry: Int64Array = table[EXPIRY]
-        self.bid, self.ask = table[BID_E9] / E9, table[ASK_E9] / E9
+        self.bid, self.ask = table[BID_E9] / RATE_SCALE, table[ASK_E9] / RATE_SCALE
         self.root_weight = np.sqrt(weight)
         self.pull = np.full(len(start), PULL_OF_SHAPE)
         self.pull[:levels] = PULL_OF_LEVEL
@@ -65,7 +59,7 @@ class Problem:
         if len(start) > levels:
             self.pulled_to[levels:] *= 1.0 - PLAINER
             self.pulled_to[-2:] += PLAINER * PLAIN_SHAPE
-        self._points(table[LOG_MONEYNESS_E9] / E9, start)
+        self._points(table[LOG_MONEYNESS_E9] / RATE_SCALE, start)
         self.press(CROSSING_WEIGHTS[0])
 
     def _points(self, k: Floats, start: Floats) -> None:

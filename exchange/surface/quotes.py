@@ -9,14 +9,13 @@ import numpy as np
 
 from exchange.core.limits import VOLATILITY_E9_MAX
 from exchange.surface.ssvi import Floats
-from margin.fixed_point import NS_PER_YEAR
+from margin.fixed_point import NS_PER_YEAR, RATE_SCALE
 from margin.invariant import BoolArray, Int64Array
 
 # Rows of a table of quotes.
 EXPIRY, LOG_MONEYNESS_E9, BID_E9, ASK_E9, SIZE_E6, AGE_MS = range(6)
 ROWS = 6
 
-E9 = 10**9
 HALF_LIFE_MS = 300_000
 LIVE_AGE_MS = 4 * HALF_LIFE_MS
 SPREAD_LEAST = 0.005  # what a print counts as, and a quote at least
@@ -64,7 +63,7 @@ def quotes_of(
 
 def weights(table: Int64Array) -> Floats:
     """Weight of each quote, 1 on average: size x 2^(-age / half-life) / spread^2, bounded above."""
-    spread = np.maximum((table[ASK_E9] - table[BID_E9]) / E9, SPREAD_LEAST)
+    spread = np.maximum((table[ASK_E9] - table[BID_E9]) / RATE_SCALE, SPREAD_LEAST)
     raw = table[SIZE_E6] * np.exp2(-table[AGE_MS] / HALF_LIFE_MS) / (spread * spread)
     bounded = np.minimum(raw, WEIGHT_HIGHEST * np.sort(raw)[raw.size // 2])
     return bounded / bounded.mean()

@@ -9,9 +9,8 @@ import msgspec
 import numpy as np
 
 from exchange.surface.ssvi import Floats, curvature, total_variance
-from margin.fixed_point import NS_PER_YEAR
+from margin.fixed_point import NS_PER_YEAR, RATE_SCALE
 
-E9 = 10**9
 ROUNDED_E9 = 1_000  # parameters are multiples of a millionth
 
 
@@ -72,9 +71,9 @@ def parameters(surface: Surface, time_ns: int) -> Parameters:
         [(p.expiry_ns - time_ns, p.volatility_e9, p.rho_e9) for p in alive], np.int64
     ).reshape(-1, 3)
     years = columns[:, 0] / NS_PER_YEAR
-    theta = (columns[:, 1] / E9) ** 2 * years
-    phi = curvature(theta, surface.eta_e9 / E9, surface.gamma_e9 / E9)
-    return Parameters(years, theta, columns[:, 2] / E9, phi)
+    theta = (columns[:, 1] / RATE_SCALE) ** 2 * years
+    phi = curvature(theta, surface.eta_e9 / RATE_SCALE, surface.gamma_e9 / RATE_SCALE)
+    return Parameters(years, theta, columns[:, 2] / RATE_SCALE, phi)
 
 
 def carried(previous: Surface, expiries_ns: Sequence[int], time_ns: int) -> Surface:

@@ -35,7 +35,6 @@ from margin.invariant import Int64Array, check
 from margin.models.linear import ModelMargins, charge_of, quanta_of
 from margin.models.standard_constants import Standard
 from margin.portfolio import INVERSE, LINEAR_CALL, LINEAR_PUT, Instruments, Marks, Positions
-from margin.preset import ONE_E9
 
 # Columns of `StandardTable.terms`.
 UNIT: Final = 0
@@ -105,9 +104,9 @@ class StandardTable(msgspec.Struct, frozen=True, gc=False):
 def trusted_feeds(instruments: Instruments, marks: Marks) -> Feeds:
     """Feeds with nothing wrong: the stablecoin at one dollar, every confidence full."""
     return Feeds(
-        stable_e9=ONE_E9,
-        index_confidence_ppb=np.full(marks.index_e8.shape[0], ONE_E9, dtype=np.int64),
-        confidence_ppb=np.full(len(instruments), ONE_E9, dtype=np.int64),
+        stable_e9=RATE_SCALE,
+        index_confidence_ppb=np.full(marks.index_e8.shape[0], RATE_SCALE, dtype=np.int64),
+        confidence_ppb=np.full(len(instruments), RATE_SCALE, dtype=np.int64),
     )
 
 
@@ -221,7 +220,7 @@ def _charges(
 
 def _doubt_ppb(standard: Standard, confidence_ppb: Int64Array) -> Int64Array:
     """(1 - confidence) x factor, rounded up, where confidence is below the threshold, else 0."""
-    doubt = charge_of(np.maximum(0, ONE_E9 - confidence_ppb), standard.oracle.factor_ppb)
+    doubt = charge_of(np.maximum(0, RATE_SCALE - confidence_ppb), standard.oracle.factor_ppb)
     return np.where(confidence_ppb < standard.oracle.threshold_e9, doubt, 0)
 
 
@@ -229,7 +228,7 @@ def _extra_ppb(
     standard: Standard, unit: Int64Array, expiry: Int64Array, feeds: Feeds
 ) -> Int64Array:
     """What initial margin charges more, as a fraction of the index, shape [I]."""
-    least = _by_expiry(np.minimum, feeds.confidence_ppb, expiry, ONE_E9)
+    least = _by_expiry(np.minimum, feeds.confidence_ppb, expiry, RATE_SCALE)
     doubt = _doubt_ppb(standard, np.minimum(least, feeds.index_confidence_ppb[unit]))
     gap = max(0, standard.depeg.threshold_e9 - feeds.stable_e9)
     return doubt + mul_div_ceil(gap, standard.depeg.factor_ppb, RATE_SCALE)

@@ -34,7 +34,6 @@ from exchange.surface.fit import fit_surface, middle
 from exchange.surface.quotes import (
     ASK_E9,
     BID_E9,
-    E9,
     EXPIRY,
     LOG_MONEYNESS_E9,
     NO_ASK_E9,
@@ -46,7 +45,7 @@ from exchange.surface.quotes import (
 from exchange.surface.ssvi import total_variance
 from exchange.surface.surface import Origin, Surface, parameters
 from margin.black76 import implied_volatility
-from margin.fixed_point import NS_PER_YEAR
+from margin.fixed_point import NS_PER_YEAR, RATE_SCALE
 
 Floats = npt.NDArray[np.float64]
 FOLDER = "deribit_option_snapshots_2026"
@@ -72,7 +71,7 @@ def snapshot_files() -> list[Path]:
 
 
 def _time_ns(text: str) -> int:
-    return int(datetime.fromisoformat(text).timestamp()) * E9
+    return int(datetime.fromisoformat(text).timestamp()) * RATE_SCALE
 
 
 def _volatility(price: float, forward: float, strike: float, years: float, is_call: bool) -> float:
@@ -102,9 +101,9 @@ def read_chain(path: Path, currency: str) -> Chain:
         )
         if not (bid == bid or ask == ask):
             continue
-        low = round(bid * E9) if bid == bid else NO_BID_E9
-        high = min(round(ask * E9), NO_ASK_E9) if ask == ask else NO_ASK_E9
-        k = round(math.log(strike / forward) * E9)
+        low = round(bid * RATE_SCALE) if bid == bid else NO_BID_E9
+        high = min(round(ask * RATE_SCALE), NO_ASK_E9) if ask == ask else NO_ASK_E9
+        k = round(math.log(strike / forward) * RATE_SCALE)
         if low <= high and (low > NO_BID_E9 or high < NO_ASK_E9) and expiry > now:
             rows.append((number[expiry], k, low, high, 10**6, 0))
             marks.append(float(line["implied_volatility"]))
@@ -116,7 +115,7 @@ def made_up_chain() -> Chain:
     """Eight expiries of 17 quotes around a smile that is no SSVI, three in ten of them stale."""
     draw, now = np.random.default_rng(11), 10**18
     days = np.array([2, 5, 9, 16, 30, 60, 150, 365])
-    expiries = [now + int(day) * 86_400 * E9 for day in days]
+    expiries = [now + int(day) * 86_400 * RATE_SCALE for day in days]
     rows, marks = [], []
     for number, years in enumerate(days / 365):
         for k in np.linspace(-2.2, 2.2, 17) * np.sqrt(years) * 0.6:
@@ -125,7 +124,7 @@ def made_up_chain() -> Chain:
             mark = float(np.sqrt(0.2232 + 0.21 * curve / np.sqrt(years)))
             stale = 0.03 * draw.choice([-1, 1]) if draw.random() < 0.3 else 0.0
             level = mark + draw.normal(0.0, 0.004) + stale
-            rows.append((number, *(round(x * E9) for x in (k, level, level)), 10**6, 0))
+            rows.append((number, *(round(x * RATE_SCALE) for x in (k, level, level)), 10**6, 0))
             marks.append(mark)
     return Chain("made up", quotes_of(now, expiries, rows), np.array(marks))
 
@@ -145,7 +144,7 @@ def chains(quick: bool) -> list[Chain]:
 def model_of(surface: Surface, quotes: Quotes) -> Floats:
     """The surface's volatility at each quote."""
     at, expiry = parameters(surface, quotes.time_ns), quotes.table[EXPIRY]
-    k = quotes.table[LOG_MONEYNESS_E9] / E9
+    k = quotes.table[LOG_MONEYNESS_E9] / RATE_SCALE
     variance = total_variance(k, at.theta[expiry], at.rho[expiry], at.phi[expiry])
     return np.sqrt(variance / at.years[expiry])
 
@@ -162,7 +161,7 @@ def fit_raw_svi(quotes: Quotes) -> list[Floats]:
     level, weight = middle(quotes), weights(quotes.table)
     for number in range(len(years)):
         mine = quotes.table[EXPIRY] == number
-        k, mid = quotes.table[LOG_MONEYNESS_E9][mine] / E9, level[mine]
+        k, mid = quotes.table[LOG_MONEYNESS_E9][mine] / RATE_SCALE, level[mine]
         root, year = np.sqrt(weight[mine]), years[number]
         money = float(np.median(mid[np.argsort(np.abs(k))[:5]])) ** 2 * year if k.size else 1.0
 
@@ -201,7 +200,7 @@ def errors_of(chain: Chain, model: Floats) -> Errors:
     """Errors of the two-sided quotes within `NEAR` deviations of the money."""
     table, years = chain.quotes.table, chain.quotes.years()[chain.quotes.table[EXPIRY]]
     both = (table[BID_E9] > NO_BID_E9) & (table[ASK_E9] < NO_ASK_E9)
-    near = np.abs(table[LOG_MONEYNESS_E9] / E9) < NEAR * chain.marks * np.sqrt(years)
+    near = np.abs(table[LOG_MONEYNESS_E9] / RATE_SCALE) < NEAR * chain.marks * np.sqrt(years)
     use = both & near
     distance = 100 * np.abs(model - middle(chain.quotes))[use]
     return Errors(chain.name, years[use] * 365, distance, 100 * np.abs(model - chain.marks)[use])
@@ -283,7 +282,7 @@ def run(quick: bool = False) -> list[dict[str, object]]:
         slices.append(1e3 * (time.perf_counter() - start))
         crossings += raw_crossings(parts, at.theta)
         ours.append(errors_of(chain, model_of(surface, quotes)))
-        expiry, k = quotes.table[EXPIRY], quotes.table[LOG_MONEYNESS_E9] / E9
+        expiry, k = quotes.table[EXPIRY], quotes.table[LOG_MONEYNESS_E9] / RATE_SCALE
         variance = np.array([raw_variance(parts[e], x) for e, x in zip(expiry, k, strict=True)])
         years = quotes.years()[expiry]
         raw.append(errors_of(chain, np.sqrt(np.maximum(variance, 0) / years)))

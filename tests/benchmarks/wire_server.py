@@ -19,7 +19,9 @@ from exchange.clock import RealClock, SimulatedClock
 from exchange.core.commands import Deposit, OpenAccount
 from exchange.core.engine import Engine
 from exchange.cycle_driver import CycleDriver
-from exchange.feed import PPB, Reading
+from exchange.feed import (
+    Reading,
+)
 from exchange.gateway.authentication import Authenticator
 from exchange.gateway.dispatch import Dispatcher
 from exchange.gateway.keys import Key, KeyRing
@@ -28,6 +30,7 @@ from exchange.marker import Marker
 from exchange.sequencer import Sequencer
 from exchange.storage.recovery import create_store
 from exchange.venues import load_venue
+from margin.fixed_point import RATE_SCALE
 
 MONEY_MINOR = 10**13
 REPLY = b'{"jsonrpc":"2.0","id":1,"result":{"order":{%b},"trades":[]}}' % (b"x" * 620)
@@ -46,7 +49,7 @@ class SteadyFeed:
 
     def read(self, after_ns: int, until_ns: int) -> list[Reading]:
         """The same prices, seen now."""
-        return [Reading(price, 0, PPB, ((until_ns, price),)) for price in self.prices_e8]
+        return [Reading(price, 0, RATE_SCALE, ((until_ns, price),)) for price in self.prices_e8]
 
 
 class ServedVenue:

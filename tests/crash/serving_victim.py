@@ -17,7 +17,9 @@ from exchange.clock import RealClock
 from exchange.core.commands import Deposit, OpenAccount, PlaceOrder
 from exchange.core.engine import Engine
 from exchange.cycle_driver import CycleDriver
-from exchange.feed import PPB, Reading
+from exchange.feed import (
+    Reading,
+)
 from exchange.gateway.authentication import Authenticator
 from exchange.gateway.dispatch import Dispatcher
 from exchange.gateway.keys import Key, KeyRing
@@ -27,6 +29,7 @@ from exchange.sequencer import Sequencer
 from exchange.storage.recovery import create_store, recover
 from exchange.storage.snapshot import Snapshot, snapshots_path, write_snapshot
 from exchange.venues import load_venue
+from margin.fixed_point import RATE_SCALE
 
 BATCH_S = 0.03
 SNAPSHOT_CYCLES = 40
@@ -50,7 +53,7 @@ class SteadyFeed:
 
     def read(self, after_ns: int, until_ns: int) -> list[Reading]:
         """The same price, seen now."""
-        return [Reading(PRICE_E8, 0, PPB, ((until_ns, PRICE_E8),))]
+        return [Reading(PRICE_E8, 0, RATE_SCALE, ((until_ns, PRICE_E8),))]
 
 
 async def main(path: Path, port: int, accounts: int) -> None:

@@ -15,7 +15,11 @@ from margin.add_ons import (
     add_ons,
 )
 from margin.concentration import LINEAR_SHARE, SQUARE_ROOT, impact_minor, owner_charges
-from margin.gamma import DAY_NS, deviation_e9, price_gap
+from margin.fixed_point import NS_PER_DAY
+from margin.gamma import (
+    deviation_e9,
+    price_gap,
+)
 from margin.portfolio import LINEAR, LINEAR_CALL, NEVER_NS, Instruments, Marks, Positions
 from margin.presets import load_preset
 from margin.reverse_stress import along_unit, breaking_moves
@@ -83,7 +87,7 @@ def reverse_stress(page: Page) -> None:
 
 def concentration(page: Page) -> None:
     page.given("1,000", "0.5")
-    slope = deviation_e9(VOLATILITY, DAY_NS)
+    slope = deviation_e9(VOLATILITY, NS_PER_DAY)
     page.says(f"sigma = {slope / 1e7:.7f} %")
     free = VOLUME // 20
     paid = [
@@ -104,7 +108,7 @@ def concentration(page: Page) -> None:
 PAIR = Instruments(
     kind=column([LINEAR_CALL, LINEAR]),
     unit=column([0, 0]),
-    expiry_ns=column([5 * DAY_NS, NEVER_NS]),
+    expiry_ns=column([5 * NS_PER_DAY, NEVER_NS]),
     strike_e8=column([100_000 * 10**8, 0]),
     lot_e8=column([10**5, 10**5]),
     strike_group=column([0, -1]),
@@ -136,7 +140,7 @@ def gamma(page: Page) -> None:
     moves = scenarios_of(load_preset("ps-1"), "BTC").spot_move_e9.tolist()
     gap, mean = price_gap(VOLATILITY, 5 * E9, 4 * E9, 80_000_000)
     page.says(f"h = {gap / 1e7:g} %", f"E|m| = {mean / 1e7:.7f} %")
-    page.says(f"h = {price_gap(VOLATILITY, DAY_NS, 4 * E9, 80_000_000)[0] / 1e7:.7f} %")
+    page.says(f"h = {price_gap(VOLATILITY, NS_PER_DAY, 4 * E9, 80_000_000)[0] / 1e7:.7f} %")
     _, _, _, gap_loss, hedge, _, _, _ = (1000 * TABLE.terms[0]).tolist()
     page.says(f"GM {usdc(gap_loss // 4)}", f"T = {usdc(hedge // 4)}")
     wide = moves.index(-160_000_000)

@@ -10,7 +10,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from margin.gamma import DAY_NS, deviation_e9, expiry_buckets, lot_columns, price_gap
+from margin.fixed_point import NS_PER_DAY
+from margin.gamma import (
+    deviation_e9,
+    expiry_buckets,
+    lot_columns,
+    price_gap,
+)
 from margin.invariant import InvariantBroken
 from margin.portfolio import (
     INVERSE,
@@ -32,7 +38,7 @@ from tests.reference.reference_add_ons import (
     textbook_option,
 )
 
-YEAR_NS = 365 * DAY_NS
+YEAR_NS = 365 * NS_PER_DAY
 SECOND_NS = 10**9
 HALF = 500_000_000
 SCENARIOS = [scenarios_of(load_preset("ps-1"), coin) for coin in COINS]
@@ -49,14 +55,14 @@ def columns(market: Market, gap_e9: int = 80_000_000, mean_e9: int = 16_000_000)
 def test_a_deviation_is_volatility_times_the_root_of_time_rounded_up() -> None:
     assert deviation_e9(HALF, YEAR_NS) == HALF
     assert deviation_e9(HALF, 0) == 0
-    for interval in (1, SECOND_NS, DAY_NS, 3 * YEAR_NS):
+    for interval in (1, SECOND_NS, NS_PER_DAY, 3 * YEAR_NS):
         exact = 0.5 * math.sqrt(interval / YEAR_NS) * 1e9
         assert exact - 1e-3 <= deviation_e9(HALF, interval) <= exact + 1.001
 
 
 def test_the_gap_is_so_many_deviations_of_the_batch_interval_but_at_least_the_floor() -> None:
     day = 0.5 / math.sqrt(365)
-    gap, mean = price_gap(HALF, DAY_NS, 4 * 10**9, 10_000_000)
+    gap, mean = price_gap(HALF, NS_PER_DAY, 4 * 10**9, 10_000_000)
     assert gap / 1e9 == pytest.approx(4 * day, rel=1e-7)
     assert mean / 1e9 == pytest.approx(math.sqrt(2 / math.pi) * day, rel=1e-7)
     # over five seconds the floor binds, and the mean move is that of a deviation of 2 %
@@ -68,19 +74,19 @@ def test_gap_and_mean_move_rise_with_volatility_interval_and_floor() -> None:
         return all(a[0] <= b[0] and a[1] <= b[1] for a, b in pairwise(pairs))
 
     four = 4 * 10**9
-    assert rising([price_gap(v * 10**7, DAY_NS, four, 10**7) for v in range(400)])
+    assert rising([price_gap(v * 10**7, NS_PER_DAY, four, 10**7) for v in range(400)])
     assert rising([price_gap(HALF, s * SECOND_NS * 60, four, 10**6) for s in range(400)])
-    assert rising([price_gap(HALF, DAY_NS, four, floor * 10**6) for floor in range(400)])
+    assert rising([price_gap(HALF, NS_PER_DAY, four, floor * 10**6) for floor in range(400)])
     assert price_gap(20 * 10**9, YEAR_NS, four, 0) == (10**9, 10**9)
     with pytest.raises(InvariantBroken):
-        price_gap(HALF, DAY_NS, 0, 0)
+        price_gap(HALF, NS_PER_DAY, 0, 0)
 
 
 def test_early_expiries_stand_alone_and_later_ones_are_one_bucket_per_unit() -> None:
     one = np.ones(8, np.int64)
     days = [1, 1, 3, 6, 7, 90, 1, 90]
     instruments = Instruments(
-        kind=one * LINEAR_CALL, unit=column([0] * 6 + [1] * 2), expiry_ns=column(days) * DAY_NS,
+        kind=one * LINEAR_CALL, unit=column([0] * 6 + [1] * 2), expiry_ns=column(days) * NS_PER_DAY,
         strike_e8=one, lot_e8=one, strike_group=np.arange(8, dtype=np.int64),
     )  # fmt: skip
     bucket = expiry_buckets(instruments, 0, 7).tolist()
@@ -142,7 +148,7 @@ def test_an_option_worth_coin_counts_by_index_over_forward(is_call: bool) -> Non
     two = np.array([INVERSE_CALL, LINEAR_CALL] if is_call else [INVERSE_PUT, LINEAR_PUT], np.int64)
     one = np.ones(2, np.int64)
     instruments = Instruments(
-        kind=two, unit=one * 0, expiry_ns=one * 9 * DAY_NS, strike_e8=one * 10**13,
+        kind=two, unit=one * 0, expiry_ns=one * 9 * NS_PER_DAY, strike_e8=one * 10**13,
         lot_e8=one * 10**8, strike_group=np.arange(2, dtype=np.int64),
     )  # fmt: skip
     forward = one * 10**13

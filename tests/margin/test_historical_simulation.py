@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from margin.fixed_point import PRICE_SCALE, USDC_SCALE
+from margin.fixed_point import NS_PER_DAY, PRICE_SCALE, USDC_SCALE
 from margin.historical_simulation import (
-    DAY_NS,
     FactorHistory,
     LotProfits,
     SimulatedMoves,
@@ -54,7 +53,7 @@ from tests.reference.reference_simulation import (
 
 ROOT = Path(__file__).resolve().parents[2]
 TERMS = SimulationTerms(seed_count=30, scenario_count=100, horizons=(1, 2, 5))
-TENORS = np.array([7 * DAY_NS, 30 * DAY_NS], np.int64)
+TENORS = np.array([7 * NS_PER_DAY, 30 * NS_PER_DAY], np.int64)
 SPOT, ETH_SPOT = 100_000, 4_000
 
 
@@ -82,7 +81,7 @@ def random_history(seed: int, count: int = 200) -> FactorHistory:
 INSTRUMENTS = Instruments(
     kind=column(LINEAR, INVERSE, LINEAR_CALL, LINEAR_PUT, LINEAR),
     unit=column(0, 0, 0, 0, 1),
-    expiry_ns=column(NEVER_NS, NEVER_NS, 14 * DAY_NS, 90 * DAY_NS, NEVER_NS),
+    expiry_ns=column(NEVER_NS, NEVER_NS, 14 * NS_PER_DAY, 90 * NS_PER_DAY, NEVER_NS),
     strike_e8=column(0, 0, 100_000 * PRICE_SCALE, 90_000 * PRICE_SCALE, 0),
     lot_e8=column(10**5, 10 * PRICE_SCALE, 10**6, 10**6, 10**6),
     strike_group=column(-1, -1, 0, 1, -1),
@@ -410,7 +409,7 @@ def test_an_option_worth_coin_is_not_discounted() -> None:
     kinds = np.array([INVERSE_CALL, INVERSE_CALL, LINEAR_CALL, LINEAR_CALL], np.int64)
     one = np.ones(4, np.int64)
     instruments = Instruments(
-        kind=kinds, unit=one * 0, expiry_ns=one * 90 * DAY_NS, strike_e8=one * 10**13,
+        kind=kinds, unit=one * 0, expiry_ns=one * 90 * NS_PER_DAY, strike_e8=one * 10**13,
         lot_e8=one * 10**8, strike_group=np.arange(4, dtype=np.int64),
     )  # fmt: skip
     price = one * 10**13

@@ -10,9 +10,12 @@ import pytest
 from margin.add_on_sections import LINEAR
 from margin.concentration import LINEAR_SHARE, impact_minor
 from margin.dynamic import forecaster_of
+from margin.fixed_point import RATE_SCALE
 from margin.forecast import Garch, Har
 from margin.formula_models import INPUTS
-from margin.preset import ONE_E9, Preset
+from margin.preset import (
+    Preset,
+)
 from margin.presets import (
     OTHER_MODELS,
     PresetError,
@@ -62,7 +65,7 @@ def test_tables_are_merged_key_by_key_and_other_values_replace() -> None:
     assert [found.spot_range_e9(coin) // 10**7 for coin in coins] == [20, 40, 18, 27]
     assert found.tails is not None
     assert PS_1.tails is not None
-    assert found.tails.move_e9 == (-ONE_E9 // 2, ONE_E9)
+    assert found.tails.move_e9 == (-RATE_SCALE // 2, RATE_SCALE)
     assert found.tails.weight_e9 == PS_1.tails.weight_e9
     assert found.dynamic is not None
     assert {row.name: row.rate_e9 // 10**8 for row in found.dynamic.stressed} == {
@@ -255,8 +258,8 @@ def test_linear_liquidity_is_eurex_s_form_without_a_free_part() -> None:
     assert section is not None
     assert (section.form, section.free_share_e9) == (LINEAR, 0)
     day, size = 10**15, 2 * 10**14  # a fifth of a day's volume
-    slope = section.coefficient_e9 * PS_1.spot_range_e9("BTC") // ONE_E9
-    charged = impact_minor(LINEAR_SHARE, size, day * section.depth_days_e9 // ONE_E9, 0, slope)
+    slope = section.coefficient_e9 * PS_1.spot_range_e9("BTC") // RATE_SCALE
+    charged = impact_minor(LINEAR_SHARE, size, day * section.depth_days_e9 // RATE_SCALE, 0, slope)
     assert charged / size == pytest.approx(0.016, rel=1e-6)
     assert f"a = {section.coefficient_e9 / 1e9:g}, no free part and d = 1" in FLAT
 

@@ -8,9 +8,9 @@ import pytest
 from margin.invariant import Int64Array, InvariantBroken
 from margin.portfolio import Marks, Positions
 from margin.reverse_stress import (
-    Book,
     Break,
     Direction,
+    Pools,
     along_all,
     along_unit,
     breaking_moves,
@@ -213,7 +213,7 @@ def test_marks_after_a_move_price_options_again() -> None:
 
 def test_an_inverse_contract_needs_a_currency_to_settle_in() -> None:
     pools = book(({INVERSE_BTC: 10}, 10, 0))
-    nowhere = Book(
+    nowhere = Pools(
         INSTRUMENTS, MARKS, pools.positions, pools.cash_minor, pools.option_value_minor,
         pools.haircuts, column([-1, 2]),
     )  # fmt: skip

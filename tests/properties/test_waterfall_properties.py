@@ -8,8 +8,8 @@ from fractions import Fraction
 
 import pytest
 
+from margin.fixed_point import RATE_SCALE
 from margin.liquidation import (
-    PPB,
     ContractForm,
     LiquidationTerms,
     Position,
@@ -164,11 +164,13 @@ def test_a_plan_reaches_the_buffer_or_closes_everything(seed: int) -> None:
         loss = closing_loss_minor(positions[index], lots, trade.prices.fillable_ticks)
         assert trade.fee_minor >= 0
         after -= max(0, loss) + trade.fee_minor
-    reached = PPB * after >= (PPB + terms.buffer_ppb) * maintenance(tuple(remaining))
+    reached = RATE_SCALE * after >= (RATE_SCALE + terms.buffer_ppb) * maintenance(tuple(remaining))
     assert reached or not any(remaining)
     if plan:
         # Nobody is sold out who already satisfied.
-        assert PPB * equity < (PPB + terms.buffer_ppb) * maintenance(all_lots(positions))
+        assert RATE_SCALE * equity < (RATE_SCALE + terms.buffer_ppb) * maintenance(
+            all_lots(positions)
+        )
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -17,7 +17,7 @@ from margin.portfolio import (
 )
 from margin.presets import load_preset
 from margin.requirement import pool_requirements
-from margin.reverse_stress import Book
+from margin.reverse_stress import Pools
 from margin.risk_table import risk_table
 from margin.scenarios import scenario_matrix, scenarios_of
 from margin.valuation import option_marks
@@ -55,7 +55,7 @@ def _marks() -> Marks:
 MARKS = _marks()
 
 
-def book(*pools: tuple[dict[int, int], int, int]) -> Book:
+def book(*pools: tuple[dict[int, int], int, int]) -> Pools:
     """Pools of (lots by slot, USDC, 10^-8 BTC); option premiums count as equity."""
     rows = [sorted(lots.items(), key=lambda row: RANK.index(row[0])) for lots, _, _ in pools]
     start = np.cumsum([0, *(len(pool) for pool in rows)]).astype(np.int64)
@@ -71,7 +71,7 @@ def book(*pools: tuple[dict[int, int], int, int]) -> Book:
     positions = Positions(start, slots, lots, coins)
     positions.validate(INSTRUMENTS)
     haircut = column([0, 50_000_000, 70_000_000])
-    return Book(INSTRUMENTS, MARKS, positions, cash, premium, haircut, column([1, 2]))
+    return Pools(INSTRUMENTS, MARKS, positions, cash, premium, haircut, column([1, 2]))
 
 
 def maintenance_at(marks: Marks, positions: Positions) -> Int64Array:
