@@ -192,6 +192,37 @@ def _beyond(
     return found
 
 
+def _margins(
+    model: PoolModel, book: Book, correlations_ppb: Int64Array | None, growth_ppb: int
+) -> tuple[int, int]:
+    """(initial, maintenance) with add-ons, offset and forecast."""
+    found = model.requirements(book)
+    more = _add_ons(model, book, found.worst_scenario)
+    more += _beyond(model, found, correlations_ppb, growth_ppb)
+    both = sum(charge.maintenance_minor for charge in more)
+    extra = sum(charge.initial_minor for charge in more)
+    return int(found.initial_minor[0]) + both + extra, int(found.maintenance_minor[0]) + both
+
+
+def margins_of(preset: Preset, book: Book, *, growth_ppb: int = RATE_SCALE) -> tuple[int, int]:
+    """(initial, maintenance) of a pool by itself as `explain` has them, not taken apart.
+
+    For searches that ask often. `InvariantBroken` as there.
+    """
+    if preset.standard is not None:
+        found = explain(preset, book, distances=False)
+        return found.call_initial_minor, found.maintenance_minor
+    if preset.history is not None:
+        from margin.explain_history import Dates, scaled_loss
+
+        more = scaled_loss(preset, Dates(preset, book).shortfall_minor(book))
+        still = msgspec.structs.replace(preset, history=None, dynamic=None)
+        initial, maintenance = margins_of(still, book)
+        return initial + more[0], maintenance + more[1]
+    model = PoolModel(preset, book, finest_exponent(preset, book))
+    return _margins(model, book, None, growth_ppb)
+
+
 def _explain_other(
     preset: Preset, book: Book, exponent: int | None, distances: bool,
     venue_initial_minor: int | None, open_orders_minor: int, other_pools_minor: int,
@@ -268,12 +299,8 @@ def explain(
     haircuts = book_haircuts(preset, book)
 
     def needs(there: Book) -> tuple[int, int]:
-        found = model.requirements(there)
-        more = _add_ons(model, there, found.worst_scenario)
-        more += _beyond(model, found, correlations_ppb, growth_ppb)
-        both = other_pools_minor + sum(charge.maintenance_minor for charge in more)
-        extra = sum(charge.initial_minor for charge in more)
-        return int(found.initial_minor[0]) + both + extra, int(found.maintenance_minor[0]) + both
+        initial, maintenance = _margins(model, there, correlations_ppb, growth_ppb)
+        return initial + other_pools_minor, maintenance + other_pools_minor
 
     losses = dealt([max(0, -min(model.unit_sums(unit).profit)) for unit in units], worst)
     found = [

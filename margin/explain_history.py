@@ -53,10 +53,10 @@ from margin.tail_measures import tail_measures, tail_weights
 _SCREEN_TOLERANCE_PPB: Final = 50_000_000
 
 
-class _Dates:
+class Dates:
     """The dates of a preset at work on one book's instruments."""
 
-    def __init__(self, preset: Preset, book: Book, exponent: int | None) -> None:
+    def __init__(self, preset: Preset, book: Book, exponent: int | None = None) -> None:
         self.preset, self.history = preset, history_of(preset)
         self.moves: SimulatedMoves = dated_moves(preset, book.risk_classes)
         # profits of all units are added, so each may take its share of the bits only
@@ -173,6 +173,13 @@ class _Dates:
         )  # fmt: skip
 
 
+def scaled_loss(preset: Preset, loss_minor: int) -> tuple[int, int]:
+    """What a shortfall adds to (initial, maintenance) margin: its factors' parts, rounded up."""
+    factor = preset.factor
+    return (mul_div_ceil(loss_minor, factor.initial_ppb, RATE_SCALE),
+            mul_div_ceil(loss_minor, factor.maintenance_ppb, RATE_SCALE))  # fmt: skip
+
+
 def _coin_profit(amount_minor: int, step: Int64Array) -> Int64Array:
     whole, rest = divmod(amount_minor, COIN_STEP_MINOR)
     profit: Int64Array = whole * step + rest * step // COIN_STEP_MINOR
@@ -190,7 +197,7 @@ def _whole(exact: Sequence[Fraction], total: int) -> list[int]:
     return whole
 
 
-def _units(dates: _Dates, book: Book, worst: int) -> dict[int, list[PositionPart]]:
+def _units(dates: Dates, book: Book, worst: int) -> dict[int, list[PositionPart]]:
     """Positions and coin of every unit in play, which together make minus the shortfall."""
     units = units_in_play(book)
     rows, coins = dates.parts(book)
@@ -225,18 +232,13 @@ def explain_history(
     which must not know of orders or of a venue. `InvariantBroken` where the book is too large or
     the parts do not add up.
     """
-    dates, haircuts = _Dates(preset, book, exponent), book_haircuts(preset, book)
+    dates, haircuts = Dates(preset, book, exponent), book_haircuts(preset, book)
     model = PoolModel(preset, book, dates.exponent)
     check(AddOns(gamma=preset.gamma) == AddOns(), "explain: dates and gamma margin")
     worst = dates.shortfall_minor(book)
     factor = preset.factor
     added = sum(charge.maintenance_minor for charge in still.add_ons)
-
-    def scaled(loss: int) -> tuple[int, int]:
-        return (mul_div_ceil(loss, factor.initial_ppb, RATE_SCALE),
-                mul_div_ceil(loss, factor.maintenance_ppb, RATE_SCALE))  # fmt: skip
-
-    of_dates = scaled(worst)
+    of_dates = scaled_loss(preset, worst)
     initial = still.call_initial_minor - added + of_dates[0]
     maintenance = still.maintenance_minor - added + of_dates[1]
     stale_minor = 0 if venue_initial_minor is None else venue_initial_minor - initial - added
@@ -244,7 +246,7 @@ def explain_history(
 
     def needs(there: Book) -> tuple[int, int]:
         found = model.requirements(there)
-        more = scaled(dates.shortfall_minor(there))
+        more = scaled_loss(preset, dates.shortfall_minor(there))
         return (int(found.initial_minor[0]) + more[0] + added,
                 int(found.maintenance_minor[0]) + more[1] + added)  # fmt: skip
 

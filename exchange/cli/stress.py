@@ -234,7 +234,7 @@ def model_of(portfolio: Portfolio, book: Book, model: str | None) -> tuple[str, 
 def preset_needs(preset: Preset, book: Book) -> Needs:
     """What a preset needs of books of the same instruments, with its add-ons where they apply."""
     from exchange.cli.margin import opening_growth
-    from margin.explain import explain
+    from margin.explain import margins_of
     from margin.pool_model import PoolModel, finest_exponent
 
     models: dict[int, PoolModel] = {}
@@ -246,13 +246,11 @@ def preset_needs(preset: Preset, book: Book) -> Needs:
         found = models[exponent].requirements(there)
         return int(found.initial_minor[0]), int(found.maintenance_minor[0])
 
-    def by_explanation(there: Book) -> tuple[int, int]:
-        growth_ppb = opening_growth(preset, there)
-        found = explain(preset, there, distances=False, growth_ppb=growth_ppb)
-        return found.call_initial_minor, found.maintenance_minor
+    def anew(there: Book) -> tuple[int, int]:
+        return margins_of(preset, there, growth_ppb=opening_growth(preset, there))
 
     has_add_ons = any((preset.liquidity, preset.gamma, preset.funding))
     explained = has_add_ons and book.conditions is not None
     floor = preset.predictive is not None and preset.predictive.floor
     other = explained or floor or preset.history is not None or preset.standard is not None
-    return by_explanation if other else by_model
+    return anew if other else by_model

@@ -12,12 +12,21 @@ import numpy as np
 import pytest
 
 from margin.book import book_equity, book_haircuts, moved, positions_of
-from margin.explain import DELTA_ONE, NAKED_OPTIONS, OPEN_ORDERS, STALE_INDEX, dealt, explain
+from margin.explain import (
+    DELTA_ONE,
+    NAKED_OPTIONS,
+    OPEN_ORDERS,
+    STALE_INDEX,
+    dealt,
+    explain,
+    margins_of,
+)
 from margin.invariant import InvariantBroken
 from margin.pool_model import BASIS, FRACTION_ONE, SKEW, PoolModel, percent_text, weight_text
 from margin.presets import load_preset, preset_names
 from margin.requirement import pool_requirements
 from margin.risk_table import risk_table
+from margin.venue_models import venue_model, venue_model_names
 from tests.margin.small_books import (
     EXPONENT,
     PS_1,
@@ -26,6 +35,7 @@ from tests.margin.small_books import (
     matrix_of,
     random_book,
     small_book,
+    with_conditions,
 )
 from tests.reference.moving_marks import REVERSED
 from tests.reference.random_portfolios import CLASSES
@@ -268,3 +278,21 @@ def test_ratios_are_rounded_up_so_that_one_means_covered() -> None:
     assert levels == (18_000 * 10**6, 14_300 * 10**6)
     assert found.initial_ratio_ppb == 18_000 * 10**9 // 21_001 + 1
     assert found.maintenance_ratio_ppb == 14_300 * 10**9 // 21_001 + 1
+
+
+@pytest.mark.parametrize("name", venue_model_names())
+def test_margins_without_their_parts_are_those_of_the_explanation(name: str) -> None:
+    preset = venue_model(name)
+    for seed in range(4):
+        book = random_book(seed, preset)
+        units, instruments = len(CLASSES), len(book.instruments)
+        traded = with_conditions(
+            book, volatility_e9=np.full(units, 6 * 10**8),
+            daily_volume_minor=np.full(units, 10**9 * USDC),
+            funding_rate_e9=np.full(instruments, 10**5),
+        )  # fmt: skip
+        for one in (book, traded):
+            found = explain(preset, one, distances=False, growth_ppb=1_200_000_000)
+            assert margins_of(preset, one, growth_ppb=1_200_000_000) == (
+                found.call_initial_minor, found.maintenance_minor,
+            )  # fmt: skip
