@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from exchange.core.venue import Venue, VenueError
 from margin.fixed_point import RATE_SCALE
-from margin.preset import Preset
+from margin.presets.preset import Preset
 
 YEAR_NS = 365 * 86_400 * 10**9
 
@@ -53,8 +53,8 @@ def _covered(preset: Preset, risk_class: str) -> float:
     range_e9 = preset.spot_range_e9(risk_class)
     if preset.history is None:
         return range_e9 / RATE_SCALE * (least_e9 / RATE_SCALE)
-    from margin.dynamic import preset_at
-    from margin.history import covered_move_e9  # compiles what other venues do not need
+    from margin.forecasts.ranges import preset_at
+    from margin.simulation.dates import covered_move_e9  # compiles what other venues do not need
 
     quiet = preset_at(preset, [risk_class], [-(-range_e9 * least_e9 // RATE_SCALE)])
     return covered_move_e9(quiet, risk_class) / RATE_SCALE

@@ -27,10 +27,10 @@ from exchange.portfolio_stress import (
     moved_of,
     with_no_move,
 )
-from margin.changed_pools import gather_pools
 from margin.invariant import BoolArray, Int64Array, check
-from margin.preset import Preset
-from margin.reverse_stress import (
+from margin.pools.changed_pools import gather_pools
+from margin.presets.preset import Preset
+from margin.stresses.reverse_stress import (
     Break,
     Direction,
     Holdings,
@@ -42,7 +42,7 @@ from margin.reverse_stress import (
     marks_after,
     moves_along,
 )
-from margin.stress import MovedMarks, Moves, Stress, moved_marks, stress_moves
+from margin.stresses.stress import MovedMarks, Moves, Stress, moved_marks, stress_moves
 
 WORST: Final = 5
 

@@ -17,10 +17,10 @@ from exchange.core.margin_models import require_models
 from exchange.core.risk import Risk
 from exchange.core.state import State
 from exchange.core.venue import USDC, validate, validate_instrument
+from margin.forecasts.opening import opening_growth_ppb
 from margin.invariant import BoolArray, Int64Array
-from margin.opening_forecast import opening_growth_ppb
 from margin.portfolio import Marks
-from margin.preset import Preset
+from margin.presets.preset import Preset
 
 
 class MovedRisk:

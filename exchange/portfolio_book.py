@@ -17,10 +17,10 @@ from exchange.portfolio_file import Holding, Market, Portfolio, PortfolioError, 
 from margin.book import NO_COIN, Book, Conditions
 from margin.fixed_point import RATE_SCALE
 from margin.invariant import Int64Array, InvariantBroken
-from margin.pool_model import finest_exponent
 from margin.portfolio import CERTAIN_PPB, INVERSE, NO_STRIKE_GROUP, Instruments, Marks
-from margin.preset import Preset
-from margin.scenarios import loss_multiple, risk_exponent, scenarios_of
+from margin.presets.preset import Preset
+from margin.reasons.pool_model import finest_exponent
+from margin.scenarios.grid import loss_multiple, risk_exponent, scenarios_of
 from margin.valuation import option_marks
 
 E6, E8 = 10**6, 10**8

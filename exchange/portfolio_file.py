@@ -16,7 +16,7 @@ inverse contracts), negative when short; collateral is cash after all profit and
 `model`; `marks` (a future without one stands at its index); `forwards` (the mark of the linear
 future of that expiry, else the index); `rates` (0); `confidences`, of an index or of a contract's
 own prices (1); `stable_price`, USD a USDC (1); `model_inputs`, by model, a number or one for each
-underlying (`margin.formula_models.INPUTS`). `volatilities` are needed for options that are held,
+underlying (`margin.models.by_formula.INPUTS`). `volatilities` are needed for options that are held,
 one of call and put is enough. Add-ons are charged where `daily_volume` (USDC a day) and `forecasts`
 (annual volatilities) name every underlying; with them go `funding` (per eight hours, of
 perpetuals; 0) and `interval` (seconds between batches; 5). Without a `market` the opening marks of
@@ -38,7 +38,7 @@ from exchange.core import limits
 from exchange.core.venue import Venue
 from exchange.portfolio_text import PortfolioError as PortfolioError
 from exchange.portfolio_text import keys, name_of, numbers, parsed, scaled, shown, table_of
-from margin.formula_models import INPUTS, Overrides
+from margin.models.by_formula import INPUTS, Overrides
 from margin.portfolio import NEVER_NS
 
 EXAMPLE = "example-portfolio.json"

@@ -14,11 +14,11 @@ import numpy as np
 
 from margin import book as portfolio
 from margin.book import option_value_minor, positions_of, units_in_play
-from margin.collateral import AnyHaircuts
+from margin.default.margin_call import health
 from margin.invariant import Int64Array, check
-from margin.margin_call import health
+from margin.pools.collateral import AnyHaircuts
 from margin.portfolio import INVERSE, INVERSE_CALL, Marks, Positions
-from margin.reverse_stress import (
+from margin.stresses.reverse_stress import (
     Break,
     Direction,
     Pools,
@@ -30,7 +30,7 @@ from margin.reverse_stress import (
     moves_along,
     positions_after,
 )
-from margin.stress import Moves, Stress, moved_marks, stress_moves
+from margin.stresses.stress import Moves, Stress, moved_marks, stress_moves
 
 Needs = Callable[[portfolio.Book], tuple[int, int]]
 """(initial, maintenance) margin of a book at its own marks: a model."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from margin.default.margin_call import CallOutcome, MarginCall
 from margin.fixed_point import COIN_SCALE, NS_PER_YEAR, PRICE_SCALE, RATE_SCALE, USDC_SCALE, root_up
 from margin.invariant import check
-from margin.margin_call import CallOutcome, MarginCall
 
 DELAY_QUANTILE_E9: Final = 3 * RATE_SCALE
 """z of the transfer-delay term where a venue names none: three standard deviations."""

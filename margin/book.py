@@ -13,9 +13,9 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from margin.collateral import AnyHaircuts, Haircuts, haircuts_of, pool_equity
 from margin.fixed_point import COIN_SCALE, PRICE_SCALE, RATE_SCALE, USDC_SCALE
 from margin.invariant import Int64Array, check
+from margin.pools.collateral import AnyHaircuts, Haircuts, haircuts_of, pool_equity
 from margin.portfolio import (
     INVERSE,
     INVERSE_CALL,
@@ -25,7 +25,7 @@ from margin.portfolio import (
     Positions,
     margin_order,
 )
-from margin.preset import Preset
+from margin.presets.preset import Preset
 from margin.valuation import option_marks
 
 USDC: Final = 0

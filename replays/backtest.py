@@ -14,18 +14,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from margin.black76 import price_into
-from margin.coverage import acerbi_szekely, christoffersen, kupiec, peak_to_trough
 from margin.fixed_point import NS_PER_DAY, NS_PER_YEAR, PRICE_SCALE, RATE_SCALE
-from margin.historical_simulation import (
+from margin.invariant import Float64Array, Int64Array, InvariantBroken
+from margin.portfolio import LINEAR_CALL, LINEAR_PUT, Instruments, Marks
+from margin.simulation.coverage import acerbi_szekely, christoffersen, kupiec, peak_to_trough
+from margin.simulation.historical import (
     SimulatedMoves,
     SimulationTerms,
     lot_profits,
     stress_weights,
 )
-from margin.invariant import Float64Array, Int64Array, InvariantBroken
-from margin.portfolio import LINEAR_CALL, LINEAR_PUT, Instruments, Marks
-from margin.returns import log_returns
-from margin.tail_measures import tail_measures, tail_weights
+from margin.simulation.returns import log_returns
+from margin.simulation.tail_measures import tail_measures, tail_weights
 from replays.forecast import (
     ONE_PERIOD,
     SEED_COUNT,

@@ -2,8 +2,9 @@
 
 A model is fitted to a history once, causally: what it says at period t uses returns before t only.
 It gives the volatility with which options are marked where nothing else does, and scenarios of the
-next move, weighted, in whole 10^-9. Requirements come from `margin.historical_simulation`,
-`margin.tail_measures` and, for one price and a normal quantile, `margin.models.lognormal`.
+next move, weighted, in whole 10^-9. Requirements come from `margin.simulation.historical`,
+`margin.simulation.tail_measures` and, for one price and a normal quantile,
+`margin.models.lognormal`.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import numpy as np
 from scipy.special import ndtri
 
 from margin.fixed_point import RATE_SCALE
-from margin.historical_simulation import stress_weights
 from margin.invariant import Float64Array, Int64Array
 from margin.models.lognormal import risk_factors, tail_risk
-from margin.returns import ewma_volatility, moves_e9, overlapping_sums, rescale
+from margin.simulation.historical import stress_weights
+from margin.simulation.returns import ewma_volatility, moves_e9, overlapping_sums, rescale
 
 SEED_COUNT = 60  # returns that start the volatility recursion and are nothing else
 STRESSED_COUNT = 60  # returns of the worst window

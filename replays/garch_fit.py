@@ -1,8 +1,8 @@
 """GARCH(1,1) fitted to a price history by the package `arch`, as a margin preset takes it.
 
 The fit is outside the core and in floats; what comes out are numbers of 9 places, which the core's
-integer recursion (`margin.forecast.Garch`) uses. How far that recursion is from the package's own
-conditional volatility on the same history is measured, not assumed.
+integer recursion (`margin.forecasts.forecast.Garch`) uses. How far that recursion is from the
+package's own conditional volatility on the same history is measured, not assumed.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from margin.dynamic import forecaster_of
-from margin.dynamic_sections import Dynamic, GarchRule
 from margin.fixed_point import RATE_SCALE
-from margin.forecast import MOST_RETURN_E9, run, start
+from margin.forecasts.forecast import MOST_RETURN_E9, run, start
+from margin.forecasts.ranges import forecaster_of
 from margin.invariant import Float64Array, Int64Array
-from margin.preset import NamedRate
+from margin.presets.dynamic_sections import Dynamic, GarchRule
+from margin.presets.preset import NamedRate
 from replays.price_file import PriceSeries
 
 ARCH_HINT = "fitting GARCH needs arch: install the extra `arch` (pip install 'uncross[arch]')"

@@ -15,20 +15,20 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from margin.coverage import kupiec
-from margin.dynamic import capped, range_terms, targets_e9
-from margin.dynamic_sections import EwmaRule
 from margin.fixed_point import RATE_SCALE
-from margin.forecast import Ewma, run, start, volatility_e9
-from margin.invariant import Float64Array, Int64Array, check
-from margin.presets import load_preset
-from margin.procyclicality import (
+from margin.forecasts.forecast import Ewma, run, start, volatility_e9
+from margin.forecasts.procyclicality import (
     NO_CAP_PPB,
     Tools,
     largest_rise,
     moderated,
     peak_to_trough,
 )
+from margin.forecasts.ranges import capped, range_terms, targets_e9
+from margin.invariant import Float64Array, Int64Array, check
+from margin.presets import load_preset
+from margin.presets.dynamic_sections import EwmaRule
+from margin.simulation.coverage import kupiec
 
 STEPS = (1, 5, 20, 60)
 RISES = (1, 5, 20, 30)

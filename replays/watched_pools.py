@@ -33,13 +33,13 @@ from exchange.core.reject_reason import PostingCause
 from exchange.core.revalue import release_gains, take_marks
 from exchange.core.venue import USDC, InstrumentSpec, UnderlyingSpec, Venue
 from exchange.venues import load_venue
-from margin.dynamic_sections import EwmaRule, GarchRule, Predictive
 from margin.fixed_point import NS_PER_SECOND, USDC_SCALE
-from margin.forecast import DAYS_OF_MONTH
+from margin.forecasts.forecast import DAYS_OF_MONTH
 from margin.invariant import Int64Array, check
 from margin.portfolio import LINEAR_CALL, LINEAR_PUT
-from margin.preset import NamedRate, Preset
 from margin.presets import load_preset
+from margin.presets.dynamic_sections import EwmaRule, GarchRule, Predictive
+from margin.presets.preset import NamedRate, Preset
 
 E8, PPB = 10**8, 10**9
 YEAR_S = 365 * 86_400

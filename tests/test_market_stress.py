@@ -9,10 +9,10 @@ from exchange.core.ledger import House
 from exchange.market_stress import MarketStress, _Market, pools_book, stressed_market
 from exchange.portfolio_stress import GRID_E9, TOGETHER, Moved
 from margin.invariant import Int64Array, InvariantBroken
-from margin.preset import NamedRate
-from margin.reverse_stress import Direction, equity_after, moves_along
-from margin.stress import Basis, Stress, TenorMove
+from margin.presets.preset import NamedRate
 from margin.stresses import load_stress
+from margin.stresses.reverse_stress import Direction, equity_after, moves_along
+from margin.stresses.stress import Basis, Stress, TenorMove
 from tests.core.coin_options import COIN, two
 from tests.core.market import (
     CALL,

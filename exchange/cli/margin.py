@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from exchange.core.venue import Venue
     from exchange.portfolio_file import Portfolio
     from margin.book import Book
-    from margin.explanation import Explanation
-    from margin.preset import Preset
+    from margin.presets.preset import Preset
+    from margin.reasons.explanation import Explanation
 
 DEFAULT_MODEL = "ps-1"
 INTERVAL_NS = 5 * 10**9  # between batches, where a portfolio's market does not say
@@ -124,17 +124,17 @@ def explainer(
     """
     from exchange.portfolio_book import exponent_of, largest_part
     from exchange.portfolio_file import PortfolioError
-    from margin.explain import explain
-    from margin.formula_models import (
+    from margin.invariant import InvariantBroken
+    from margin.models.by_formula import (
         INPUTS,
         FormulaModel,
         FormulaRefused,
         explain_formula,
         refusal_of_name,
     )
-    from margin.invariant import InvariantBroken
     from margin.presets import PresetError, is_file_name
-    from margin.venue_models import venue_model
+    from margin.presets.venue_models import venue_model
+    from margin.reasons.explain import explain
 
     name = model or portfolio.model
     if venue is not None and name is None:
@@ -171,7 +171,7 @@ def explainer(
 
 def opening_growth(preset: Preset, book: Book) -> int:
     """Growth of ranges that the floor of a forecast charges a portfolio, which has no past."""
-    from margin.opening_forecast import opening_growth_ppb
+    from margin.forecasts.opening import opening_growth_ppb
 
     interval_ns = INTERVAL_NS if book.conditions is None else book.conditions.interval_ns
     return opening_growth_ppb(preset, book.risk_classes, book.marks.now_ns, interval_ns)
@@ -181,7 +181,7 @@ def json_text(found: list[Explanation], changes: str | None) -> str:
     """One explanation as it is; two as `changes`, `before`, `after` and what a screen says."""
     import msgspec
 
-    from margin.explain_history import screen_asks_for_reprice
+    from margin.reasons.explain_dates import screen_asks_for_reprice
 
     value: object = found[0]
     if len(found) == 2:

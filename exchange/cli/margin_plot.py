@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from exchange.cli.margin_view import requirement_rows, usdc
-from margin.explanation import Explanation, UnitPart
 from margin.fixed_point import USDC_SCALE
-from margin.pool_model import percent_text
+from margin.reasons.explanation import Explanation, UnitPart
+from margin.reasons.pool_model import percent_text
 
 SIDES = ("down", "unchanged", "up")
 WORST = "worst"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from exchange.cli import narration
 from exchange.cli.tables import fitted_lines, folded_lines, table_lines
-from margin.explain_history import screen_asks_for_reprice
-from margin.explanation import Distance, Explanation, Simulated, UnitPart
 from margin.fixed_point import COIN_SCALE, PRICE_SCALE, RATE_SCALE, USDC_SCALE
-from margin.pool_model import Cell, percent_text, weight_text
+from margin.reasons.explain_dates import screen_asks_for_reprice
+from margin.reasons.explanation import Distance, Explanation, Simulated, UnitPart
+from margin.reasons.pool_model import Cell, percent_text, weight_text
 
 SIDES = ("down", "unchanged", "up")
 FIGURES = (

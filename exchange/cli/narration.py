@@ -26,8 +26,8 @@ from exchange.core.events import (
 from exchange.core.state import State
 from exchange.core.venue import USDC, InstrumentSpec
 from exchange.pool_names import pool_name
+from margin.default.margin_call import CallOutcome
 from margin.fixed_point import COIN_SCALE, USDC_SCALE
-from margin.margin_call import CallOutcome
 from margin.portfolio import INVERSE
 
 E8 = 10**8

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from exchange.portfolio_file import Portfolio
     from exchange.portfolio_stress import Needs, PortfolioStress
     from margin.book import Book
-    from margin.collateral import AnyHaircuts
-    from margin.preset import Preset
-    from margin.stress import Stress
+    from margin.pools.collateral import AnyHaircuts
+    from margin.presets.preset import Preset
+    from margin.stresses.stress import Stress
 
 DEFAULT_MODEL = "ps-1"
 
@@ -130,7 +130,7 @@ def market_stress(
     from exchange.cli.warm_up import warm_up_with_line
     from exchange.market_stress import stressed_market
     from margin.presets import is_file_name
-    from margin.venue_models import venue_model
+    from margin.presets.venue_models import venue_model
     from replays.journal_state import engine_after
 
     file = venue_model(model) if model is not None and is_file_name(model) else None
@@ -149,7 +149,7 @@ def judging_model(venue: Venue, name: str) -> Preset:
     `PresetError` says what there is instead.
     """
     from margin.presets import PresetError
-    from margin.venue_models import FLOOR, venue_model, venue_model_names
+    from margin.presets.venue_models import FLOOR, venue_model, venue_model_names
 
     own, others = {preset.name: preset for preset in reversed(venue.presets())}, venue_model_names()
     if name in own:
@@ -195,7 +195,7 @@ def model_of(portfolio: Portfolio, book: Book, model: str | None) -> tuple[str, 
 
     from exchange.portfolio_file import PortfolioError
     from margin.book import book_haircuts
-    from margin.formula_models import (
+    from margin.models.by_formula import (
         INPUTS,
         FormulaModel,
         FormulaRefused,
@@ -204,7 +204,7 @@ def model_of(portfolio: Portfolio, book: Book, model: str | None) -> tuple[str, 
     )
     from margin.models.standard_constants import load_standard
     from margin.presets import PresetError, is_file_name
-    from margin.venue_models import venue_model
+    from margin.presets.venue_models import venue_model
 
     venue = portfolio.market.venue
     presets = () if venue is None else venue.presets()
@@ -234,8 +234,8 @@ def model_of(portfolio: Portfolio, book: Book, model: str | None) -> tuple[str, 
 def preset_needs(preset: Preset, book: Book) -> Needs:
     """What a preset needs of books of the same instruments, with its add-ons where they apply."""
     from exchange.cli.margin import opening_growth
-    from margin.explain import margins_of
-    from margin.pool_model import PoolModel, finest_exponent
+    from margin.reasons.explain import margins_of
+    from margin.reasons.pool_model import PoolModel, finest_exponent
 
     models: dict[int, PoolModel] = {}
 

@@ -27,8 +27,8 @@ from exchange.core.events import (
 )
 from exchange.core.ledger import House
 from exchange.core.venue import lot_notional_minor
+from margin.default.margin_call import CallOutcome
 from margin.fixed_point import USDC_SCALE
-from margin.margin_call import CallOutcome
 
 
 @dataclass

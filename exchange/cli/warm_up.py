@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 import subprocess
 import sys
 import time
@@ -13,9 +12,9 @@ import click
 
 PACKAGES = ("margin", "exchange.core")
 MARKET = ("exchange.core.engine", "exchange.marker", "exchange.gateway.server")
-EXPLAINING = ("margin.explain", "margin.formula_models")
+EXPLAINING = ("margin.reasons.explain", "margin.models.by_formula")
 # About half of all compilation; `uncross` compiles the auction too.
-SLOWEST = ["margin.requirement", "exchange.core.auction", "exchange.core.uncross"]
+SLOWEST = ["margin.pools.requirement", "exchange.core.auction", "exchange.core.uncross"]
 FIRST = "exchange.core.order_columns"  # a second to compile: tells soon that the cache is empty
 COLD_S = 0.9  # no module takes as long to load from the cache
 
@@ -30,26 +29,22 @@ def kernel_modules() -> list[str]:
     """
     for name in MARKET:
         importlib.import_module(name)
-    paths = [(package, importlib.import_module(package).__path__) for package in PACKAGES]
-    names = [
-        info.name
-        for package, path in paths
-        for info in pkgutil.iter_modules(path, f"{package}.")
-        if "warm_up" in vars(sys.modules.get(info.name, sys))
-    ]
+    names = _with_kernels(PACKAGES)
     return [FIRST, *(name for name in names if name not in (FIRST, *SLOWEST)), *SLOWEST]
+
+
+def _with_kernels(packages: tuple[str, ...]) -> list[str]:
+    """Names of the modules of some packages that are imported and have a `warm_up`, sorted."""
+    inside = tuple(f"{package}." for package in packages)
+    loaded = [(name, module) for name, module in sys.modules.items() if name.startswith(inside)]
+    return sorted(name for name, module in loaded if "warm_up" in vars(module))
 
 
 def explaining_modules() -> list[str]:
     """Names of the modules whose kernels explain a portfolio, the slowest last."""
     for name in EXPLAINING:
         importlib.import_module(name)
-    names = [
-        name
-        for name, module in sys.modules.items()
-        if name.startswith("margin.") and "warm_up" in vars(module)
-    ]
-    return sorted(names, key=lambda name: (name in SLOWEST, name))
+    return sorted(_with_kernels(("margin",)), key=lambda name: (name in SLOWEST, name))
 
 
 def warm_up(progress: Progress | None = None, names: list[str] | None = None) -> None:

@@ -15,8 +15,8 @@ from exchange.core import limits
 from exchange.core.layers import NO_POOL, Layer, Layers, PoolKind
 from exchange.core.ledger import HOUSE_POOLS
 from exchange.core.reject_reason import RejectReason
+from margin.default.margin_call import MarginCall
 from margin.invariant import Int64Array, check
-from margin.margin_call import MarginCall
 
 NO_OWNER = -1
 _encode = msgspec.msgpack.Encoder().encode

@@ -13,8 +13,8 @@ import numpy as np
 from exchange.core.outside_credit import NO_SHIFT, Credit, OutsideCredit, Reading, Shift
 from margin.attested import Standing, keeps_alive, lacking_minor
 from margin.invariant import Int64Array
+from margin.pools.requirement import OpenOrders
 from margin.portfolio import Positions
-from margin.requirement import OpenOrders
 
 if TYPE_CHECKING:
     from exchange.core.risk import Risk

@@ -10,7 +10,7 @@ from exchange.core.reject_reason import PostingCause
 from exchange.core.risk import Risk
 from exchange.core.state import State
 from exchange.core.venue import USDC, lot_notional_minor
-from margin.liquidation import ContractForm, LiquidationTerms, Position
+from margin.default.liquidation import ContractForm, LiquidationTerms, Position
 from margin.portfolio import INVERSE
 
 

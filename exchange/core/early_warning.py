@@ -2,7 +2,7 @@
 
 The same is computed of one pool when somebody asks (`call_chance`), by the same functions.
 What a move does to a pool's cushion is read off the cushion itself, one deviation of the horizon
-up and down (`exchange.core.exposures`). Nothing is charged here (`margin.predictive`).
+up and down (`exchange.core.exposures`). Nothing is charged here (`margin.forecasts.predictive`).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from exchange.core.ledger import HOUSE_POOLS
 from exchange.core.risk import Risk
 from exchange.core.state import State
 from exchange.core.venue import USDC
-from margin.dynamic_sections import Predictive
 from margin.fixed_point import RATE_SCALE
+from margin.forecasts.predictive import TailLaw, call_probabilities_ppb, forecast_initial_minor
 from margin.invariant import Int64Array
 from margin.portfolio import NEVER_NS
-from margin.predictive import TailLaw, call_probabilities_ppb, forecast_initial_minor
+from margin.presets.dynamic_sections import Predictive
 
 E10 = 10**10
 

@@ -7,8 +7,8 @@ import hashlib
 import msgspec
 
 from exchange.core.reject_reason import DoneReason, PostingCause, RejectReason
+from margin.default.margin_call import CallOutcome
 from margin.invariant import Int64Array
-from margin.margin_call import CallOutcome
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):

@@ -16,7 +16,8 @@ import numpy as np
 from exchange.core.risk import Risk
 from exchange.core.state import State
 from exchange.core.venue import FUTURE_KINDS, USDC
-from margin.cushion import (
+from margin.fixed_point import PRICE_SCALE, RATE_SCALE
+from margin.forecasts.cushion import (
     COIN_CASH,
     COIN_VALUE,
     IN_USDC,
@@ -25,10 +26,9 @@ from margin.cushion import (
     unit_gains,
     worst_of,
 )
-from margin.fixed_point import PRICE_SCALE, RATE_SCALE
 from margin.invariant import Int64Array
+from margin.pools.requirement import equity
 from margin.portfolio import Marks, Positions
-from margin.requirement import equity
 from margin.valuation import option_marks
 
 

@@ -15,19 +15,19 @@ import numpy as np
 
 from exchange.core.marks import IndexState, MarkBoard
 from exchange.core.venue import Venue
-from margin import cross_unit, dynamic
-from margin.cross_unit import CorrelationState
-from margin.dynamic import RangeState, RangeTerms, range_terms
 from margin.fixed_point import RATE_SCALE
-from margin.invariant import Int64Array, check
-from margin.predictive import (
+from margin.forecasts import cross_unit, ranges
+from margin.forecasts.cross_unit import CorrelationState
+from margin.forecasts.predictive import (
     growth_ppb,
     horizon_volatility_e9,
     mean_growth_ppb,
     range_path_e9,
     variance_path_e18,
 )
-from margin.preset import Preset
+from margin.forecasts.ranges import RangeState, RangeTerms, range_terms
+from margin.invariant import Int64Array, check
+from margin.presets.preset import Preset
 
 _encode = msgspec.msgpack.Encoder().encode
 _RANGE_COLUMNS = tuple(
@@ -48,10 +48,10 @@ class Memory:
         self._known_ppb: Int64Array | None = None  # correlations of the moments as they are
         if preset.dynamic is not None:
             self.terms = range_terms(preset, [unit.risk_class for unit in units])
-            self.ranges = dynamic.opening(self.terms, annual)
+            self.ranges = ranges.opening(self.terms, annual)
         if preset.cross_unit is not None:
             period_s = preset.cross_unit.period_s
-            variance = [dynamic.period_variance_e18(e9, period_s) for e9 in annual]
+            variance = [ranges.period_variance_e18(e9, period_s) for e9 in annual]
             self.correlation = cross_unit.opening(preset.cross_unit, np.array(variance, np.int64))
 
     def take(self, marks: MarkBoard) -> None:
@@ -62,7 +62,7 @@ class Memory:
             at_the_money = None
             if self.terms.section.implied is not None:
                 at_the_money = marks.at_the_money()
-            dynamic.step(self.terms, self.ranges, marks.time_ns, index_e8, fresh, at_the_money)
+            ranges.step(self.terms, self.ranges, marks.time_ns, index_e8, fresh, at_the_money)
         section, state = self.preset.cross_unit, self.correlation
         if section is not None and state is not None:
             learnt = cross_unit.step(section, state, marks.time_ns, index_e8, all(fresh))

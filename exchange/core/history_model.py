@@ -23,8 +23,14 @@ from exchange.core.standard_model import without_cost
 from exchange.core.state import State
 from exchange.core.venue import Venue
 from margin.fixed_point import RATE_SCALE, mul_div_ceil
-from margin.historical_simulation import LotProfits, SimulatedMoves, lot_profits
-from margin.history import (
+from margin.invariant import Int64Array
+from margin.pools.open_orders import OpenOrders
+from margin.pools.requirement import Requirements
+from margin.pools.risk_table import RiskLayout
+from margin.portfolio import Instruments, Positions
+from margin.presets.preset import Preset
+from margin.scenarios.grid import risk_exponent
+from margin.simulation.dates import (
     dated_moves,
     history_of,
     horizons_with_orders,
@@ -33,14 +39,8 @@ from margin.history import (
     shortfall,
     simulation_terms,
 )
-from margin.invariant import Int64Array
-from margin.open_orders import OpenOrders
-from margin.portfolio import Instruments, Positions
-from margin.preset import Preset
-from margin.requirement import Requirements
-from margin.risk_table import RiskLayout
-from margin.scenarios import risk_exponent
-from margin.simulated_pools import (
+from margin.simulation.historical import LotProfits, SimulatedMoves, lot_profits
+from margin.simulation.pools import (
     UNKNOWN_VOLUME_MINOR,
     PoolTails,
     factor_minor,

@@ -46,7 +46,7 @@ TRANSFER_MINOR_MAX = 2**52
 # the highest price its underlying may have.
 RULED_LOT_MINOR_MAX = 2**37
 # One owner's size in one underlying, over all its pools: the most that a concentration can measure
-# (`margin.concentration`).
+# (`margin.add_ons.concentration`).
 OWNER_SIZE_MINOR_MAX = 2**59
 # An average day's volume in one underlying; what is not known is taken to be this large.
 DAILY_VOLUME_MINOR_MAX = 2**56

@@ -21,9 +21,9 @@ from exchange.core.seal import close_rows
 from exchange.core.state import State
 from exchange.core.venue import USDC
 from margin.attested import Standing, advance_backed_call
+from margin.default.liquidation import plan_slice
+from margin.default.margin_call import CallOutcome, MarginCall, advance_call
 from margin.fixed_point import RATE_SCALE
-from margin.liquidation import plan_slice
-from margin.margin_call import CallOutcome, MarginCall, advance_call
 
 LIQUIDATION_FLAGS = LIQUIDATION | IMMEDIATE | REDUCE_ONLY
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from margin.invariant import Int64Array
-from margin.scenarios import ScenarioMatrix
+from margin.scenarios.grid import ScenarioMatrix
 
 
 class LotBounds(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from exchange.core.risk_model import RiskModel
 from exchange.core.venue import Venue, VenueError
 from margin.invariant import InvariantBroken
-from margin.preset import Preset
+from margin.presets.preset import Preset
 
 
 def risk_model(venue: Venue, preset: Preset, number: int = 0) -> RiskModel:

@@ -15,7 +15,7 @@ from exchange.core import limits
 from exchange.core.commands import ExpiryMark, Revalue, UnderlyingMark
 from exchange.core.contracts import Contracts, Life
 from exchange.core.venue import Venue
-from margin.dynamic import AtTheMoney
+from margin.forecasts.ranges import AtTheMoney
 from margin.invariant import Int64Array, check
 from margin.portfolio import INVERSE, NEVER_NS, Marks
 from margin.valuation import option_marks

@@ -171,9 +171,9 @@ class OrderLoss:
     def coin_terms(self, slot: int, side: int, price: int) -> tuple[int, int]:
         """What the buyer of an inverse lot gains at once: quanta, and 10^-6 minor units of coin.
 
-        The two that `margin.requirement.OpenOrders` asks for. A future brings the difference of
-        mark and limit in coin; an option its value at the mark, for the limit in coin. Quanta are
-        rounded against the order's side.
+        The two that `margin.pools.requirement.OpenOrders` asks for. A future brings the difference
+        of mark and limit in coin; an option its value at the mark, for the limit in coin. Quanta
+        are rounded against the order's side.
         """
         limit_e6, terms = self._limit_e6(slot, price), self.rows[slot]
         if not self.state.contracts.is_option_slot(slot):

@@ -27,8 +27,8 @@ from margin.attested import (
 )
 from margin.fixed_point import RATE_SCALE
 from margin.invariant import Int64Array
+from margin.pools.requirement import OpenOrders
 from margin.portfolio import Positions
-from margin.requirement import OpenOrders
 
 if TYPE_CHECKING:
     from exchange.core.risk_model import RiskModel

@@ -15,11 +15,11 @@ from exchange.core.holdings import Holdings
 from exchange.core.margin_models import risk_model
 from exchange.core.risk_model import Charged, RiskModel
 from exchange.core.state import State
-from margin.changed_pools import gather_pools
-from margin.collateral import AnyHaircuts, pool_equity
 from margin.invariant import Int64Array, check
+from margin.pools.changed_pools import gather_pools
+from margin.pools.collateral import AnyHaircuts, pool_equity
+from margin.pools.risk_table import RiskLayout, risk_layout
 from margin.portfolio import Positions as PositionColumns
-from margin.risk_table import RiskLayout, risk_layout
 
 _ONE_OWNER: Int64Array = np.zeros(1, np.int64)
 

@@ -37,7 +37,7 @@ from exchange.core.risk import Risk
 from exchange.core.state import State
 from margin.fixed_point import RATE_SCALE
 from margin.invariant import Int64Array
-from margin.requirement import OpenOrders
+from margin.pools.requirement import OpenOrders
 
 RESERVES_NOTHING = REDUCE_ONLY | LIQUIDATION  # trimmed to the position at the seal
 

@@ -16,16 +16,14 @@ from exchange.core.lot_bounds import LotBounds, bounds_of_matrix
 from exchange.core.marks import IndexState
 from exchange.core.state import State
 from exchange.core.venue import Venue, lot_notional_minor
-from margin.add_ons import AddOns, AddOnTable, MarketConditions, add_on_table, add_ons
-from margin.collateral import haircuts_of
-from margin.cross_unit import relief_minor
-from margin.dynamic import preset_at, range_terms
+from margin.add_ons.charges import AddOns, AddOnTable, MarketConditions, add_on_table, add_ons
 from margin.fixed_point import RATE_SCALE
+from margin.forecasts.cross_unit import relief_minor
+from margin.forecasts.predictive import growth_minor
+from margin.forecasts.ranges import preset_at, range_terms
 from margin.invariant import Int64Array, check
-from margin.portfolio import Collateral, Marks, Positions
-from margin.predictive import growth_minor
-from margin.preset import Preset
-from margin.requirement import (
+from margin.pools.collateral import haircuts_of
+from margin.pools.requirement import (
     OpenOrders,
     Requirements,
     RiskTable,
@@ -33,8 +31,10 @@ from margin.requirement import (
     requirement_with_orders,
     risk_table,
 )
-from margin.risk_table import RiskLayout
-from margin.scenarios import (
+from margin.pools.risk_table import RiskLayout
+from margin.portfolio import Collateral, Marks, Positions
+from margin.presets.preset import Preset
+from margin.scenarios.grid import (
     ScenarioMatrix,
     loss_multiple,
     lot_matrix,

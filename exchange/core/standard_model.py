@@ -27,12 +27,12 @@ from margin.models.standard import (
     standard_table,
 )
 from margin.models.standard_orders import alone_minor, in_dollars, margins_with_orders
-from margin.open_orders import OpenOrders
+from margin.pools.open_orders import OpenOrders
+from margin.pools.requirement import Requirements
+from margin.pools.risk_table import RiskLayout
 from margin.portfolio import Positions
-from margin.preset import Preset
-from margin.requirement import Requirements
-from margin.risk_table import RiskLayout
-from margin.scenarios import risk_exponent
+from margin.presets.preset import Preset
+from margin.scenarios.grid import risk_exponent
 
 
 class StandardModel(RiskModel):

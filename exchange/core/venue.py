@@ -22,7 +22,7 @@ from margin.portfolio import (
     LINEAR_PUT,
     NEVER_NS,
 )
-from margin.preset import Preset
+from margin.presets.preset import Preset
 
 USDC = 0
 FUTURE_KINDS = (LINEAR, INVERSE)

@@ -22,9 +22,8 @@ from exchange.core.revalue import Gains
 from exchange.core.risk import Risk
 from exchange.core.state import State
 from exchange.core.venue import USDC
-from margin.invariant import check
-from margin.liquidation import Position
-from margin.waterfall import (
+from margin.default.liquidation import Position
+from margin.default.waterfall import (
     Candidate,
     LeftSlice,
     OpenCase,
@@ -35,6 +34,7 @@ from margin.waterfall import (
     pay_layers,
     takeover_plan,
 )
+from margin.invariant import check
 
 MUTUAL_LAYERS = ((House.VENUE_CAPITAL, "venue_capital"), (House.DEFAULT_FUND, "default_fund"))
 

@@ -46,7 +46,7 @@ from exchange.gateway.units import (
     money,
     settlement_name,
 )
-from margin.margin_call import CallOutcome
+from margin.default.margin_call import CallOutcome
 from margin.portfolio import INVERSE
 from margin.portfolio import Positions as PositionColumns
 

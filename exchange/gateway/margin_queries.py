@@ -49,10 +49,9 @@ from exchange.gateway.units import (
 )
 from exchange.sequencer import Sequencer
 from margin.book import Book, positions_of, traded
-from margin.explain import STALE_INDEX, explain
-from margin.explanation import Explanation
-from margin.explanation_parts import NOTHING_ELSEWHERE, Elsewhere
-from margin.formula_models import (
+from margin.forecasts.opening import opening_growth_ppb
+from margin.invariant import Int64Array, check
+from margin.models.by_formula import (
     INPUTS,
     FormulaModel,
     FormulaRefused,
@@ -60,11 +59,12 @@ from margin.formula_models import (
     prepared,
     refusal_of_name,
 )
-from margin.invariant import Int64Array, check
-from margin.opening_forecast import opening_growth_ppb
 from margin.portfolio import Positions
-from margin.preset import Preset
-from margin.venue_models import venue_model
+from margin.presets.preset import Preset
+from margin.presets.venue_models import venue_model
+from margin.reasons.explain import STALE_INDEX, explain
+from margin.reasons.explanation import Explanation
+from margin.reasons.parts import NOTHING_ELSEWHERE, Elsewhere
 
 USDC_MINOR = 10**6
 SIZES = "simulated_positions"

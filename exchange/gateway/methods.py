@@ -250,7 +250,7 @@ METHODS: tuple[Method, ...] = (
            "(charges below 0), haircuts and what of them is for size, distances to a call and to "
            "liquidation. Whole minor units (10^-6 USDC). `forecast` says what margin the pool's "
            "own model forecasts for it.",
-           "object: `margin.explanation.Explanation`, and `forecast`: `horizon_cycles`, "
+           "object: `margin.reasons.explanation.Explanation`, and `forecast`: `horizon_cycles`, "
            "`initial_minor` (the most initial margin in them), `call_probability_ppb` (x 10^9); "
            "null where the model that is asked is not the pool's own or does not forecast, or "
            "the pool holds no position"),

@@ -16,7 +16,7 @@ from numba import njit
 from margin.fixed_point import COIN_SCALE, PRICE_SCALE, RATE_SCALE, USDC_SCALE
 from margin.invariant import Int64Array, check
 from margin.portfolio import INVERSE, Instruments, Marks, Positions
-from margin.scenarios import MOST_RISK_EXPONENT
+from margin.scenarios.grid import MOST_RISK_EXPONENT
 
 _SPLIT: Final = 100_000
 _DIVISOR: Final = PRICE_SCALE * COIN_SCALE // USDC_SCALE  # 10^10, the square of the split
@@ -139,7 +139,7 @@ def pool_margins(charges: LinearCharges, positions: Positions) -> ModelMargins:
 
     Rows of a pool must be in margin order (`Positions.validate`). Coin cash is collateral, counted
     in equity, and needs nothing. Sums stay below 2^62 if the exponents were derived from the
-    venue's limits by `margin.scenarios.risk_exponent` with a multiple no rate exceeds.
+    venue's limits by `margin.scenarios.grid.risk_exponent` with a multiple no rate exceeds.
     """
     charge = np.stack(
         [charges.long_initial, charges.short_initial,

@@ -150,12 +150,12 @@ def standard_table(
 ) -> StandardTable:
     """Lay out a revaluation for `pool_margins`.
 
-    `coin_haircut_ppb[U]`: what equity deducts from the coin of each unit.
-    `risk_exponent[U]` from `margin.scenarios.risk_exponent`, with a notional that bounds size x
-    strike as well as size x index, and a multiple above every rate. An expiry's forward is the
-    highest of its options', its confidence the least. Values are rounded to the nearest quantum
-    per lot, charges up. `InvariantBroken` if an option settled in coin is listed: its payoff is not
-    a straight line between strikes.
+    `coin_haircut_ppb[U]`: what equity deducts from the coin of each unit. `risk_exponent[U]` from
+    `margin.scenarios.grid.risk_exponent`, with a notional that bounds size x strike as well as size
+    x index, and a multiple above every rate. An expiry's forward is the highest of its options',
+    its confidence the least. Values are rounded to the nearest quantum per lot, charges up.
+    `InvariantBroken` if an option settled in coin is listed: its payoff is not a straight line
+    between strikes.
     """
     check((instruments.kind <= LINEAR_PUT).all(), "standard margin: an option settled in coin")
     check(feeds.confidence_ppb.shape == (len(instruments),), "feeds: one confidence an instrument")

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from margin.presets import PresetError
-from margin.standard_sections import CoinCollateral, Levels, ShortOption, Standard, Threshold
-from margin.strict_toml import shipped_text, structure_of, table_of
+from margin.presets.standard_sections import (
+    CoinCollateral,
+    Levels,
+    ShortOption,
+    Standard,
+    Threshold,
+)
+from margin.presets.strict_toml import shipped_text, structure_of, table_of
 
 __all__ = [
     "CoinCollateral",

@@ -37,9 +37,9 @@ from margin.models.standard import (
     StandardTable,
     coin_charge,
 )
-from margin.open_orders import OpenOrders
+from margin.pools.open_orders import OpenOrders
 from margin.portfolio import INVERSE_CALL, LINEAR_CALL, Instruments, Marks, Positions
-from margin.scenarios import COIN_STEP_MINOR
+from margin.scenarios.grid import COIN_STEP_MINOR
 
 _E6: Final = 1_000_000
 _E8: Final = 10**8

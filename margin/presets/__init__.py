@@ -1,8 +1,8 @@
 """Margin models as TOML files, read strictly: those that ship, and files of a user's own.
 
-A file says what `margin.preset.Preset` says, with fractions written as decimal numbers and keys
-without the scale: `up = 0.5` becomes `up_e9 = 500000000`. Decimals are never turned into floats.
-A file may build on another and say only what differs:
+A file says what `margin.presets.preset.Preset` says, with fractions written as decimal numbers and
+keys without the scale: `up = 0.5` becomes `up_e9 = 500000000`. Decimals are never turned into
+floats. A file may build on another and say only what differs:
 
     name = "wider"
     base = "ps-1"              # a model that ships, or a file beside this one ("mine.toml")
@@ -16,8 +16,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from margin.preset import Preset
-from margin.strict_toml import (
+from margin.presets.preset import Preset
+from margin.presets.strict_toml import (
     laid_on,
     left_out,
     shipped_names,

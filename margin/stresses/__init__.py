@@ -14,8 +14,8 @@ Fractions are decimals that must be whole numbers of 10^-9; they are never turne
 
 from __future__ import annotations
 
-from margin.stress import Stress
-from margin.strict_toml import shipped_names, shipped_text, structure_of, table_of
+from margin.presets.strict_toml import shipped_names, shipped_text, structure_of, table_of
+from margin.stresses.stress import Stress
 
 
 class StressError(ValueError):

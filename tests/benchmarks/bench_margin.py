@@ -14,18 +14,19 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse  # type: ignore[import-untyped]
 
-from margin import changed_pools, drift_screen, requirement, tail_mean
-from margin.changed_pools import renew_requirements
-from margin.collateral import base_of
-from margin.drift_bound import LotValues
-from margin.drift_screen import DriftScreen, PoolCash
-from margin.equity import equity
 from margin.fixed_point import PRICE_SCALE
 from margin.invariant import Int64Array, check
+from margin.pools import changed_pools, drift_screen, requirement
+from margin.pools.changed_pools import renew_requirements
+from margin.pools.collateral import base_of
+from margin.pools.drift_bound import LotValues
+from margin.pools.drift_screen import DriftScreen, PoolCash
+from margin.pools.equity import equity
+from margin.pools.requirement import Requirements, RiskTable, pool_requirements
+from margin.pools.risk_table import EXPIRY, UNIT
 from margin.portfolio import Positions
-from margin.requirement import Requirements, RiskTable, pool_requirements
-from margin.risk_table import EXPIRY, UNIT
-from margin.tail_mean import tail_means
+from margin.simulation import tail_mean
+from margin.simulation.tail_mean import tail_means
 from tests.benchmarks import collateral_rows, dynamic_rows
 from tests.benchmarks.conditions import in_turn, machine, rates
 from tests.benchmarks.margin_book import (
@@ -104,7 +105,7 @@ def tail_row(pools: int, rounds: int) -> dict[str, Any]:
 def scipy_worst_quanta(table: RiskTable, positions: Positions) -> Int64Array:
     """Worst loss by sparse products, in quanta: groups of one expiry summed with both rows.
 
-    The same model as `margin.expiry_groups`, for rows of two halves, no coin cash and linear
+    The same model as `margin.pools.expiry_groups`, for rows of two halves, no coin cash and linear
     discounts whose lower row counts.
     """
     pool = np.repeat(np.arange(positions.pool_count), np.diff(positions.pool_start))

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from margin import collateral
-from margin.collateral import Haircuts, pool_equity
 from margin.fixed_point import COIN_SCALE, PRICE_SCALE, RATE_SCALE, USDC_SCALE
 from margin.invariant import Int64Array, check
+from margin.pools import collateral
+from margin.pools.collateral import Haircuts, pool_equity
 from tests.benchmarks.conditions import in_turn, machine
 from tests.benchmarks.margin_book import UNITS
 

@@ -7,13 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from margin import cross_unit, cushion, dynamic, forecast, predictive, requirement
-from margin.cross_unit import correlations_ppb, relief_minor
-from margin.cushion import requirement_changes_minor, slope_and_bend, worst_of
-from margin.dynamic import AtTheMoney, opening, period_variance_e18, range_terms, step
-from margin.invariant import Int64Array, check
-from margin.portfolio import Positions
-from margin.predictive import (
+from margin.forecasts import cross_unit, cushion, forecast, predictive
+from margin.forecasts import ranges as dynamic
+from margin.forecasts.cross_unit import correlations_ppb, relief_minor
+from margin.forecasts.cushion import requirement_changes_minor, slope_and_bend, worst_of
+from margin.forecasts.predictive import (
     TailLaw,
     call_probabilities_ppb,
     growth_minor,
@@ -21,9 +19,13 @@ from margin.predictive import (
     mean_growth_ppb,
     range_path_e9,
 )
+from margin.forecasts.ranges import AtTheMoney, opening, period_variance_e18, range_terms, step
+from margin.invariant import Int64Array, check
+from margin.pools import requirement
+from margin.pools.requirement import Requirements, RiskTable, pool_requirements
+from margin.portfolio import Positions
 from margin.presets import load_preset
-from margin.requirement import Requirements, RiskTable, pool_requirements
-from margin.scenarios import scenarios_of
+from margin.scenarios.grid import scenarios_of
 from tests.benchmarks.conditions import Timing, in_turn, machine
 from tests.benchmarks.margin_book import PRESET, UNITS
 

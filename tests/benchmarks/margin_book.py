@@ -9,6 +9,7 @@ import numpy as np
 
 from exchange.core import limits
 from margin.invariant import Int64Array
+from margin.pools.requirement import RiskTable, risk_table
 from margin.portfolio import (
     LINEAR,
     LINEAR_CALL,
@@ -21,8 +22,7 @@ from margin.portfolio import (
     margin_order,
 )
 from margin.presets import load_preset
-from margin.requirement import RiskTable, risk_table
-from margin.scenarios import loss_multiple, risk_exponent, scenario_matrix, scenarios_of
+from margin.scenarios.grid import loss_multiple, risk_exponent, scenario_matrix, scenarios_of
 from margin.valuation import option_marks
 
 PRESET = load_preset("ps-1")

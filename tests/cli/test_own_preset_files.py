@@ -86,7 +86,7 @@ def test_a_file_goes_before_the_model_of_the_portfolio_which_names_no_file(folde
 def test_a_file_may_charge_by_rules_or_by_dates(folder: Path) -> None:
     """What it is decides, not its name: rules without scenarios ask what `standard` asks."""
     import margin.models
-    from margin.strict_toml import table_of
+    from margin.presets.strict_toml import table_of
 
     rules = (Path(margin.models.__file__).parent / "standard.toml").read_text("utf-8")
     table = table_of(rules)

@@ -15,7 +15,7 @@ from exchange.core.engine import Engine
 from exchange.core.events import CallChanged, CreditAged, Event, LiquidationStep
 from exchange.storage.journal import Journal
 from exchange.storage.recovery import STATE_HASH_KIND, recover
-from margin.margin_call import CallOutcome
+from margin.default.margin_call import CallOutcome
 from replays.story import StoryError, load_story, parse_story
 from tests.cli.conftest import uncross
 from tests.core.market import every

@@ -62,15 +62,15 @@ def test_the_warm_up_tells_how_far_it_is() -> None:
     told: list[tuple[int, int, str]] = []
     warm_up(lambda *step: told.append(step))
     names = kernel_modules()
-    assert {"margin.requirement", "exchange.core.uncross", "exchange.core.holdings"} <= set(names)
+    assert {"margin.pools.requirement", "exchange.core.uncross"} <= set(names)
     assert [name for _, _, name in told] == [*names, ""]
     assert [done for done, _, _ in told] == list(range(len(names) + 1))
 
 
 def test_an_explanation_warms_its_own_kernels_alone() -> None:
     names = explaining_modules()
-    assert {"margin.pool_model", "margin.scenarios", "margin.black76"} <= set(names)
-    assert names[-1] == "margin.requirement", "the slowest last"
+    assert {"margin.reasons.pool_model", "margin.scenarios.grid", "margin.black76"} <= set(names)
+    assert names[-1] == "margin.pools.requirement", "the slowest last"
     told: list[str] = []
     warm_up(lambda done, of, name: told.append(name), names)
     assert told == [*names, ""]

@@ -12,8 +12,8 @@ from exchange.core.engine import Engine
 from exchange.core.reject_reason import RejectReason as R
 from exchange.core.venue import AccountClass, Venue, VenueError, validate
 from exchange.venues import load_venue, parse_venue
-from margin.preset import Preset
 from margin.presets import load_preset
+from margin.presets.preset import Preset
 from tests.core.market import BUY, SELL, Market, tiny
 
 

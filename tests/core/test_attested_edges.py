@@ -12,8 +12,8 @@ from exchange.core.events import CreditAged, LiquidationStep
 from exchange.core.layers import PoolKind
 from exchange.core.limits import CREDIT_MINOR_MAX
 from exchange.core.outside_credit import Reading
-from margin.preset import Preset
 from margin.presets import load_preset
+from margin.presets.preset import Preset
 from tests.core.attested_market import MINOR, AttestedMarket, buy_one, long_one_coin, outside
 from tests.core.market import BUY, FUTURE, LINEAR_BTC, LINEAR_ETH, SECOND, USDC, every
 from tests.core.pools import opened

@@ -11,7 +11,7 @@ from exchange.core.events import CallChanged, LayerPaid, LiquidationStep
 from exchange.core.layers import PoolKind
 from exchange.core.outside_credit import Reading
 from exchange.core.reject_reason import RejectReason
-from margin.margin_call import CallOutcome
+from margin.default.margin_call import CallOutcome
 from tests.core.attested_market import (
     COIN,
     MINOR,

@@ -16,8 +16,8 @@ from exchange.core.risk_model import RiskModel
 from exchange.core.standard_model import StandardModel
 from margin.invariant import Int64Array
 from margin.portfolio import Positions
-from margin.scenarios import COIN_STEP_MINOR
-from margin.venue_models import venue_model
+from margin.presets.venue_models import venue_model
+from margin.scenarios.grid import COIN_STEP_MINOR
 from tests.core.charged_story import charged_venue
 from tests.core.market import CALL, COIN_CALL, E8, PUT, Market, small
 from tests.core.random_story import Story, story_venue

@@ -12,9 +12,9 @@ from exchange.core.early_warning import call_chance, call_chances
 from exchange.core.engine import Engine
 from exchange.core.events import CallChanged, Event, MarginWarned
 from exchange.core.exposures import exposures
-from margin.dynamic_sections import Predictive
-from margin.preset import Preset
 from margin.presets import load_preset
+from margin.presets.dynamic_sections import Predictive
+from margin.presets.preset import Preset
 from tests.core.attested_market import AttestedMarket, outside
 from tests.core.market import (
     BUY,

@@ -12,11 +12,11 @@ import pytest
 from exchange.core.engine import Engine
 from exchange.core.reject_reason import RejectReason
 from exchange.core.venue import AccountClass, Venue
-from margin.dynamic_sections import GarchRule
-from margin.predictive import variance_path_e18
-from margin.preset import NamedRate, Preset
-from margin.preset_sections import COIN
+from margin.forecasts.predictive import variance_path_e18
 from margin.presets import load_preset
+from margin.presets.dynamic_sections import GarchRule
+from margin.presets.preset import NamedRate, Preset
+from margin.presets.sections import COIN
 from tests.core.market import BUY, E8, E9, LINEAR_BTC, LINEAR_ETH, SECOND, SELL, Market, small
 
 DYNAMIC = load_preset("ps-1-dynamic")

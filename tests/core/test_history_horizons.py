@@ -10,10 +10,10 @@ from exchange.core.history_model import HistoryModel
 from exchange.core.ledger import HOUSE_POOLS
 from exchange.core.orders import INSTRUMENT_SHIFT
 from exchange.gateway.pool_book import pool_book
-from margin.explain import explain
-from margin.explanation import Explanation
 from margin.portfolio import Positions
-from margin.simulated_pools import UNKNOWN_VOLUME_MINOR
+from margin.reasons.explain import explain
+from margin.reasons.explanation import Explanation
+from margin.simulation.pools import UNKNOWN_VOLUME_MINOR
 from tests.core.charged_story import charged_venue, play
 from tests.core.market import Market, changed
 

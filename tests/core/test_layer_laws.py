@@ -13,9 +13,9 @@ from exchange.core.layers import PoolKind
 from exchange.core.ledger import HOUSE_POOLS
 from exchange.core.pool_moves import OTHER_IS_SHORT
 from exchange.core.reject_reason import RejectReason
-from margin.collateral_sections import CollateralSize, CollateralTier
-from margin.preset import Preset
 from margin.presets import load_preset
+from margin.presets.collateral_sections import CollateralSize, CollateralTier
+from margin.presets.preset import Preset
 from tests.core.market import BUY, LINEAR_BTC, SELL, USDC, Market, changed, only, small
 from tests.core.pools import MINOR, equity, isolated, opened
 

@@ -7,8 +7,8 @@ import pytest
 from exchange.core import limits
 from exchange.core.venue import lot_notional_minor, position_lots_max, price_ticks_max
 from exchange.venues import load_venue, venue_names
-from margin.concentration import MOST_SIZE_MINOR
-from margin.scenarios import loss_multiple, scenarios_of
+from margin.add_ons.concentration import MOST_SIZE_MINOR
+from margin.scenarios.grid import loss_multiple, scenarios_of
 
 
 def test_products_and_sums_at_the_bounds_stay_below_2_to_62() -> None:

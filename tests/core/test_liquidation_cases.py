@@ -9,7 +9,7 @@ from exchange.core.events import CallChanged, LiquidationStep, OrdersDone
 from exchange.core.ledger import House
 from exchange.core.orders import AGE_BATCH, FLAGS, IMMEDIATE, LIQUIDATION, OPEN_LOTS, ORDER_ID, POOL
 from exchange.core.reject_reason import DoneReason, PostingCause, RejectReason
-from margin.margin_call import CallOutcome
+from margin.default.margin_call import CallOutcome
 from tests.core.market import (
     BUY,
     FUTURE,

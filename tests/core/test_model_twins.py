@@ -20,9 +20,9 @@ from exchange.core.ledger import HOUSE_POOLS
 from exchange.core.marks import IndexState
 from exchange.core.standard_model import StandardModel, feeds_of
 from margin.models.standard_orders import in_dollars, margins_with_orders
-from margin.open_orders import OpenOrders
+from margin.pools.open_orders import OpenOrders
 from margin.portfolio import INVERSE
-from margin.scenarios import COIN_STEP_MINOR
+from margin.scenarios.grid import COIN_STEP_MINOR
 from tests.core.charged_story import play, told
 from tests.core.market import Market
 from tests.reference import reference_charged as twin

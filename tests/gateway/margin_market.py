@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from margin.explanation import Explanation
+from margin.reasons.explanation import Explanation
 from tests.gateway.small_market import PERPETUAL, SmallMarket
 
 INDEX = (117_000, 4_100, 205)

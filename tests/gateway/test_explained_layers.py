@@ -11,12 +11,12 @@ import pytest
 from exchange.core.commands import Attest
 from exchange.gateway.pool_view import pool_figures
 from exchange.venues import load_venue
-from margin.collateral_sections import CollateralSize, CollateralTier
-from margin.explain import FORECAST, OFFSET
-from margin.explanation import Explanation
-from margin.explanation_parts import ELSEWHERE
-from margin.preset import Preset
 from margin.presets import load_preset
+from margin.presets.collateral_sections import CollateralSize, CollateralTier
+from margin.presets.preset import Preset
+from margin.reasons.explain import FORECAST, OFFSET
+from margin.reasons.explanation import Explanation
+from margin.reasons.parts import ELSEWHERE
 from tests.core.attested_market import outside
 from tests.gateway.small_market import PERPETUAL, SmallMarket
 

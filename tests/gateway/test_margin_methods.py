@@ -13,8 +13,8 @@ import pytest
 from exchange.clock import SimulatedClock
 from exchange.core.commands import UnderlyingMark
 from exchange.gateway.rate_limit import RateLimit
-from margin.explain import OPEN_ORDERS, STALE_INDEX
 from margin.presets import preset_names
+from margin.reasons.explain import OPEN_ORDERS, STALE_INDEX
 from tests.gateway.margin_market import INVERSE, demo_market, explained, option_of, summary
 from tests.gateway.small_market import PERPETUAL, SmallMarket
 

@@ -14,11 +14,11 @@ from exchange.gateway.pool_book import open_interest_minor, venue_inputs
 from exchange.portfolio_book import build_book
 from exchange.portfolio_file import read_portfolio
 from exchange.venues import load_venue
-from margin.explain import DOUBTFUL_PRICES, OTHER_POOLS
-from margin.explanation import Explanation
-from margin.formula_models import INPUTS, STANDARD, FormulaModel, explain_formula
+from margin.models.by_formula import INPUTS, STANDARD, FormulaModel, explain_formula
 from margin.presets import load_preset
-from margin.venue_models import venue_model
+from margin.presets.venue_models import venue_model
+from margin.reasons.explain import DOUBTFUL_PRICES, OTHER_POOLS
+from margin.reasons.explanation import Explanation
 from tests.gateway import small_market
 from tests.gateway.margin_market import INVERSE, demo_market, explained, option_of, summary
 from tests.gateway.small_market import PERPETUAL, SmallMarket

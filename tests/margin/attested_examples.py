@@ -10,7 +10,7 @@ from margin.attested import (
     delay_term_ppb,
     value_minor,
 )
-from margin.margin_call import CallOutcome, MarginCall
+from margin.default.margin_call import CallOutcome, MarginCall
 from tests.core.attested_market import AttestedMarket, buy_one, long_one_coin, outside
 from tests.core.market import LINEAR_BTC
 from tests.margin.readme_page import USDC, Examples, Page, usdc

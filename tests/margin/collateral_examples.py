@@ -6,9 +6,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from margin.collateral import haircuts_of, pool_equity
-from margin.collateral_sections import CollateralSize
 from margin.fixed_point import COIN_SCALE, PRICE_SCALE
+from margin.pools.collateral import haircuts_of, pool_equity
+from margin.presets.collateral_sections import CollateralSize
 from tests.margin.example_book import INDEX, PS_1
 from tests.margin.readme_page import Examples, Page, column, usdc
 

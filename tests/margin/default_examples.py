@@ -5,9 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from margin.book import Book
-from margin.explain import explain
-from margin.fixed_point import PRICE_SCALE
-from margin.liquidation import (
+from margin.default.liquidation import (
     ContractForm,
     LiquidationTerms,
     Position,
@@ -16,8 +14,16 @@ from margin.liquidation import (
     share_pro_rata,
     slice_prices,
 )
-from margin.margin_call import CallOutcome, Health, advance_call, health
-from margin.waterfall import Candidate, deleverage, deleveraging_score, haircut_gains, pay_layers
+from margin.default.margin_call import CallOutcome, Health, advance_call, health
+from margin.default.waterfall import (
+    Candidate,
+    deleverage,
+    deleveraging_score,
+    haircut_gains,
+    pay_layers,
+)
+from margin.fixed_point import PRICE_SCALE
+from margin.reasons.explain import explain
 from tests.margin.example_book import INSTRUMENTS, MARKS, PERPETUAL, PS_1
 from tests.margin.readme_page import USDC, Examples, Page, column, usdc
 

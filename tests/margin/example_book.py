@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 
 from margin.fixed_point import COIN_SCALE, PRICE_SCALE
+from margin.pools.requirement import pool_requirements
+from margin.pools.risk_table import RiskTable, risk_table
 from margin.portfolio import (
     INVERSE,
     INVERSE_CALL,
@@ -21,11 +23,9 @@ from margin.portfolio import (
     Positions,
     unit_coins,
 )
-from margin.preset import Preset
 from margin.presets import load_preset
-from margin.requirement import pool_requirements
-from margin.risk_table import RiskTable, risk_table
-from margin.scenarios import loss_multiple, risk_exponent, scenario_matrix, scenarios_of
+from margin.presets.preset import Preset
+from margin.scenarios.grid import loss_multiple, risk_exponent, scenario_matrix, scenarios_of
 from margin.valuation import option_marks
 from tests.margin.readme_page import column
 

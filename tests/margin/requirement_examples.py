@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from margin import black76
-from margin.changed_pools import renew_requirements
-from margin.drift_bound import LotValues
-from margin.drift_screen import DriftScreen, PoolCash
 from margin.fixed_point import COIN_SCALE, PRICE_SCALE, mul_div_ceil, mul_div_floor, quantise
-from margin.pair_vector import delta_shock_coin, offset_gains
-from margin.portfolio import LINEAR, LINEAR_CALL, Instruments, Marks, Positions
-from margin.presets import load_preset
-from margin.requirement import (
+from margin.pools.changed_pools import renew_requirements
+from margin.pools.drift_bound import LotValues
+from margin.pools.drift_screen import DriftScreen, PoolCash
+from margin.pools.pair_vector import delta_shock_coin, offset_gains
+from margin.pools.requirement import (
     OpenOrders,
     equity,
     pool_requirements,
     requirement_with_orders,
     unit_profits,
 )
-from margin.risk_table import risk_table
-from margin.scenarios import loss_multiple, scenario_matrix, scenarios_of
+from margin.pools.risk_table import risk_table
+from margin.portfolio import LINEAR, LINEAR_CALL, Instruments, Marks, Positions
+from margin.presets import load_preset
+from margin.scenarios.grid import loss_multiple, scenario_matrix, scenarios_of
 from tests.margin.example_book import (
     COIN_CALL,
     COIN_PUT,

@@ -8,11 +8,11 @@ import msgspec
 import numpy as np
 
 from margin.book import Book, Conditions
-from margin.explanation import Explanation
 from margin.portfolio import INVERSE, LINEAR, LINEAR_PUT, NEVER_NS, Instruments, Marks, unit_coins
-from margin.preset import Preset
 from margin.presets import load_preset
-from margin.scenarios import ScenarioMatrix, scenario_matrix, scenarios_of
+from margin.presets.preset import Preset
+from margin.reasons.explanation import Explanation
+from margin.scenarios.grid import ScenarioMatrix, scenario_matrix, scenarios_of
 from margin.valuation import option_marks
 from tests.reference.random_portfolios import CLASSES, column, random_venue
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from margin.add_ons import (
+from margin.add_ons.charges import (
     AddOns,
     Funding,
     Gamma,
@@ -14,18 +14,18 @@ from margin.add_ons import (
     add_on_table,
     add_ons,
 )
-from margin.concentration import LINEAR_SHARE, SQUARE_ROOT, impact_minor, owner_charges
-from margin.fixed_point import NS_PER_DAY
-from margin.gamma import (
+from margin.add_ons.concentration import LINEAR_SHARE, SQUARE_ROOT, impact_minor, owner_charges
+from margin.add_ons.gamma import (
     deviation_e9,
     price_gap,
 )
+from margin.fixed_point import NS_PER_DAY
 from margin.portfolio import LINEAR, LINEAR_CALL, NEVER_NS, Instruments, Marks, Positions
 from margin.presets import load_preset
-from margin.reverse_stress import along_unit, breaking_moves
-from margin.scenarios import scenarios_of
-from margin.stress import stress_losses
+from margin.scenarios.grid import scenarios_of
 from margin.stresses import load_stress, stress_names
+from margin.stresses.reverse_stress import along_unit, breaking_moves
+from margin.stresses.stress import stress_losses
 from tests.margin.readme_page import Examples, Page, compute
 from tests.reference.reference_add_ons import column
 from tests.reference.stress_book import (

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 import pytest
 
-from margin.add_ons import (
+from margin.add_ons.charges import (
     PARALLEL_POOLS,
     AddOnCharges,
     AddOns,
@@ -24,8 +24,10 @@ from margin.add_ons import (
     add_on_table,
     add_ons,
 )
-from margin.concentration import MOST_SLOPE_E9
+from margin.add_ons.concentration import MOST_SLOPE_E9
 from margin.invariant import Int64Array, InvariantBroken
+from margin.pools.requirement import pool_requirements
+from margin.pools.risk_table import risk_table
 from margin.portfolio import (
     INVERSE,
     LINEAR,
@@ -36,9 +38,7 @@ from margin.portfolio import (
     margin_order,
 )
 from margin.presets import load_preset
-from margin.requirement import pool_requirements
-from margin.risk_table import risk_table
-from margin.scenarios import scenario_matrix, scenarios_of
+from margin.scenarios.grid import scenario_matrix, scenarios_of
 from tests.reference import reference_add_ons as twin
 from tests.reference.reference_add_ons import COINS, EXPONENTS, Market, column, random_market
 

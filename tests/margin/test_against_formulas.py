@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from margin.pools.requirement import pool_requirements, risk_table
 from margin.portfolio import (
     LINEAR,
     LINEAR_CALL,
@@ -16,10 +17,9 @@ from margin.portfolio import (
     Positions,
     margin_order,
 )
-from margin.preset import Preset
 from margin.presets import load_preset
-from margin.requirement import pool_requirements, risk_table
-from margin.scenarios import scenario_matrix, scenarios_of
+from margin.presets.preset import Preset
+from margin.scenarios.grid import scenario_matrix, scenarios_of
 from tests.reference.random_portfolios import column
 from tests.reference.reference_pmrm import Book, Option, margins
 

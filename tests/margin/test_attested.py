@@ -18,8 +18,8 @@ from margin.attested import (
     split_lots,
     value_minor,
 )
+from margin.default.margin_call import CallOutcome, MarginCall, advance_call
 from margin.invariant import InvariantBroken
-from margin.margin_call import CallOutcome, MarginCall, advance_call
 from tests.reference import reference_attested as slow
 
 PPB = 10**9

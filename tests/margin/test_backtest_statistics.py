@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from margin.coverage import acerbi_szekely, christoffersen, kupiec, peak_to_trough
+from margin.simulation.coverage import acerbi_szekely, christoffersen, kupiec, peak_to_trough
 
 
 def test_seven_violations_in_250_days_at_one_per_cent() -> None:

@@ -17,11 +17,11 @@ from margin.book import (
     position_value_minor,
     traded,
 )
-from margin.explain import explain
 from margin.fixed_point import mul_div_floor
 from margin.invariant import InvariantBroken
-from margin.pool_model import finest_exponent
 from margin.portfolio import INVERSE, INVERSE_PUT, LINEAR, LINEAR_CALL
+from margin.reasons.explain import explain
+from margin.reasons.pool_model import finest_exponent
 from tests.margin.small_books import E8, PS_1, USDC, random_book, small_book
 from tests.reference.random_portfolios import column
 

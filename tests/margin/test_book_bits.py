@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from margin.pools.requirement import equity, pool_requirements, risk_table
 from margin.presets import load_preset
-from margin.requirement import equity, pool_requirements, risk_table
 from margin.valuation import option_marks
 from tests.reference.random_portfolios import CLASSES, column, random_positions, random_venue
 

@@ -4,13 +4,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from margin import requirement
-from margin.changed_pools import gather_pools, renew_requirements, requirements_of
 from margin.invariant import InvariantBroken
+from margin.pools import requirement
+from margin.pools.changed_pools import gather_pools, renew_requirements, requirements_of
+from margin.pools.requirement import pool_requirements, risk_table
 from margin.portfolio import Positions
-from margin.preset import Preset
 from margin.presets import load_preset
-from margin.requirement import pool_requirements, risk_table
+from margin.presets.preset import Preset
 from tests.reference.moving_marks import with_rows
 from tests.reference.random_portfolios import column, random_positions, random_venue
 
@@ -103,7 +103,7 @@ def test_the_parallel_pass_gives_the_serial_integers(
 
     monkeypatch.setattr(requirement, kernel, spied)
     monkeypatch.setattr(requirement, "PARALLEL_POOLS", 0)
-    monkeypatch.setattr("margin.risk_table._READS_PER_ROW", 0)
+    monkeypatch.setattr("margin.pools.risk_table._READS_PER_ROW", 0)
     parallel = pool_requirements(table, positions)
     assert widths == [4]
     for one, other in zip(serial, parallel, strict=True):

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from margin.collateral import Haircuts, haircuts_of, pool_equity
-from margin.collateral_sections import CollateralSize
-from margin.equity import equity
 from margin.invariant import Int64Array
+from margin.pools.collateral import Haircuts, haircuts_of, pool_equity
+from margin.pools.equity import equity
 from margin.presets import PresetError, load_preset, parse_preset
+from margin.presets.collateral_sections import CollateralSize
 from tests.reference import reference_collateral
 from tests.reference.random_portfolios import column
 

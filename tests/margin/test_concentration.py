@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from margin.concentration import (
+from margin.add_ons.concentration import (
     LINEAR_SHARE,
     MOST_SIZE_MINOR,
     SQUARE_ROOT,

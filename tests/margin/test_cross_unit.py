@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from margin.cross_unit import (
+from margin.forecasts.cross_unit import (
     CorrelationState,
     correlations_ppb,
     offsets_minor,
@@ -19,11 +19,11 @@ from margin.cross_unit import (
     relief_minor,
     step,
 )
-from margin.dynamic_sections import CrossUnit
 from margin.invariant import Int64Array
+from margin.pools.requirement import PARALLEL_POOLS, Requirements, pool_requirements
+from margin.pools.risk_table import risk_table
 from margin.presets import load_preset
-from margin.requirement import PARALLEL_POOLS, Requirements, pool_requirements
-from margin.risk_table import risk_table
+from margin.presets.dynamic_sections import CrossUnit
 from tests.reference.random_portfolios import random_positions, random_venue
 from tests.reference.reference_dynamic import offset_minor
 from tests.reference.reference_forecasts import CorrelationTwin

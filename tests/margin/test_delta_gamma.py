@@ -11,7 +11,15 @@ from scipy.stats import norm
 
 from margin.black76 import price
 from margin.book import Book
-from margin.delta_gamma import (
+from margin.fixed_point import COIN_SCALE, NS_PER_YEAR
+from margin.portfolio import INVERSE, INVERSE_CALL, INVERSE_PUT, LINEAR, LINEAR_CALL
+from margin.presets import load_preset
+from margin.presets.venue_models import venue_model
+from margin.reasons.explain import explain
+from margin.reasons.explain_dates import screen_asks_for_reprice
+from margin.reasons.explanation import SimulatedUnit
+from margin.simulation.dates import dated_moves
+from margin.simulation.delta_gamma import (
     Exposure,
     Screen,
     delta_gamma_screen,
@@ -19,14 +27,6 @@ from margin.delta_gamma import (
     full_reprice_is_needed,
     unit_screen,
 )
-from margin.explain import explain
-from margin.explain_history import screen_asks_for_reprice
-from margin.explanation import SimulatedUnit
-from margin.fixed_point import COIN_SCALE, NS_PER_YEAR
-from margin.history import dated_moves
-from margin.portfolio import INVERSE, INVERSE_CALL, INVERSE_PUT, LINEAR, LINEAR_CALL
-from margin.presets import load_preset
-from margin.venue_models import venue_model
 from tests.margin.small_books import E8, random_book, small_book, with_conditions
 
 FHS = venue_model("fhs-es")

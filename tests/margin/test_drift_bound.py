@@ -6,11 +6,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from margin.drift_bound import UNBOUNDED, Drift, LotValues, mark_and_bound, requirement_drift
 from margin.invariant import Int64Array, InvariantBroken
-from margin.portfolio import LINEAR, Positions
-from margin.requirement import RiskTable, pool_requirements
-from margin.risk_table import (
+from margin.pools.drift_bound import UNBOUNDED, Drift, LotValues, mark_and_bound, requirement_drift
+from margin.pools.requirement import RiskTable, pool_requirements
+from margin.pools.risk_table import (
     BETTER_ROW,
     GROSS_CHARGE,
     GROSS_EXTRA_CHARGE,
@@ -18,6 +17,7 @@ from margin.risk_table import (
     NAKED_CHARGE,
     NAKED_EXTRA_CHARGE,
 )
+from margin.portfolio import LINEAR, Positions
 from tests.reference.moving_marks import (
     CURRENCIES,
     MODELS,

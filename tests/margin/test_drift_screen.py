@@ -12,13 +12,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from margin.changed_pools import requirements_of
-from margin.drift_bound import LotValues
-from margin.drift_screen import DriftScreen, PoolCash, Revaluation
-from margin.equity import equity
 from margin.invariant import Int64Array
+from margin.pools.changed_pools import requirements_of
+from margin.pools.drift_bound import LotValues
+from margin.pools.drift_screen import DriftScreen, PoolCash, Revaluation
+from margin.pools.equity import equity
+from margin.pools.requirement import RiskTable, pool_requirements
 from margin.portfolio import Positions
-from margin.requirement import RiskTable, pool_requirements
 from tests.reference.moving_marks import (
     CURRENCIES,
     MODELS,

@@ -11,7 +11,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from margin.dynamic import (
+from margin.forecasts.forecast import Ewma, Garch, Har
+from margin.forecasts.procyclicality import NO_CAP_PPB
+from margin.forecasts.ranges import (
     MOST_STEPS,
     AtTheMoney,
     RangeTerms,
@@ -26,12 +28,10 @@ from margin.dynamic import (
     step,
     targets_e9,
 )
-from margin.dynamic_sections import NO_CAP_PPB as LEFT_OUT
-from margin.dynamic_sections import EwmaRule, GarchRule, HarRule, ImpliedShock
-from margin.forecast import Ewma, Garch, Har
-from margin.preset import NamedRate, Preset
 from margin.presets import PresetError, load_preset, parse_preset
-from margin.procyclicality import NO_CAP_PPB
+from margin.presets.dynamic_sections import NO_CAP_PPB as LEFT_OUT
+from margin.presets.dynamic_sections import EwmaRule, GarchRule, HarRule, ImpliedShock
+from margin.presets.preset import NamedRate, Preset
 from tests.reference.reference_dynamic import Range, up
 from tests.reference.reference_forecasts import ImpliedTwin
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from margin.invariant import InvariantBroken
-from margin.requirement import equity
+from margin.pools.requirement import equity
 from tests.reference import reference_margin
 from tests.reference.random_portfolios import column
 

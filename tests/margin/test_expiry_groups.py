@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from margin.pools.requirement import pool_requirements, risk_table, unit_profits
 from margin.portfolio import (
     INVERSE,
     INVERSE_CALL,
@@ -16,10 +17,9 @@ from margin.portfolio import (
     Marks,
     Positions,
 )
-from margin.preset import NamedRate, Preset
 from margin.presets import load_preset
-from margin.requirement import pool_requirements, risk_table, unit_profits
-from margin.scenarios import scenario_matrix, scenarios_of
+from margin.presets.preset import NamedRate, Preset
+from margin.scenarios.grid import scenario_matrix, scenarios_of
 from margin.valuation import option_marks, option_values
 from tests.reference.random_portfolios import column
 

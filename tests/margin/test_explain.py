@@ -12,7 +12,12 @@ import numpy as np
 import pytest
 
 from margin.book import book_equity, book_haircuts, moved, positions_of
-from margin.explain import (
+from margin.invariant import InvariantBroken
+from margin.pools.requirement import pool_requirements
+from margin.pools.risk_table import risk_table
+from margin.presets import load_preset, preset_names
+from margin.presets.venue_models import venue_model, venue_model_names
+from margin.reasons.explain import (
     DELTA_ONE,
     NAKED_OPTIONS,
     OPEN_ORDERS,
@@ -21,12 +26,14 @@ from margin.explain import (
     explain,
     margins_of,
 )
-from margin.invariant import InvariantBroken
-from margin.pool_model import BASIS, FRACTION_ONE, SKEW, PoolModel, percent_text, weight_text
-from margin.presets import load_preset, preset_names
-from margin.requirement import pool_requirements
-from margin.risk_table import risk_table
-from margin.venue_models import venue_model, venue_model_names
+from margin.reasons.pool_model import (
+    BASIS,
+    FRACTION_ONE,
+    SKEW,
+    PoolModel,
+    percent_text,
+    weight_text,
+)
 from tests.margin.small_books import (
     EXPONENT,
     PS_1,
@@ -254,7 +261,7 @@ def test_cells_are_named_exactly() -> None:
 
 DIGEST = """
 import hashlib, msgspec
-from margin.explain import explain
+from margin.reasons.explain import explain
 from tests.margin.small_books import PS_1, random_book
 found = explain(PS_1, random_book(1), distances=False)
 print(hashlib.sha256(msgspec.json.encode(found)).hexdigest())

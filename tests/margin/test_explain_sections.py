@@ -8,7 +8,9 @@ import msgspec
 import pytest
 
 from margin.book import option_value_minor
-from margin.explain import (
+from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, NEVER_NS
+from margin.presets import load_preset
+from margin.reasons.explain import (
     COIN_COLLATERAL,
     DAMPENER,
     DELTA_ONE,
@@ -17,9 +19,7 @@ from margin.explain import (
     ROLL,
     explain,
 )
-from margin.pool_model import BASIS, FLOOR, GRID, SKEW, TAIL
-from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, NEVER_NS
-from margin.presets import load_preset
+from margin.reasons.pool_model import BASIS, FLOOR, GRID, SKEW, TAIL
 from margin.valuation import option_marks
 from tests.margin.small_books import DAY_NS, E8, PS_1, USDC, check_sums, small_book, with_conditions
 from tests.reference.random_portfolios import column

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from margin.fixed_point import RATE_SCALE, integer_root
-from margin.forecast import (
+from margin.forecasts.forecast import (
     DAYS_OF_MONTH,
     DAYS_OF_WEEK,
     MOST_RETURN_E9,

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from margin.book import Book, moved
-from margin.explanation import Charge, Explanation
-from margin.formula_models import (
+from margin.models.by_formula import (
     CREDIT,
     INPUTS,
     STANDARD,
@@ -22,7 +21,8 @@ from margin.formula_models import (
 from margin.models.standard_constants import load_standard
 from margin.portfolio import INVERSE_PUT, LINEAR, LINEAR_CALL, NEVER_NS
 from margin.presets import preset_names
-from margin.venue_models import venue_model_names
+from margin.presets.venue_models import venue_model_names
+from margin.reasons.explanation import Charge, Explanation
 from tests.margin.small_books import DAY_NS, E8, USDC, check_sums, random_book, small_book
 from tests.reference.random_portfolios import column
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from margin.funding import funding_per_lot
+from margin.add_ons.funding import funding_per_lot
 from margin.invariant import InvariantBroken
 from margin.portfolio import INVERSE, LINEAR, NEVER_NS, Instruments, Marks
 from tests.reference.reference_add_ons import EXPONENTS, column, random_market

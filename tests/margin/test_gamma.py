@@ -10,13 +10,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from margin.fixed_point import NS_PER_DAY
-from margin.gamma import (
+from margin.add_ons.gamma import (
     deviation_e9,
     expiry_buckets,
     lot_columns,
     price_gap,
 )
+from margin.fixed_point import NS_PER_DAY
 from margin.invariant import InvariantBroken
 from margin.portfolio import (
     INVERSE,
@@ -28,7 +28,7 @@ from margin.portfolio import (
     Marks,
 )
 from margin.presets import load_preset
-from margin.scenarios import scenarios_of
+from margin.scenarios.grid import scenarios_of
 from tests.reference.reference_add_ons import (
     COINS,
     EXPONENTS,

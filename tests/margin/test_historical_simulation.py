@@ -15,15 +15,6 @@ import numpy as np
 import pytest
 
 from margin.fixed_point import NS_PER_DAY, PRICE_SCALE, USDC_SCALE
-from margin.historical_simulation import (
-    FactorHistory,
-    LotProfits,
-    SimulatedMoves,
-    SimulationTerms,
-    loss_multiple,
-    lot_profits,
-    simulated_moves,
-)
 from margin.invariant import Int64Array, InvariantBroken
 from margin.portfolio import (
     INVERSE,
@@ -36,8 +27,17 @@ from margin.portfolio import (
     Marks,
     Positions,
 )
-from margin.scenarios import risk_exponent
-from margin.simulated_pools import (
+from margin.scenarios.grid import risk_exponent
+from margin.simulation.historical import (
+    FactorHistory,
+    LotProfits,
+    SimulatedMoves,
+    SimulationTerms,
+    loss_multiple,
+    lot_profits,
+    simulated_moves,
+)
+from margin.simulation.pools import (
     gross_notional_minor,
     liquidity_horizons,
     lot_notional_minor,

@@ -8,14 +8,20 @@ import msgspec
 import numpy as np
 import pytest
 
-from margin.dynamic import preset_at
-from margin.history import covered_move_e9, dated_moves, history_of, loss_multiple, shortfall
-from margin.history_sections import History, LongRun, Residuals, Stressed
+from margin.forecasts.ranges import preset_at
 from margin.invariant import InvariantBroken
-from margin.preset import NamedRate, Preset
 from margin.presets import PresetError, load_preset, parse_preset
-from margin.strict_toml import shipped_text
-from margin.venue_models import venue_model
+from margin.presets.history_sections import History, LongRun, Residuals, Stressed
+from margin.presets.preset import NamedRate, Preset
+from margin.presets.strict_toml import shipped_text
+from margin.presets.venue_models import venue_model
+from margin.simulation.dates import (
+    covered_move_e9,
+    dated_moves,
+    history_of,
+    loss_multiple,
+    shortfall,
+)
 
 E9 = 10**9
 FHS = venue_model("fhs-es")

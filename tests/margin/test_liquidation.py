@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from margin.invariant import InvariantBroken
-from margin.liquidation import (
+from margin.default.liquidation import (
     ContractForm,
     LiquidationTerms,
     Position,
@@ -23,6 +22,7 @@ from margin.liquidation import (
     share_pro_rata,
     slice_prices,
 )
+from margin.invariant import InvariantBroken
 
 USDC = 1_000_000
 E8 = 100_000_000

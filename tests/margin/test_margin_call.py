@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from margin.default.margin_call import CallOutcome, Health, MarginCall, advance_call, health
 from margin.invariant import InvariantBroken
-from margin.margin_call import CallOutcome, Health, MarginCall, advance_call, health
 
 USDC = 1_000_000
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from margin.dynamic import opening, range_terms
-from margin.dynamic_sections import GarchRule
-from margin.opening_forecast import opening_growth_ppb, usual_volatilities_e9
-from margin.preset import NamedRate, Preset
-from margin.venue_models import venue_model
+from margin.forecasts.opening import opening_growth_ppb, usual_volatilities_e9
+from margin.forecasts.ranges import opening, range_terms
+from margin.presets.dynamic_sections import GarchRule
+from margin.presets.preset import NamedRate, Preset
+from margin.presets.venue_models import venue_model
 
 PPB = 10**9
 MINUTE_NS = 60 * PPB

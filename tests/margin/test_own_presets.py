@@ -7,15 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from margin.add_on_sections import LINEAR
-from margin.concentration import LINEAR_SHARE, impact_minor
-from margin.dynamic import forecaster_of
+from margin.add_ons.concentration import LINEAR_SHARE, impact_minor
 from margin.fixed_point import RATE_SCALE
-from margin.forecast import Garch, Har
-from margin.formula_models import INPUTS
-from margin.preset import (
-    Preset,
-)
+from margin.forecasts.forecast import Garch, Har
+from margin.forecasts.ranges import forecaster_of
+from margin.models.by_formula import INPUTS
 from margin.presets import (
     OTHER_MODELS,
     PresetError,
@@ -25,7 +21,11 @@ from margin.presets import (
     parse_preset,
     preset_names,
 )
-from margin.venue_models import FHS_ES, STANDARD, venue_model, venue_model_names
+from margin.presets.add_on_sections import LINEAR
+from margin.presets.preset import (
+    Preset,
+)
+from margin.presets.venue_models import FHS_ES, STANDARD, venue_model, venue_model_names
 from replays.residual_window import draw_window, window_text
 from tests.margin.readme_page import FLAT, SECTIONS
 

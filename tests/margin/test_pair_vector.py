@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from margin.invariant import InvariantBroken
-from margin.pair_vector import delta_shock_coin, offset_gains
+from margin.pools.pair_vector import delta_shock_coin, offset_gains
 
 
 def test_gains_count_in_part_and_losses_whole() -> None:

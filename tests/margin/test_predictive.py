@@ -11,11 +11,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from margin.dynamic import opening, period_variance_e18, range_terms, step
-from margin.dynamic_sections import GarchRule
-from margin.forecast import Ewma, Forecaster, Garch, Har, run, start
-from margin.invariant import InvariantBroken
-from margin.predictive import (
+from margin.forecasts.forecast import Ewma, Forecaster, Garch, Har, run, start
+from margin.forecasts.predictive import (
     TailLaw,
     call_probabilities_ppb,
     forecast_initial_minor,
@@ -26,8 +23,11 @@ from margin.predictive import (
     range_path_e9,
     variance_path_e18,
 )
-from margin.preset import NamedRate
+from margin.forecasts.ranges import opening, period_variance_e18, range_terms, step
+from margin.invariant import InvariantBroken
 from margin.presets import load_preset
+from margin.presets.dynamic_sections import GarchRule
+from margin.presets.preset import NamedRate
 from tests.margin.readme_page import FLAT
 from tests.reference import reference_predictive
 

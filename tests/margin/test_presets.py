@@ -5,8 +5,8 @@ from importlib import resources
 import msgspec
 import pytest
 
-from margin.preset import Preset
 from margin.presets import PresetError, load_preset, parse_preset, preset_names
+from margin.presets.preset import Preset
 
 PS_1 = resources.files("margin.presets").joinpath("ps-1.toml").read_text(encoding="utf-8")
 

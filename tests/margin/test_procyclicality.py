@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from margin.fixed_point import RATE_SCALE
+from margin.forecasts.procyclicality import Tools, largest_rise, moderated, peak_to_trough
 from margin.invariant import Int64Array, InvariantBroken
-from margin.procyclicality import Tools, largest_rise, moderated, peak_to_trough
 
 
 def charged(tools: Tools, model: int, long_run: int = 100, stressed: int = 0, before: int = 0):  # type: ignore[no-untyped-def]

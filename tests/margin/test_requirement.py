@@ -11,10 +11,7 @@ import numpy as np
 import pytest
 
 from margin.invariant import Int64Array, InvariantBroken
-from margin.portfolio import INVERSE, LINEAR_PUT, Instruments, Marks, Positions, margin_order
-from margin.preset import CollateralCharges, Factors, NamedRate
-from margin.presets import load_preset
-from margin.requirement import (
+from margin.pools.requirement import (
     OpenOrders,
     RiskTable,
     equity,
@@ -22,8 +19,11 @@ from margin.requirement import (
     requirement_with_orders,
     risk_table,
 )
-from margin.risk_table import EXPIRY
-from margin.scenarios import scenario_matrix, scenarios_of
+from margin.pools.risk_table import EXPIRY
+from margin.portfolio import INVERSE, LINEAR_PUT, Instruments, Marks, Positions, margin_order
+from margin.presets import load_preset
+from margin.presets.preset import CollateralCharges, Factors, NamedRate
+from margin.scenarios.grid import scenario_matrix, scenarios_of
 from tests.reference import reference_margin
 from tests.reference.moving_marks import REVERSED
 from tests.reference.random_portfolios import (

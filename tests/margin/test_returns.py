@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from margin.invariant import Int64Array, InvariantBroken
-from margin.returns import (
+from margin.simulation.returns import (
     ewma_volatility,
     join,
     log_returns,

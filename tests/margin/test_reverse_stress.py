@@ -7,7 +7,7 @@ import pytest
 
 from margin.invariant import Int64Array, InvariantBroken
 from margin.portfolio import Marks, Positions
-from margin.reverse_stress import (
+from margin.stresses.reverse_stress import (
     Break,
     Direction,
     Pools,
@@ -21,7 +21,7 @@ from margin.reverse_stress import (
     moves_along,
     search_grid,
 )
-from margin.stress import Moves, moved_marks
+from margin.stresses.stress import Moves, moved_marks
 from margin.valuation import option_marks
 from tests.reference.reference_add_ons import column
 from tests.reference.stress_book import (

@@ -11,9 +11,9 @@ import pytest
 
 from margin.invariant import InvariantBroken
 from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, NEVER_NS, Instruments, Marks
-from margin.preset import ListedScenario
 from margin.presets import load_preset
-from margin.scenarios import (
+from margin.presets.preset import ListedScenario
+from margin.scenarios.grid import (
     WIDEST_LOSS_MULTIPLE,
     loss_multiple,
     risk_exponent,

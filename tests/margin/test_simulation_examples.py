@@ -6,23 +6,23 @@ import msgspec
 import numpy as np
 import pytest
 
-from margin.coverage import christoffersen, kupiec
-from margin.delta_gamma import delta_gamma_screen
-from margin.dynamic import preset_at
-from margin.explain import explain
 from margin.fixed_point import PRICE_SCALE, USDC_SCALE
-from margin.historical_simulation import (
+from margin.forecasts.ranges import preset_at
+from margin.portfolio import LINEAR, NEVER_NS, Instruments, Marks, Positions
+from margin.presets.venue_models import venue_model
+from margin.reasons.explain import explain
+from margin.simulation.coverage import christoffersen, kupiec
+from margin.simulation.delta_gamma import delta_gamma_screen
+from margin.simulation.historical import (
     FactorHistory,
     SimulatedMoves,
     SimulationTerms,
     lot_profits,
     simulated_moves,
 )
-from margin.portfolio import LINEAR, NEVER_NS, Instruments, Marks, Positions
-from margin.returns import moves_e9, rescale
-from margin.simulated_pools import liquidity_horizons, pool_tails
-from margin.tail_measures import tail_measures
-from margin.venue_models import venue_model
+from margin.simulation.pools import liquidity_horizons, pool_tails
+from margin.simulation.returns import moves_e9, rescale
+from margin.simulation.tail_measures import tail_measures
 from tests.margin.readme_page import FLAT, Examples, Page, compute, usdc
 from tests.margin.small_books import small_book, with_conditions
 

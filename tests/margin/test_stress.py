@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 
 from margin.portfolio import INVERSE_CALL, INVERSE_PUT, NEVER_NS, Instruments, Marks, Positions
-from margin.preset import NamedRate
-from margin.stress import (
+from margin.presets.preset import NamedRate
+from margin.stresses import StressError, load_stress, parse_stress, stress_names
+from margin.stresses.stress import (
     LEAST_MOVE_E9,
     Basis,
     Moves,
@@ -32,7 +33,6 @@ from margin.stress import (
     stress_losses,
     stress_moves,
 )
-from margin.stresses import StressError, load_stress, parse_stress, stress_names
 from tests.reference import reference_stress as twin
 from tests.reference.reference_add_ons import (
     COINS,

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from margin import tail_mean
 from margin.invariant import InvariantBroken
 from margin.portfolio import Positions
-from margin.tail_mean import tail_means
-from margin.tail_measures import tail_of, tail_weights
+from margin.simulation import tail_mean
+from margin.simulation.tail_mean import tail_means
+from margin.simulation.tail_measures import tail_of, tail_weights
 from tests.reference.random_portfolios import column
 
 
@@ -65,7 +65,7 @@ def test_threads_and_narrow_rows_give_the_serial_integers(monkeypatch: pytest.Mo
     positions = book(3_000, 50, 5)
     serial = tail_means(rows, positions, 3)
     monkeypatch.setattr(tail_mean, "PARALLEL_POOLS", 0)
-    monkeypatch.setattr("margin.risk_table._READS_PER_ROW", 0)
+    monkeypatch.setattr("margin.pools.risk_table._READS_PER_ROW", 0)
     parallel = tail_means(rows, positions, 3)
     for one, other in zip(serial, parallel, strict=True):
         assert (one == other).all()

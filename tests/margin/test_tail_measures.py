@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from margin.invariant import Int64Array, InvariantBroken
-from margin.tail_measures import tail_measures
+from margin.simulation.tail_measures import tail_measures
 from tests.reference.reference_simulation import tail
 
 LEVELS = [500_000_000, 900_000_000, 975_000_000, 990_000_000, 997_500_000, 999_900_000]

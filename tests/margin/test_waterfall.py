@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from margin.invariant import InvariantBroken
-from margin.liquidation import ContractForm, LiquidationTerms, Position, RequirementOf
-from margin.waterfall import (
+from margin.default.liquidation import ContractForm, LiquidationTerms, Position, RequirementOf
+from margin.default.waterfall import (
     Allocation,
     Candidate,
     FundSpendable,
@@ -23,6 +22,7 @@ from margin.waterfall import (
     pay_layers,
     takeover_plan,
 )
+from margin.invariant import InvariantBroken
 
 USDC = 1_000_000
 E8 = 100_000_000

@@ -6,16 +6,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, NEVER_NS, Instruments, Marks, Positions
-from margin.presets import load_preset
-from margin.requirement import (
+from margin.pools.requirement import (
     OpenOrders,
     RiskTable,
     pool_requirements,
     requirement_with_orders,
     risk_table,
 )
-from margin.scenarios import scenario_matrix, scenarios_of
+from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, NEVER_NS, Instruments, Marks, Positions
+from margin.presets import load_preset
+from margin.scenarios.grid import scenario_matrix, scenarios_of
 from tests.reference.random_portfolios import column
 
 GRID_ONLY = msgspec.structs.replace(

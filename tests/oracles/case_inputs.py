@@ -11,7 +11,7 @@ import numpy as np
 from exchange.core.limits import INSTRUMENTS_PER_UNIT_MAX, POSITION_NOTIONAL_MINOR_MAX
 from margin.fixed_point import COIN_SCALE
 from margin.invariant import Int64Array
-from margin.scenarios import risk_exponent
+from margin.scenarios.grid import risk_exponent
 
 E6, E8, E9 = 10**6, 10**8, 10**9
 YEAR_SECONDS = 365 * 86_400

@@ -47,7 +47,7 @@ def black_76(inputs: dict[str, Any]) -> Outcome:
 
 def kupiec_pof(inputs: dict[str, Any]) -> Outcome:
     """Proportion of failures."""
-    from margin.coverage import kupiec
+    from margin.simulation.coverage import kupiec
 
     understood(inputs, "violations", "n", "p")
     test = kupiec(inputs["violations"], inputs["n"], float(inputs["p"]))

@@ -15,11 +15,11 @@ from typing import Any
 
 import msgspec
 
-from margin.pair_vector import delta_shock_coin, offset_gains
+from margin.pools.pair_vector import delta_shock_coin, offset_gains
 from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, LINEAR_PUT
-from margin.preset import ListedScenario, NamedRate, Preset
 from margin.presets import load_preset
-from margin.scenario_list import listed_order
+from margin.presets.preset import ListedScenario, NamedRate, Preset
+from margin.scenarios.listed import listed_order
 from tests.oracles.scenario_portfolio import Case, Figures, Portfolio, Row, Token, e8, e9, figures
 
 SIDES = {1: "up", 0: "unchanged", -1: "down", "linear": "linear", "abs": "absolute"}

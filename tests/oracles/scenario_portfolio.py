@@ -16,9 +16,10 @@ import msgspec
 import numpy as np
 
 from exchange.core import limits
-from margin.equity import equity
 from margin.fixed_point import COIN_SCALE, NS_PER_SECOND, PRICE_SCALE
 from margin.invariant import Int64Array
+from margin.pools.equity import equity
+from margin.pools.requirement import RiskTable, pool_requirements, risk_table, unit_profits
 from margin.portfolio import (
     LINEAR_CALL,
     NEVER_NS,
@@ -30,9 +31,8 @@ from margin.portfolio import (
     Positions,
     margin_order,
 )
-from margin.preset import Preset
-from margin.requirement import RiskTable, pool_requirements, risk_table, unit_profits
-from margin.scenarios import loss_multiple, risk_exponent, scenario_matrix, scenarios_of
+from margin.presets.preset import Preset
+from margin.scenarios.grid import loss_multiple, risk_exponent, scenario_matrix, scenarios_of
 from margin.valuation import option_marks, option_values
 
 Case = dict[str, Any]

@@ -18,6 +18,7 @@ from margin.models.standard_constants import (
     Standard,
     Threshold,
 )
+from margin.pools.requirement import equity
 from margin.portfolio import (
     LINEAR,
     LINEAR_CALL,
@@ -29,8 +30,7 @@ from margin.portfolio import (
     Positions,
     margin_order,
 )
-from margin.preset import NamedRate
-from margin.requirement import equity
+from margin.presets.preset import NamedRate
 from margin.valuation import option_marks
 from tests.oracles.case_files import Kind, Outcome
 from tests.oracles.case_inputs import (

@@ -18,7 +18,7 @@ from exchange.core.outside_venue import OutsideVenue
 from exchange.core.risk import Risk
 from exchange.core.state import State
 from margin.attested import keeps_alive
-from margin.margin_call import CallOutcome
+from margin.default.margin_call import CallOutcome
 from tests.core.attested_market import outside
 from tests.core.market import SECOND, Market, every
 from tests.core.random_story import Story, story_venue

@@ -8,8 +8,7 @@ from fractions import Fraction
 
 import pytest
 
-from margin.fixed_point import RATE_SCALE
-from margin.liquidation import (
+from margin.default.liquidation import (
     ContractForm,
     LiquidationTerms,
     Position,
@@ -22,7 +21,7 @@ from margin.liquidation import (
     rank_slices,
     share_pro_rata,
 )
-from margin.waterfall import (
+from margin.default.waterfall import (
     Candidate,
     OpenCase,
     deleverage,
@@ -31,6 +30,7 @@ from margin.waterfall import (
     pay_layers,
     takeover_plan,
 )
+from margin.fixed_point import RATE_SCALE
 from tests.reference import reference_waterfall as twin
 
 SEEDS = range(60)

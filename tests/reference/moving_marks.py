@@ -5,15 +5,15 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from margin.drift_bound import LotValues
 from margin.invariant import Int64Array
+from margin.pools.drift_bound import LotValues
+from margin.pools.requirement import RiskTable, risk_table
+from margin.pools.risk_table import BETTER_ROW
 from margin.portfolio import INVERSE, INVERSE_CALL, INVERSE_PUT, Marks, Positions
-from margin.preset import Preset
-from margin.preset_sections import CollateralCharges, Factors, NamedRate
 from margin.presets import load_preset
-from margin.requirement import RiskTable, risk_table
-from margin.risk_table import BETTER_ROW
-from margin.scenarios import scenario_matrix, scenarios_of
+from margin.presets.preset import Preset
+from margin.presets.sections import CollateralCharges, Factors, NamedRate
+from margin.scenarios.grid import scenario_matrix, scenarios_of
 from margin.valuation import option_marks
 from tests.reference.random_portfolios import CLASSES, EXPONENTS, Venue, column
 

@@ -22,8 +22,8 @@ from margin.portfolio import (
     Positions,
     margin_order,
 )
-from margin.preset import Preset
-from margin.scenarios import ScenarioMatrix, scenario_matrix, scenarios_of
+from margin.presets.preset import Preset
+from margin.scenarios.grid import ScenarioMatrix, scenario_matrix, scenarios_of
 
 DAY_NS = 86_400 * 10**9
 NOW_NS = 3 * 3_600 * 10**9

@@ -1,4 +1,4 @@
-"""Slow twin of `margin.add_ons`, and random markets for its tests: plain integers, no arrays.
+"""Slow twin of `margin.add_ons.charges`, and random markets for its tests: no arrays.
 
 Sums, impacts, shares and roundings are done again with big integers from the per-lot columns of a
 table; the columns themselves are compared with the textbook formulas in `textbook_columns`.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from margin.add_ons import (
+from margin.add_ons.charges import (
     BUCKET,
     DELTA,
     FUNDING,

@@ -13,7 +13,7 @@ from itertools import chain, combinations
 from typing import NamedTuple
 
 from margin.portfolio import INVERSE, LINEAR_CALL, Instruments, Marks
-from margin.preset import Preset
+from margin.presets.preset import Preset
 from tests.reference.reference_margin import black_76
 from tests.reference.reference_models import StandardTwin
 

@@ -1,4 +1,4 @@
-"""Slow twin of `margin.scenarios` and `margin.requirement`: one number at a time, no arrays.
+"""Slow twin of `margin.scenarios.grid` and `margin.pools.requirement`: one number at a time.
 
 Scenario values come from libm (`math.erf`), so they agree with the kernels to float precision.
 Requirements are exact: big integers and fractions from a given matrix.
@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 
 from margin.portfolio import INVERSE, INVERSE_CALL, LINEAR_CALL, NEVER_NS, Instruments, Marks
-from margin.preset import Preset
-from margin.scenarios import ExpiryRows, ScenarioMatrix, Scenarios
+from margin.presets.preset import Preset
+from margin.scenarios.grid import ExpiryRows, ScenarioMatrix, Scenarios
 
 YEAR_NS = 365 * 86_400 * 10**9
 

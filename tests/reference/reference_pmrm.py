@@ -10,7 +10,7 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from margin.preset import Preset
+from margin.presets.preset import Preset
 from tests.reference.reference_margin import (
     black_76,
     open_share,

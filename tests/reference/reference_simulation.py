@@ -1,4 +1,4 @@
-"""Slow twin of `margin.returns`, `tail_measures` and the simulation: one number at a time.
+"""Slow twin of the historical simulation (`margin.simulation`): one number at a time.
 
 Floats come from libm, so scenarios agree to float precision; tails are exact fractions.
 """

@@ -1,4 +1,4 @@
-"""Slow twin of `margin.stress`: textbook profits with libm, and exact sums with big integers."""
+"""Slow twin of `margin.stresses.stress`: textbook profits, exact sums of big integers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from margin.invariant import Int64Array
 from margin.portfolio import INVERSE, LINEAR_CALL, NEVER_NS, Instruments, Marks, Positions
-from margin.stress import Stress
+from margin.stresses.stress import Stress
 from tests.reference.reference_add_ons import DAY_NS, textbook_option
 
 YEAR_NS = 365 * DAY_NS

@@ -1,4 +1,4 @@
-"""Slow, obvious twins of `margin.liquidation` and `margin.waterfall`.
+"""Slow, obvious twins of `margin.default.liquidation` and `margin.default.waterfall`.
 
 They share no code with them: exact fractions instead of cross-multiplied integers, a walk over
 every unit and every tick instead of closed forms.

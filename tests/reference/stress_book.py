@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from margin.invariant import Int64Array
+from margin.pools.requirement import pool_requirements
+from margin.pools.risk_table import risk_table
 from margin.portfolio import (
     INVERSE,
     LINEAR,
@@ -16,10 +18,8 @@ from margin.portfolio import (
     Positions,
 )
 from margin.presets import load_preset
-from margin.requirement import pool_requirements
-from margin.reverse_stress import Pools
-from margin.risk_table import risk_table
-from margin.scenarios import scenario_matrix, scenarios_of
+from margin.scenarios.grid import scenario_matrix, scenarios_of
+from margin.stresses.reverse_stress import Pools
 from margin.valuation import option_marks
 from tests.reference.reference_add_ons import DAY_NS, column
 

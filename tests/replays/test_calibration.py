@@ -117,7 +117,7 @@ def test_recorded_hours_are_calibrated(name: str) -> None:
 
 
 def test_a_forecast_of_margin_is_never_below_the_margin_of_today() -> None:
-    """The law of `margin.predictive`, at every horizon of a path: the floor can only raise."""
+    """The law of `margin.forecasts.predictive`, at every horizon: the floor can only raise."""
     setting = Setting(cycles=6)
     price = simulated_prices_e8(setting, 1, 3)[:, 0]
     market = WatchedMarket(setting, np.ascontiguousarray(price))

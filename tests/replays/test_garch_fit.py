@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from margin.dynamic import forecaster_of
-from margin.forecast import Garch
+from margin.forecasts.forecast import Garch
+from margin.forecasts.ranges import forecaster_of
 from margin.presets import parse_preset
 from replays.garch_fit import ARCH_HINT, FitError, GarchFit, fit_garch, moves_of
 from replays.price_file import PriceSeries

@@ -1,0 +1,1 @@
+"""Liquidity, gamma and funding of every pool, after the scenarios."""

@@ -1,0 +1,1 @@
+"""Ranges and offsets that follow forecasts, and the margin of the cycles to come."""

@@ -1,0 +1,1 @@
+"""A requirement taken apart, so that its owner can read it."""
