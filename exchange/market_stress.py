@@ -19,7 +19,7 @@ from exchange.core.engine import Engine
 from exchange.core.ledger import HOUSE_POOLS, House
 from exchange.moved_risk import MovedRisk
 from exchange.pool_names import pool_name
-from exchange.portfolio_stress import (
+from exchange.portfolios.stress import (
     AS_IT_STANDS,
     GRID_E9,
     Moved,

@@ -7,7 +7,7 @@ import pytest
 
 from exchange.core.ledger import House
 from exchange.market_stress import MarketStress, _Market, pools_book, stressed_market
-from exchange.portfolio_stress import GRID_E9, TOGETHER, Moved
+from exchange.portfolios.stress import GRID_E9, TOGETHER, Moved
 from margin.invariant import Int64Array, InvariantBroken
 from margin.presets.preset import NamedRate
 from margin.stresses import load_stress

@@ -13,7 +13,7 @@ from exchange.core.ledger import HOUSE_POOLS, House
 from exchange.core.venue import AccountClass
 from exchange.market_stress import MarketOutcome, _Market, stressed_market
 from exchange.moved_risk import MovedRisk
-from exchange.portfolio_stress import TOGETHER
+from exchange.portfolios.stress import TOGETHER
 from margin.presets import load_preset
 from margin.presets.venue_models import venue_model
 from margin.stresses import load_stress

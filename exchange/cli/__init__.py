@@ -40,7 +40,7 @@ def refusals() -> tuple[type[Exception], ...]:
     from exchange.core.venue import VenueError
     from exchange.feed import FeedError
     from exchange.gateway.keys import KeysRefused
-    from exchange.portfolio_file import PortfolioError
+    from exchange.portfolios.file import PortfolioError
     from exchange.storage.faults import StorageFailed, StorageRefused
     from margin.presets import PresetError
     from margin.stresses import StressError

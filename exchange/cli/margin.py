@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exchange.core.venue import Venue
-    from exchange.portfolio_file import Portfolio
+    from exchange.portfolios.file import Portfolio
     from margin.book import Book
     from margin.presets.preset import Preset
     from margin.reasons.explanation import Explanation
@@ -52,7 +52,7 @@ def command(
 
     Begin with `uncross margin --example > portfolio.json`.
     """
-    from exchange.portfolio_file import example_text
+    from exchange.portfolios.file import example_text
 
     if example:
         click.echo(example_text(), nl=False)
@@ -88,10 +88,10 @@ def explanations(
     Raises `PortfolioError`, `VenueError` and `PresetError`.
     """
     from exchange.cli.warm_up import explaining_modules, warm_up_with_line
-    from exchange.portfolio_book import build_book
-    from exchange.portfolio_file import PortfolioError, read_portfolio
+    from exchange.portfolios.book import build_book
+    from exchange.portfolios.file import PortfolioError, read_portfolio
+    from exchange.portfolios.what_if import explained_after, read_changes, traded_in
     from exchange.venues import load_venue
-    from exchange.what_if import explained_after, read_changes, traded_in
 
     venue = None if venue_name is None else load_venue(venue_name)
     source = "standard input" if str(path) == "-" else str(path)
@@ -122,8 +122,8 @@ def explainer(
     What the option names and ends in .toml is a file. Raises `PresetError` where there is no such
     model.
     """
-    from exchange.portfolio_book import exponent_of, largest_part
-    from exchange.portfolio_file import PortfolioError
+    from exchange.portfolios.book import exponent_of, largest_part
+    from exchange.portfolios.file import PortfolioError
     from margin.invariant import InvariantBroken
     from margin.models.by_formula import (
         INPUTS,

@@ -20,8 +20,8 @@ from exchange.cli.arguments import (
 if TYPE_CHECKING:
     from exchange.core.venue import Venue
     from exchange.market_stress import MarketStress
-    from exchange.portfolio_file import Portfolio
-    from exchange.portfolio_stress import Needs, PortfolioStress
+    from exchange.portfolios.file import Portfolio
+    from exchange.portfolios.stress import Needs, PortfolioStress
     from margin.book import Book
     from margin.pools.collateral import AnyHaircuts
     from margin.presets.preset import Preset
@@ -97,7 +97,7 @@ def read_stresses(wanted: tuple[str, ...]) -> list[Stress]:
     What ends in .toml is a file. Raises `StressError`, which names the file and the key, and
     `OSError`.
     """
-    from exchange.portfolio_stress import AS_IT_STANDS
+    from exchange.portfolios.stress import AS_IT_STANDS
     from margin.stresses import StressError, load_stress, parse_stress, stress_names
 
     found: dict[str, Stress] = {}
@@ -164,9 +164,9 @@ def portfolio_stress(
     path: Path, model: str | None, venue_name: str | None, stresses: list[Stress]
 ) -> PortfolioStress:
     """A file's portfolio under stress. Raises `PortfolioError`, `VenueError` and `PresetError`."""
-    from exchange.portfolio_book import build_book
-    from exchange.portfolio_file import PortfolioError, read_portfolio
-    from exchange.portfolio_stress import stressed_portfolio
+    from exchange.portfolios.book import build_book
+    from exchange.portfolios.file import PortfolioError, read_portfolio
+    from exchange.portfolios.stress import stressed_portfolio
     from exchange.venues import load_venue
     from margin.invariant import InvariantBroken
 
@@ -193,7 +193,7 @@ def model_of(portfolio: Portfolio, book: Book, model: str | None) -> tuple[str, 
     """
     import numpy as np
 
-    from exchange.portfolio_file import PortfolioError
+    from exchange.portfolios.file import PortfolioError
     from margin.book import book_haircuts
     from margin.models.by_formula import (
         INPUTS,

@@ -15,7 +15,7 @@ import numpy as np
 
 from exchange.cli.stress_view import LEGEND, NOWHERE, PERCENT_E9, REVERSE, moved_text
 from exchange.market_stress import MarketStress
-from exchange.portfolio_stress import Moved, PortfolioStress
+from exchange.portfolios.stress import Moved, PortfolioStress
 from margin.fixed_point import USDC_SCALE
 
 UPPER, LOWER = (0.66, 1.0), (0.0, 0.44)  # of the height, what is left holds titles and a legend

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from exchange.cli.margin_view import table_lines, usdc
 from exchange.cli.narration import clock_text
 from exchange.market_stress import MarketOutcome, MarketStress
-from exchange.portfolio_stress import Moved, PortfolioStress
+from exchange.portfolios.stress import Moved, PortfolioStress
 
 PERCENT_E9 = 10**7
 NOWHERE = "-"

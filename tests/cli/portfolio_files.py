@@ -7,7 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from exchange.portfolio_file import example_text
+from exchange.portfolios.file import example_text
 from tests.cli.conftest import uncross
 
 E6 = 10**6

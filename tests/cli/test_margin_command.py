@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from exchange.cli import main
 from exchange.contract_names import NameRefused, coin_and_expiry, contract_of
-from exchange.portfolio_file import example_text
+from exchange.portfolios.file import example_text
 from exchange.venues import load_venue, venue_names
 from margin.presets import preset_names
 from tests.cli.conftest import traces, uncross

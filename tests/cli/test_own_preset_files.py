@@ -10,7 +10,7 @@ import pytest
 
 from exchange.core.commands import decode_command, encode_command
 from exchange.core.venue import VenueError
-from exchange.portfolio_file import example_text
+from exchange.portfolios.file import example_text
 from exchange.venues import load_venue
 from margin.presets import load_preset, load_preset_file
 from tests.cli.conftest import uncross, write_short_story

@@ -11,8 +11,8 @@ import pytest
 from exchange.core.commands import Deposit, OpenAccount, UnderlyingMark
 from exchange.core.venue import AccountClass
 from exchange.gateway.pool_book import open_interest_minor, venue_inputs
-from exchange.portfolio_book import build_book
-from exchange.portfolio_file import read_portfolio
+from exchange.portfolios.book import build_book
+from exchange.portfolios.file import read_portfolio
 from exchange.venues import load_venue
 from margin.models.by_formula import INPUTS, STANDARD, FormulaModel, explain_formula
 from margin.presets import load_preset

@@ -13,7 +13,7 @@ from exchange.contract_names import Contract
 from exchange.core import limits
 from exchange.core.venue import InstrumentSpec, Venue, position_lots_max
 from exchange.listing import expiry_name
-from exchange.portfolio_file import Holding, Market, Portfolio, PortfolioError, currencies_of
+from exchange.portfolios.file import Holding, Market, Portfolio, PortfolioError, currencies_of
 from margin.book import NO_COIN, Book, Conditions
 from margin.fixed_point import RATE_SCALE
 from margin.invariant import Int64Array, InvariantBroken

@@ -21,8 +21,8 @@ import msgspec
 from exchange.contract_names import NameRefused, contract_of
 from exchange.core import limits
 from exchange.core.venue_ranges import decimal_text
-from exchange.portfolio_file import E6, E8, QUANTITY_E8_MAX, Holding, Portfolio, currencies_of
-from exchange.portfolio_text import PortfolioError, scaled
+from exchange.portfolios.file import E6, E8, QUANTITY_E8_MAX, Holding, Portfolio, currencies_of
+from exchange.portfolios.text import PortfolioError, scaled
 from margin.book import USDC, Book, deposited, moved, traded
 from margin.fixed_point import RATE_SCALE
 

@@ -36,8 +36,8 @@ import msgspec
 from exchange.contract_names import Contract, NameRefused, coin_and_expiry, coin_named, contract_of
 from exchange.core import limits
 from exchange.core.venue import Venue
-from exchange.portfolio_text import PortfolioError as PortfolioError
-from exchange.portfolio_text import keys, name_of, numbers, parsed, scaled, shown, table_of
+from exchange.portfolios.text import PortfolioError as PortfolioError
+from exchange.portfolios.text import keys, name_of, numbers, parsed, scaled, shown, table_of
 from margin.models.by_formula import INPUTS, Overrides
 from margin.portfolio import NEVER_NS
 

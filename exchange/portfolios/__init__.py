@@ -1,0 +1,1 @@
+"""A portfolio as a file: read, priced, changed, stressed."""
