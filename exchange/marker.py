@@ -13,10 +13,10 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from exchange.core.auction import CLAMPED, PRINTED
+from exchange.core.auction.clearing import CLAMPED, PRINTED
 from exchange.core.commands import ExpiryMark, Revalue, UnderlyingMark
-from exchange.core.contracts import Life
 from exchange.core.events import Event, Printed
+from exchange.core.market.contracts import Life
 from exchange.core.state import State
 from exchange.feed import PathFeed, Reading
 from exchange.surface.forward import Pair, parity_forward

@@ -11,10 +11,10 @@ from copy import copy
 
 import msgspec
 
+from exchange.core.default.group import pay_guarantees
 from exchange.core.engine import Engine
-from exchange.core.group import pay_guarantees
-from exchange.core.margin_models import require_models
-from exchange.core.risk import Risk
+from exchange.core.risk.models import require_models
+from exchange.core.risk.pool_risk import Risk
 from exchange.core.state import State
 from exchange.core.venue import USDC, validate, validate_instrument
 from margin.forecasts.opening import opening_growth_ppb

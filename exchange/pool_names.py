@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from exchange.core.accounts import NO_OWNER
-from exchange.core.layers import PoolKind
-from exchange.core.ledger import House
+from exchange.core.pools.accounts import NO_OWNER
+from exchange.core.pools.layers import PoolKind
+from exchange.core.pools.ledger import House
 from exchange.core.state import State
 
 

@@ -27,7 +27,7 @@ from exchange.core.commands import (
 )
 from exchange.core.engine import VERSION, Engine
 from exchange.core.events import ColumnsApplied, Event, Filled, Printed
-from exchange.core.order_columns import FIELDS
+from exchange.core.orders.batch_entry import FIELDS
 from exchange.core.reject_reason import RejectReason
 from exchange.core.venue import USDC, Venue
 from exchange.venues import parse_venue

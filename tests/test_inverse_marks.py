@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from exchange.core.auction import PRINTED
+from exchange.core.auction.clearing import PRINTED
 from exchange.core.commands import Revalue
 from exchange.core.events import Printed
 from exchange.feed import PathFeed

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from exchange.core.auction import CLAMPED, INTERRUPTED, NO_CROSS, PRINTED
+from exchange.core.auction.clearing import CLAMPED, INTERRUPTED, NO_CROSS, PRINTED
 from exchange.core.commands import Revalue
 from exchange.core.events import Printed
 from exchange.feed import PathFeed

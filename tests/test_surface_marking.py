@@ -8,10 +8,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from exchange.core.auction import PRINTED
+from exchange.core.auction.clearing import PRINTED
 from exchange.core.commands import Revalue
 from exchange.core.events import Printed
-from exchange.core.orders import FLAGS, LIQUIDATION
+from exchange.core.orders.resting import FLAGS, LIQUIDATION
 from exchange.core.venue import Venue
 from exchange.feed import PathFeed
 from exchange.marker import BASIS_BOUND_PPB, Marker, MarkerState, decode_state, encode_state

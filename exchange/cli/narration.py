@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from exchange.core.attestations import CreditStage
-from exchange.core.auction import CLAMPED, INTERRUPTED
+from exchange.core.auction.clearing import CLAMPED, INTERRUPTED
+from exchange.core.elsewhere.attestations import CreditStage
 from exchange.core.events import (
     CallChanged,
     CreditAged,

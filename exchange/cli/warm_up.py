@@ -14,8 +14,12 @@ PACKAGES = ("margin", "exchange.core")
 MARKET = ("exchange.core.engine", "exchange.marker", "exchange.gateway.server")
 EXPLAINING = ("margin.reasons.explain", "margin.models.by_formula")
 # About half of all compilation; `uncross` compiles the auction too.
-SLOWEST = ["margin.pools.requirement", "exchange.core.auction", "exchange.core.uncross"]
-FIRST = "exchange.core.order_columns"  # a second to compile: tells soon that the cache is empty
+SLOWEST = [
+    "margin.pools.requirement",
+    "exchange.core.auction.clearing",
+    "exchange.core.auction.uncross",
+]
+FIRST = "exchange.core.orders.batch_entry"  # a second to compile: tells soon of an empty cache
 COLD_S = 0.9  # no module takes as long to load from the cache
 
 Progress = Callable[[int, int, str], None]  # done, of how many, what comes next

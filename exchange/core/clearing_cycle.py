@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from exchange.core.auction.seal import seal
+from exchange.core.auction.uncross import uncross
 from exchange.core.commands import Revalue, Seal, Uncross
-from exchange.core.credit_age import age_credit
-from exchange.core.early_warning import early_warnings
+from exchange.core.default.group import pay_guarantees
+from exchange.core.default.liquidation import advance_cases, margin_calls, note_fills, unwind_fund
+from exchange.core.default.waterfall import Waterfall
+from exchange.core.elsewhere.credit_age import age_credit
 from exchange.core.events import CycleClosed, Event, PositionsRevalued
-from exchange.core.group import pay_guarantees
-from exchange.core.ledger import HOUSE_POOLS, House
-from exchange.core.liquidation import advance_cases, margin_calls, note_fills, unwind_fund
-from exchange.core.revalue import release_gains, take_marks
-from exchange.core.risk import Risk
-from exchange.core.risk_gate import RiskGate
-from exchange.core.seal import seal
+from exchange.core.market.revalue import release_gains, take_marks
+from exchange.core.orders.risk_gate import RiskGate
+from exchange.core.pools.ledger import HOUSE_POOLS, House
+from exchange.core.risk.early_warning import early_warnings
+from exchange.core.risk.pool_risk import Risk
 from exchange.core.state import Phase, State
-from exchange.core.uncross import uncross
 from exchange.core.venue import USDC
-from exchange.core.waterfall import Waterfall
 from margin.invariant import check
 
 LAYERS = (House.FEES, House.VENUE_CAPITAL, House.DEFAULT_FUND, House.BONDS)

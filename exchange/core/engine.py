@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 from exchange.core import clearing_cycle
-from exchange.core.attest import attest
 from exchange.core.clearing_cycle import run_revalue, run_seal, run_uncross
 from exchange.core.commands import (
     Attest,
@@ -35,16 +34,17 @@ from exchange.core.commands import (
     Uncross,
     Withdraw,
 )
+from exchange.core.elsewhere.attest import attest
 from exchange.core.events import Event, Rejected, VenueOpened
-from exchange.core.ledger import House
-from exchange.core.listing import halt, list_instruments
-from exchange.core.money import deposit, open_account, withdraw
-from exchange.core.order_columns import apply_columns
-from exchange.core.order_entry import cancel, cancel_all, edit, place
-from exchange.core.pool_moves import close_pool, move_margin, open_pool, switch_mode
+from exchange.core.market.listing import halt, list_instruments
+from exchange.core.orders.batch_entry import apply_columns
+from exchange.core.orders.entry import cancel, cancel_all, edit, place
+from exchange.core.orders.risk_gate import RiskGate
+from exchange.core.pools.ledger import House
+from exchange.core.pools.money import deposit, open_account, withdraw
+from exchange.core.pools.pool_moves import close_pool, move_margin, open_pool, switch_mode
 from exchange.core.reject_reason import PostingCause, RejectReason
-from exchange.core.risk import Risk
-from exchange.core.risk_gate import RiskGate
+from exchange.core.risk.pool_risk import Risk
 from exchange.core.state import VERSION, State
 from exchange.core.venue import USDC, validate, validate_instrument
 from margin.invariant import check

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from exchange.core.attestations import CreditStage
-from exchange.core.early_warning import predictive_of
+from exchange.core.elsewhere.attestations import CreditStage
 from exchange.core.engine import Engine
 from exchange.core.events import (
     CallChanged,
@@ -22,8 +21,9 @@ from exchange.core.events import (
     LiquidationStep,
     MarginWarned,
 )
-from exchange.core.layers import NO_POOL
+from exchange.core.pools.layers import NO_POOL
 from exchange.core.reject_reason import RejectReason
+from exchange.core.risk.early_warning import predictive_of
 from exchange.core.state import State
 from exchange.core.venue import INVERSE_OPTION_KINDS, USDC, InstrumentSpec
 from exchange.gateway.errors import refused

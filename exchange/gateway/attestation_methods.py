@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from exchange.core.attest import refusal_of
-from exchange.core.attestations import Attestation
 from exchange.core.commands import Attest
+from exchange.core.elsewhere.attest import refusal_of
+from exchange.core.elsewhere.attestations import Attestation
+from exchange.core.elsewhere.outside_credit import Reading
+from exchange.core.elsewhere.outside_venue import OutsideVenue
 from exchange.core.events import Attested, Rejected
-from exchange.core.outside_credit import Reading
-from exchange.core.outside_venue import OutsideVenue
 from exchange.core.state import State
 from exchange.gateway import parameters as p
 from exchange.gateway.attestation import PARAM, command_fields, verified

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from exchange.core.auction import CLAMPED, INTERRUPTED, PRINTED
-from exchange.core.orders import FLAGS, INSTRUMENT_SHIFT, LIQUIDATION, OPEN_LOTS, ORDER_ID
+from exchange.core.auction.clearing import CLAMPED, INTERRUPTED, PRINTED
+from exchange.core.orders.resting import FLAGS, INSTRUMENT_SHIFT, LIQUIDATION, OPEN_LOTS, ORDER_ID
 from exchange.core.state import Phase, State
 from exchange.gateway.market_data import MarketData, Print
 from exchange.gateway.session import Session

@@ -39,8 +39,8 @@ from exchange.core.events import (
     OrderDone,
     Printed,
 )
-from exchange.core.layers import NO_POOL
 from exchange.core.limits import instrument_of
+from exchange.core.pools.layers import NO_POOL
 from exchange.core.state import State
 from exchange.gateway.account_queries import AccountQueries
 from exchange.gateway.account_view import AccountView

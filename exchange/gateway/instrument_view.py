@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from exchange.core.contracts import Life
-from exchange.core.marks import IndexState
+from exchange.core.market.contracts import Life
+from exchange.core.market.marks import IndexState
 from exchange.core.reject_reason import RejectReason
 from exchange.core.state import State
 from exchange.core.venue import CALL_KINDS, COIN_KINDS, InstrumentSpec

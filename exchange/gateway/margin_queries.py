@@ -18,15 +18,15 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from exchange.core.admission import refusal_of_contract
-from exchange.core.early_warning import call_chance, predictive_of
+from exchange.core.elsewhere.outside_credit import Reading
 from exchange.core.engine import Engine
-from exchange.core.marks import IndexState
-from exchange.core.order_loss import OrderLoss
-from exchange.core.orders import INSTRUMENT_SHIFT
-from exchange.core.outside_credit import Reading
+from exchange.core.market.marks import IndexState
+from exchange.core.orders.admission import refusal_of_contract
+from exchange.core.orders.loss import OrderLoss
+from exchange.core.orders.resting import INSTRUMENT_SHIFT
+from exchange.core.orders.risk_gate import RiskGate
 from exchange.core.reject_reason import RejectReason
-from exchange.core.risk_gate import RiskGate
+from exchange.core.risk.early_warning import call_chance, predictive_of
 from exchange.core.state import State
 from exchange.core.venue import USDC
 from exchange.gateway import query_parameters as q

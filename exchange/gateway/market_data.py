@@ -13,10 +13,10 @@ from collections import deque
 import msgspec
 import numpy as np
 
-from exchange.core.auction import CLAMPED, INTERRUPTED, PRINTED
-from exchange.core.contracts import premium_in_dollars_e8
+from exchange.core.auction.clearing import CLAMPED, INTERRUPTED, PRINTED
 from exchange.core.events import Printed
-from exchange.core.orders import (
+from exchange.core.market.contracts import premium_in_dollars_e8
+from exchange.core.orders.resting import (
     FLAGS,
     INSTRUMENT_SHIFT,
     LIQUIDATION,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exchange.core.contracts import Life
+from exchange.core.market.contracts import Life
 from exchange.core.state import State
 from exchange.gateway import parameters as p
 from exchange.gateway import query_parameters as q

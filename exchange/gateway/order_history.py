@@ -24,7 +24,7 @@ from exchange.core.events import (
     OrderEdited,
     OrdersDone,
 )
-from exchange.core.orders import (
+from exchange.core.orders.resting import (
     FLAGS,
     IMMEDIATE,
     LIQUIDATION,

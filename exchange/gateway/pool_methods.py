@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exchange.core.commands import ClosePool, MoveMargin, OpenPool, SwitchMode
 from exchange.core.events import ModeSwitched, PoolOpened
-from exchange.core.layers import PoolKind
+from exchange.core.pools.layers import PoolKind
 from exchange.core.reject_reason import RejectReason
 from exchange.core.state import State
 from exchange.gateway import parameters as p

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from exchange.core.engine import Engine
-from exchange.core.layers import NO_POOL, PoolKind
-from exchange.core.positions import ENTRY_MINOR, LOTS, REALISED_MINOR
+from exchange.core.pools.layers import NO_POOL, PoolKind
+from exchange.core.pools.positions import ENTRY_MINOR, LOTS, REALISED_MINOR
 from exchange.core.reject_reason import RejectReason
 from exchange.core.state import State
 from exchange.core.venue import USDC

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from exchange.core.contracts import Life
 from exchange.core.engine import VERSION
+from exchange.core.market.contracts import Life
 from exchange.core.reject_reason import RejectReason
 from exchange.core.state import State
 from exchange.gateway import parameters as p

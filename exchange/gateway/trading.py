@@ -17,7 +17,7 @@ from exchange.core.commands import (
     Withdraw,
 )
 from exchange.core.events import Event, OrderAccepted, OrderDone
-from exchange.core.layers import NO_POOL
+from exchange.core.pools.layers import NO_POOL
 from exchange.core.reject_reason import RejectReason
 from exchange.core.state import State
 from exchange.gateway import parameters as p

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from exchange.core.orders import (
+from exchange.core.orders.resting import (
     AGE_BATCH,
     FLAGS,
     INSTRUMENT_SHIFT,

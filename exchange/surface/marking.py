@@ -8,9 +8,9 @@ from collections.abc import Container, Sequence
 import msgspec
 import numpy as np
 
-from exchange.core.collar import half_width_ticks
-from exchange.core.contracts import premium_in_dollars_e8
+from exchange.core.auction.collar import half_width_ticks
 from exchange.core.limits import VOLATILITY_E9_MAX
+from exchange.core.market.contracts import premium_in_dollars_e8
 from exchange.core.state import State
 from exchange.core.venue import CALL_KINDS, InstrumentSpec
 from exchange.surface.fit import fit_surface, is_free_of_arbitrage, residuals

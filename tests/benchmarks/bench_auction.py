@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numba
 import numpy as np
 
-from exchange.core import auction
+from exchange.core.auction import clearing
 from margin.invariant import Int64Array
 
 TICKS = 1024
@@ -19,11 +19,11 @@ ROUNDS = 7
 
 def random_batch(
     seed: int, orders: int, books: int
-) -> tuple[auction.SealedBooks, auction.AuctionTerms]:
+) -> tuple[clearing.SealedBooks, clearing.AuctionTerms]:
     """Fresh books of equal size: 5 % market orders, normal limits around the reference."""
     generator = np.random.default_rng(seed)
     limits = generator.normal(TICKS // 2, TICKS // 8, orders).astype(np.int64)
-    sealed = auction.SealedBooks(
+    sealed = clearing.SealedBooks(
         book_start=np.arange(books + 1) * orders // books,
         side=generator.integers(0, 2, orders) * 2 - 1,
         is_market=(generator.random(orders) < 0.05).astype(np.int64),
@@ -34,11 +34,11 @@ def random_batch(
         sequence=np.arange(orders),
     )
     column = np.full(books, TICKS // 2)
-    no_band = np.full(books, auction.NO_BAND_LOW), np.full(books, auction.NO_BAND_HIGH)
-    return sealed, auction.AuctionTerms(column, *no_band, np.zeros(books, dtype=np.int64))
+    no_band = np.full(books, clearing.NO_BAND_LOW), np.full(books, clearing.NO_BAND_HIGH)
+    return sealed, clearing.AuctionTerms(column, *no_band, np.zeros(books, dtype=np.int64))
 
 
-def sorted_clear(books: auction.SealedBooks, terms: auction.AuctionTerms) -> Int64Array:
+def sorted_clear(books: clearing.SealedBooks, terms: clearing.AuctionTerms) -> Int64Array:
     """Fills by sorting each side of each book once, then searches and running sums.
 
     Less than the auction does: only limits are candidates, no reference and no collar; the
@@ -72,7 +72,7 @@ def sorted_clear(books: auction.SealedBooks, terms: auction.AuctionTerms) -> Int
 
 
 def median_seconds(
-    clear: Callable[[auction.SealedBooks, auction.AuctionTerms], Int64Array],
+    clear: Callable[[clearing.SealedBooks, clearing.AuctionTerms], Int64Array],
     orders: int,
     books: int,
     first_seed: int,
@@ -93,13 +93,13 @@ def median_seconds(
     return sorted(seconds)[ROUNDS // 2], traded
 
 
-def compiled_clear(books: auction.SealedBooks, terms: auction.AuctionTerms) -> Int64Array:
-    return auction.clear(books, terms, BATCH_SEED).fill_lots
+def compiled_clear(books: clearing.SealedBooks, terms: clearing.AuctionTerms) -> Int64Array:
+    return clearing.clear(books, terms, BATCH_SEED).fill_lots
 
 
 def run(quick: bool = False) -> list[dict[str, object]]:
     """Million orders per second, ours and numpy's, in one run; `quick` takes a twentieth."""
-    auction.warm_up()
+    clearing.warm_up()
     rows: list[dict[str, object]] = []
     total = 50_000 if quick else 1_000_000
     for books in (500, 1):

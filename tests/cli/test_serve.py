@@ -23,8 +23,8 @@ from exchange.cli.market_store import MarketStore
 from exchange.cli.serve_market import ServedMarket
 from exchange.cli.serve_request import LocalAccount, ServeRequest
 from exchange.clock import SimulatedClock
-from exchange.core.attestations import Attestation
 from exchange.core.commands import OpenAccount
+from exchange.core.elsewhere.attestations import Attestation
 from exchange.core.engine import Engine
 from exchange.core.venue import VenueError
 from exchange.gateway.keys import Key, KeysRefused, add_key

@@ -62,7 +62,7 @@ def test_the_warm_up_tells_how_far_it_is() -> None:
     told: list[tuple[int, int, str]] = []
     warm_up(lambda *step: told.append(step))
     names = kernel_modules()
-    assert {"margin.pools.requirement", "exchange.core.uncross"} <= set(names)
+    assert {"margin.pools.requirement", "exchange.core.auction.uncross"} <= set(names)
     assert [name for _, _, name in told] == [*names, ""]
     assert [done for done, _, _ in told] == list(range(len(names) + 1))
 

@@ -24,7 +24,7 @@ from exchange.core.commands import (
 )
 from exchange.core.engine import VERSION, Engine
 from exchange.core.events import Event, Filled, OrderAccepted, Posted, Printed, Rejected
-from exchange.core.orders import OPEN_LOTS
+from exchange.core.orders.resting import OPEN_LOTS
 from exchange.core.reject_reason import PostingCause, RejectReason
 from exchange.core.state import State
 from exchange.core.venue import InstrumentSpec, UnderlyingSpec, Venue

@@ -24,10 +24,10 @@ from exchange.core.commands import (
     SwitchMode,
     Withdraw,
 )
-from exchange.core.contracts import Life
-from exchange.core.layers import PoolKind
 from exchange.core.limits import ORDER_SEQUENCE_BITS
-from exchange.core.orders import ORDER_ID
+from exchange.core.market.contracts import Life
+from exchange.core.orders.resting import ORDER_ID
+from exchange.core.pools.layers import PoolKind
 from exchange.core.venue import Venue
 from margin.portfolio import (
     INVERSE,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from exchange.core.attestations import CreditStage
 from exchange.core.commands import Attest, decode_command, encode_command
+from exchange.core.elsewhere.attestations import CreditStage
 from exchange.core.engine import Engine
 from exchange.core.events import Attested, CreditAged
 from exchange.core.reject_reason import RejectReason

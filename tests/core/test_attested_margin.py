@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 
 from exchange.core.commands import Deposit, MoveMargin, Withdraw
+from exchange.core.elsewhere.outside_credit import Reading
 from exchange.core.events import CallChanged, LayerPaid, LiquidationStep
-from exchange.core.layers import PoolKind
-from exchange.core.outside_credit import Reading
+from exchange.core.pools.layers import PoolKind
 from exchange.core.reject_reason import RejectReason
 from margin.default.margin_call import CallOutcome
 from tests.core.attested_market import (

@@ -10,12 +10,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from exchange.core import auction
-from exchange.core.auction import CLAMPED, INTERRUPTED, NO_CROSS, PRINTED
+from exchange.core.auction import clearing
+from exchange.core.auction.clearing import CLAMPED, INTERRUPTED, NO_CROSS, PRINTED
 from margin.invariant import Int64Array, InvariantBroken
 from tests.reference.reference_auction import Order
 
-SEED = auction.batch_seed(7, 3)
+SEED = clearing.batch_seed(7, 3)
 
 
 def column(*values: int) -> Int64Array:
@@ -30,9 +30,9 @@ def sell(limit_ticks: int | None, quantity_lots: int, batch: int = 0, account: i
     return Order(-1, limit_ticks, quantity_lots, batch, account)
 
 
-def one_book(*orders: Order) -> auction.SealedBooks:
+def one_book(*orders: Order) -> clearing.SealedBooks:
     """A book of these orders; accounts and sequences left out are numbered by row."""
-    return auction.SealedBooks(
+    return clearing.SealedBooks(
         book_start=column(0, len(orders)),
         side=column(*(o.side for o in orders)),
         is_market=column(*(int(o.limit_ticks is None) for o in orders)),
@@ -46,18 +46,18 @@ def one_book(*orders: Order) -> auction.SealedBooks:
 
 def terms(
     reference_ticks: int,
-    low: int = auction.NO_BAND_LOW,
-    high: int = auction.NO_BAND_HIGH,
+    low: int = clearing.NO_BAND_LOW,
+    high: int = clearing.NO_BAND_HIGH,
     clamp: int = 0,
-) -> auction.AuctionTerms:
-    return auction.AuctionTerms(column(reference_ticks), column(low), column(high), column(clamp))
+) -> clearing.AuctionTerms:
+    return clearing.AuctionTerms(column(reference_ticks), column(low), column(high), column(clamp))
 
 
 class Cleared:
     """The print and fills of one book."""
 
     def __init__(self, *orders: Order, reference: int, seed: int = SEED, **collar: int) -> None:
-        prints = auction.clear(one_book(*orders), terms(reference, **collar), seed)
+        prints = clearing.clear(one_book(*orders), terms(reference, **collar), seed)
         self.state = int(prints.state[0])
         self.price = int(prints.price_ticks[0])
         self.volume = int(prints.volume_lots[0])
@@ -260,7 +260,7 @@ def test_equal_remainders_are_drawn_by_the_smaller_lottery_number() -> None:
     winners = []
     for seed in range(20):
         book = Cleared(*orders, sell(100, 1), reference=100, seed=seed)
-        numbers = [int(auction.lottery(seed, 5 + row, row)) for row in range(4)]
+        numbers = [int(clearing.lottery(seed, 5 + row, row)) for row in range(4)]
         winner = numbers.index(min(numbers))
         assert book.fills == [int(row == winner) for row in range(4)] + [1]
         winners.append(winner)
@@ -278,7 +278,7 @@ def test_equal_remainders_are_drawn_by_the_smaller_lottery_number() -> None:
 def test_equal_lottery_numbers_go_by_account_then_by_sequence(
     winner: tuple[int, int], loser: tuple[int, int], winner_first: bool
 ) -> None:
-    assert auction.lottery(1, *winner) == auction.lottery(1, *loser)
+    assert clearing.lottery(1, *winner) == clearing.lottery(1, *loser)
     buyers = [winner, loser] if winner_first else [loser, winner]
     orders = [Order(+1, 100, 5, 0, account, sequence) for account, sequence in buyers]
     book = Cleared(*orders, sell(100, 1), reference=100, seed=1)
@@ -304,15 +304,15 @@ def test_the_lottery_is_the_documented_chain_of_murmur_finalisers() -> None:
         word = 0x9E3779B9
         for value in (seed, seed >> 32, account, account >> 32, sequence >> 32, sequence):
             word = stir((word + value % 2**32) % 2**32)
-        assert auction.lottery(seed, account, sequence) == word
+        assert clearing.lottery(seed, account, sequence) == word
 
 
 def test_batch_seeds_differ_by_batch_and_by_genesis_and_fit_int64() -> None:
-    seeds = {auction.batch_seed(genesis, batch) for genesis in range(20) for batch in range(20)}
+    seeds = {clearing.batch_seed(genesis, batch) for genesis in range(20) for batch in range(20)}
     assert len(seeds) == 400
     assert all(0 <= seed < 2**62 for seed in seeds)
     # sha256sum of 'uncross/batch-seed/v1' and 40 zero bytes: first 16 digits, two bits off
-    assert auction.batch_seed(0, 0) == 1540362460390316158
+    assert clearing.batch_seed(0, 0) == 1540362460390316158
 
 
 @pytest.mark.parametrize(
@@ -334,19 +334,19 @@ def test_columns_of_wrong_type_or_length_stop_the_auction() -> None:
     books = one_book(buy(100, 5), sell(100, 5))
     short = msgspec.structs.replace(books, batch=column(0))
     with pytest.raises(InvariantBroken, match="batch must be 2 contiguous int64 values"):
-        auction.clear(short, terms(100), 1)
+        clearing.clear(short, terms(100), 1)
     floats = msgspec.structs.replace(books, side=np.array([1.0, -1.0]))
     with pytest.raises(InvariantBroken, match="side must be 2 contiguous int64 values"):
-        auction.clear(floats, terms(100), 1)
+        clearing.clear(floats, terms(100), 1)
     with pytest.raises(InvariantBroken, match="low end must not be above"):
-        auction.clear(books, terms(100, low=5, high=4), 1)
+        clearing.clear(books, terms(100, low=5, high=4), 1)
 
 
 FINGERPRINT = """
 import hashlib
 import msgspec
 import numpy as np
-from exchange.core import auction
+from exchange.core.auction import clearing
 
 generator = np.random.default_rng(11)
 orders, books = 1500, 60
@@ -354,16 +354,16 @@ start = np.sort(generator.integers(0, orders + 1, books + 1))
 start[0], start[-1] = 0, orders
 wide = np.repeat(generator.choice([3, 40, 2**30], books), np.diff(start))
 column = lambda low, high: generator.integers(low, high, orders)
-sealed = auction.SealedBooks(
+sealed = clearing.SealedBooks(
     start, column(0, 2) * 2 - 1, (column(0, 8) == 0).astype(np.int64), column(0, 2**40) % wide,
     column(1, 30), column(0, 3), column(1, 9), np.arange(orders),
 )
 reference = generator.integers(0, 30, books)
 clamp = generator.integers(0, 2, books)
-terms = auction.AuctionTerms(reference, reference - 9, reference + 9, clamp)
+terms = clearing.AuctionTerms(reference, reference - 9, reference + 9, clamp)
 digest = hashlib.sha256()
 for ticks_per_order in (0, 8):
-    prints = auction.clear(
+    prints = clearing.clear(
         sealed, terms, 2**61 + 5, ticks_per_order=ticks_per_order, parallel_orders=0
     )
     for values in msgspec.structs.asdict(prints).values():

@@ -7,13 +7,13 @@ import random
 import numpy as np
 import pytest
 
-from exchange.core.history_model import HistoryModel
-from exchange.core.ledger import HOUSE_POOLS
-from exchange.core.margin_models import risk_model
-from exchange.core.orders import INSTRUMENT_SHIFT, MARKET, ORDER_ID
+from exchange.core.orders.resting import INSTRUMENT_SHIFT, MARKET, ORDER_ID
+from exchange.core.pools.ledger import HOUSE_POOLS
 from exchange.core.reject_reason import RejectReason
-from exchange.core.risk_model import RiskModel
-from exchange.core.standard_model import StandardModel
+from exchange.core.risk.history_model import HistoryModel
+from exchange.core.risk.model import RiskModel
+from exchange.core.risk.models import risk_model
+from exchange.core.risk.standard_model import StandardModel
 from margin.invariant import Int64Array
 from margin.portfolio import Positions
 from margin.presets.venue_models import venue_model

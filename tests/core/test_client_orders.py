@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from exchange.core.client_orders import ClientOrders
 from exchange.core.engine import Engine
+from exchange.core.orders.client_orders import ClientOrders
 from tests.core.market import BUY, Market, tiny
 
 

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from exchange.core.commands import Deposit
-from exchange.core.early_warning import call_chance, call_chances
 from exchange.core.engine import Engine
 from exchange.core.events import CallChanged, Event, MarginWarned
-from exchange.core.exposures import exposures
+from exchange.core.risk.early_warning import call_chance, call_chances
+from exchange.core.risk.exposures import exposures
 from margin.presets import load_preset
 from margin.presets.dynamic_sections import Predictive
 from margin.presets.preset import Preset

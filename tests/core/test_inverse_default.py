@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from exchange.core.contracts import value_per_lot_e6
 from exchange.core.engine import Engine
 from exchange.core.events import Deleveraged, Event, LayerPaid, LiquidationStep, ShortfallOpen
-from exchange.core.ledger import HOUSE_POOLS, House
-from exchange.core.orders import INSTRUMENT_SHIFT
-from exchange.core.positions import LOTS
+from exchange.core.market.contracts import value_per_lot_e6
+from exchange.core.orders.resting import INSTRUMENT_SHIFT
+from exchange.core.pools.ledger import HOUSE_POOLS, House
+from exchange.core.pools.positions import LOTS
 from exchange.core.reject_reason import PostingCause, RejectReason
 from tests.core.coin_options import BTC, COIN, MILLION, balanced, open_market, two
 from tests.core.market import (

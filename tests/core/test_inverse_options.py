@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from exchange.core.commands import ListInstruments
-from exchange.core.contracts import (
+from exchange.core.events import Event
+from exchange.core.limits import PREMIUM_E8_MAX
+from exchange.core.market.contracts import (
     premium_in_dollars_e8,
     settlement_value_e6,
 )
-from exchange.core.events import Event
-from exchange.core.ledger import House
-from exchange.core.limits import PREMIUM_E8_MAX
+from exchange.core.pools.ledger import House
 from exchange.core.reject_reason import PostingCause
 from exchange.core.venue import VenueError, validate
 from margin.portfolio import INVERSE_CALL, INVERSE_PUT

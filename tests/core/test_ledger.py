@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from exchange.core.ledger import HOUSE_POOLS, House, Ledger
 from exchange.core.limits import BALANCE_MINOR_MAX
+from exchange.core.pools.ledger import HOUSE_POOLS, House, Ledger
 from exchange.core.reject_reason import PostingCause
 from margin.invariant import InvariantBroken
 

@@ -6,8 +6,16 @@ import pytest
 
 from exchange.core.commands import CancelAll, CancelOrder, Deposit
 from exchange.core.events import CallChanged, LiquidationStep, OrdersDone
-from exchange.core.ledger import House
-from exchange.core.orders import AGE_BATCH, FLAGS, IMMEDIATE, LIQUIDATION, OPEN_LOTS, ORDER_ID, POOL
+from exchange.core.orders.resting import (
+    AGE_BATCH,
+    FLAGS,
+    IMMEDIATE,
+    LIQUIDATION,
+    OPEN_LOTS,
+    ORDER_ID,
+    POOL,
+)
+from exchange.core.pools.ledger import House
 from exchange.core.reject_reason import DoneReason, PostingCause, RejectReason
 from margin.default.margin_call import CallOutcome
 from tests.core.market import (

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from exchange.core.commands import Halt, ListInstruments
-from exchange.core.contracts import Life
 from exchange.core.engine import Engine
 from exchange.core.events import InstrumentHalted, InstrumentsListed
 from exchange.core.limits import INSTRUMENTS_PER_UNIT_MAX
+from exchange.core.market.contracts import Life
 from exchange.core.reject_reason import RejectReason
 from exchange.core.venue import InstrumentSpec
 from exchange.listing import (

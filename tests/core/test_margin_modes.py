@@ -14,8 +14,8 @@ from exchange.core.commands import (
     SwitchMode,
 )
 from exchange.core.events import ColumnsApplied, ModeSwitched, OrderDone
-from exchange.core.layers import PoolKind
-from exchange.core.orders import POOL
+from exchange.core.orders.resting import POOL
+from exchange.core.pools.layers import PoolKind
 from exchange.core.reject_reason import RejectReason
 from tests.core.market import (
     BUY,

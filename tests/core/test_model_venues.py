@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from exchange.core.commands import decode_command, encode_command
-from exchange.core.margin_models import require_models
+from exchange.core.risk.models import require_models
 from exchange.core.venue import Venue, VenueError, validate
 from exchange.coverage import coverage
 from exchange.venues import load_venue, resolved

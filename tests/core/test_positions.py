@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from exchange.core.commands import ListInstruments
-from exchange.core.contracts import Contracts
-from exchange.core.positions import ENTRY_MINOR, LOTS, REALISED_MINOR, SETTLED_MINOR, Positions
+from exchange.core.market.contracts import Contracts
+from exchange.core.pools.positions import (
+    ENTRY_MINOR,
+    LOTS,
+    REALISED_MINOR,
+    SETTLED_MINOR,
+    Positions,
+)
 from margin.invariant import InvariantBroken
 from margin.portfolio import LINEAR
 from tests.core.market import (

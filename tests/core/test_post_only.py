@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from exchange.core.auction import INTERRUPTED
+from exchange.core.auction.clearing import INTERRUPTED
 from exchange.core.commands import EditOrder, PlaceOrder, decode_command, encode_command
 from exchange.core.engine import Engine
 from exchange.core.reject_reason import RejectReason as R

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from exchange.core.events import Filled, Printed
-from exchange.core.ledger import House
+from exchange.core.pools.ledger import House
 from exchange.core.reject_reason import PostingCause
 from tests.core.market import (
     BUY,

@@ -11,12 +11,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from exchange.core import auction
-from exchange.core.auction import CLAMPED, INTERRUPTED, NO_CROSS, PRINTED
+from exchange.core.auction import clearing
+from exchange.core.auction.clearing import CLAMPED, INTERRUPTED, NO_CROSS, PRINTED
 from tests.reference.reference_auction import Order, Outcome, clear_book
 
-BATCH_SEED = auction.batch_seed(2024, 5)
-lottery_number = partial(auction.lottery, BATCH_SEED)
+BATCH_SEED = clearing.batch_seed(2024, 5)
+lottery_number = partial(clearing.lottery, BATCH_SEED)
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Case:
 def clear_together(cases: Sequence[Case], **options: int) -> list[Outcome]:
     """All books in one call; what stands in the price column of a market order must not matter."""
     orders = [order for case in cases for order in case.orders]
-    books = auction.SealedBooks(
+    books = clearing.SealedBooks(
         book_start=np.cumsum([0] + [len(case.orders) for case in cases]),
         side=np.array([o.side for o in orders], dtype=np.int64),
         is_market=np.array([o.limit_ticks is None for o in orders], dtype=np.int64),
@@ -43,14 +43,14 @@ def clear_together(cases: Sequence[Case], **options: int) -> list[Outcome]:
         account=np.array([o.account for o in orders], dtype=np.int64),
         sequence=np.array([o.sequence for o in orders], dtype=np.int64),
     )  # fmt: skip
-    no_band = (auction.NO_BAND_LOW, auction.NO_BAND_HIGH)
-    terms = auction.AuctionTerms(
+    no_band = (clearing.NO_BAND_LOW, clearing.NO_BAND_HIGH)
+    terms = clearing.AuctionTerms(
         np.array([case.reference for case in cases], dtype=np.int64),
         np.array([(case.band or no_band)[0] for case in cases], dtype=np.int64),
         np.array([(case.band or no_band)[1] for case in cases], dtype=np.int64),
         np.array([case.clamp for case in cases], dtype=np.int64),
     )
-    prints = auction.clear(books, terms, BATCH_SEED, **options)
+    prints = clearing.clear(books, terms, BATCH_SEED, **options)
     facts = zip(
         prints.state, prints.price_ticks, prints.volume_lots, prints.surplus_lots, strict=True
     )

@@ -33,9 +33,8 @@ from exchange.core.events import (
     Rejected,
     ShortfallOpen,
 )
-from exchange.core.ledger import HOUSE_POOLS, House
-from exchange.core.marks import IndexState
-from exchange.core.orders import (
+from exchange.core.market.marks import IndexState
+from exchange.core.orders.resting import (
     FLAGS,
     INSTRUMENT_SHIFT,
     MARKET,
@@ -45,8 +44,9 @@ from exchange.core.orders import (
     PRICE_TICKS,
     SIDE,
 )
+from exchange.core.orders.risk_gate import RESERVES_NOTHING
+from exchange.core.pools.ledger import HOUSE_POOLS, House
 from exchange.core.reject_reason import PostingCause, RejectReason
-from exchange.core.risk_gate import RESERVES_NOTHING
 from exchange.core.venue import USDC
 from tests.core.market import Market, every
 from tests.core.random_story import Story, story_venue

@@ -1,0 +1,1 @@
+"""What outside venues attest, what it counts for here, and what its silence does."""
