@@ -5,7 +5,7 @@ from __future__ import annotations
 from exchange.core.commands import Genesis, Uncross
 from exchange.core.engine import VERSION, Engine
 from exchange.core.events import Event, Printed
-from exchange.core.state import Phase
+from exchange.core.stored.state import Phase
 from exchange.core.venue import Venue
 from exchange.listing import due_listing
 from exchange.marker import Marker

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from exchange.core.commands import ListInstruments
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from exchange.core.venue import InstrumentSpec, ListingSpec, Venue
 from margin.fixed_point import NS_PER_DAY
 from margin.portfolio import (

@@ -16,8 +16,8 @@ import numpy as np
 from exchange.core.auction.clearing import CLAMPED, PRINTED
 from exchange.core.commands import ExpiryMark, Revalue, UnderlyingMark
 from exchange.core.events import Event, Printed
-from exchange.core.market.contracts import Life
-from exchange.core.state import State
+from exchange.core.stored.contracts import Life
+from exchange.core.stored.state import State
 from exchange.feed import PathFeed, Reading
 from exchange.surface.forward import Pair, parity_forward
 from exchange.surface.interest import Interest, resting_interest

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from exchange.core.engine import Engine
-from exchange.core.pools.ledger import HOUSE_POOLS, House
+from exchange.core.stored.ledger import HOUSE_POOLS, House
 from exchange.moved_risk import MovedRisk
 from exchange.pool_names import pool_name
 from exchange.portfolios.stress import (

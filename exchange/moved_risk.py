@@ -15,7 +15,7 @@ from exchange.core.default.group import pay_guarantees
 from exchange.core.engine import Engine
 from exchange.core.risk.models import require_models
 from exchange.core.risk.pool_risk import Risk
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from exchange.core.venue import USDC, validate, validate_instrument
 from margin.forecasts.opening import opening_growth_ppb
 from margin.invariant import BoolArray, Int64Array

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from exchange.core.pools.accounts import NO_OWNER
-from exchange.core.pools.layers import PoolKind
-from exchange.core.pools.ledger import House
-from exchange.core.state import State
+from exchange.core.stored.accounts import NO_OWNER
+from exchange.core.stored.layers import PoolKind
+from exchange.core.stored.ledger import House
+from exchange.core.stored.state import State
 
 
 def pool_name(state: State, pool: int) -> str:

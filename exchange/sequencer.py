@@ -18,7 +18,7 @@ from exchange.clock import Clock
 from exchange.core.commands import Command, CommandBase, Revalue, Seal, Uncross, encode_command
 from exchange.core.engine import Engine
 from exchange.core.events import Event
-from exchange.core.state import Phase
+from exchange.core.stored.state import Phase
 from exchange.storage.recovery import STATE_HASH_KIND, encode_state_hash
 
 Entry = tuple[int, str, bytes]  # time_ns, kind, payload

@@ -28,9 +28,9 @@ from exchange.core.commands import (
 )
 from exchange.core.engine import VERSION, Engine
 from exchange.core.market.revalue import release_gains, take_marks
-from exchange.core.pools.ledger import House
 from exchange.core.reject_reason import PostingCause
 from exchange.core.risk.early_warning import Chance, call_chances
+from exchange.core.stored.ledger import House
 from exchange.core.venue import USDC, InstrumentSpec, UnderlyingSpec, Venue
 from exchange.venues import load_venue
 from margin.fixed_point import NS_PER_SECOND, USDC_SCALE

@@ -378,5 +378,7 @@ def test_the_core_s_page_names_every_module() -> None:
     for path in core.rglob("*.py"):
         if path.stem != "__init__":
             folder = "|" if path.parent == core else f"| `{path.parent.name}/`"
-            of_folder = [row[-1] for row in rows if row[0] == folder or row[0].strip() == folder]
+            of_folder = [row[-1] for row in rows if row[0] == folder]
+            if path.parent.name == "stored":  # its parts have a table of their own
+                of_folder.append(page.partition("## State")[2].partition("An account belongs")[0])
             assert any(f"`{path.stem}`" in cell for cell in of_folder), path

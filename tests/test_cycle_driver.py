@@ -18,7 +18,7 @@ from exchange.core.events import (
     InstrumentsListed,
     VenueOpened,
 )
-from exchange.core.state import Phase
+from exchange.core.stored.state import Phase
 from exchange.core.venue import Venue
 from exchange.cycle_driver import CycleDriver
 from exchange.feed import PathFeed

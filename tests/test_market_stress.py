@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from exchange.core.pools.ledger import House
+from exchange.core.stored.ledger import House
 from exchange.market_stress import MarketStress, _Market, pools_book, stressed_market
 from exchange.portfolios.stress import GRID_E9, TOGETHER, Moved
 from margin.invariant import Int64Array, InvariantBroken

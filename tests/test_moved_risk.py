@@ -8,8 +8,8 @@ import pytest
 from exchange.core.commands import Deposit, MoveMargin, OpenAccount, OpenPool, SwitchMode
 from exchange.core.engine import Engine
 from exchange.core.events import GuaranteePaid, PoolOpened
-from exchange.core.pools.layers import PoolKind
-from exchange.core.pools.ledger import HOUSE_POOLS, House
+from exchange.core.stored.layers import PoolKind
+from exchange.core.stored.ledger import HOUSE_POOLS, House
 from exchange.core.venue import AccountClass
 from exchange.market_stress import MarketOutcome, _Market, stressed_market
 from exchange.moved_risk import MovedRisk

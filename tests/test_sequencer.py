@@ -20,7 +20,7 @@ from exchange.core.commands import (
 from exchange.core.engine import VERSION, Engine
 from exchange.core.events import AccountOpened, Event, OrderAccepted, Rejected
 from exchange.core.reject_reason import RejectReason
-from exchange.core.state import Phase
+from exchange.core.stored.state import Phase
 from exchange.feed import PathFeed
 from exchange.marker import Marker
 from exchange.sequencer import (

@@ -11,7 +11,7 @@ import pytest
 from exchange.core.auction.clearing import PRINTED
 from exchange.core.commands import Revalue
 from exchange.core.events import Printed
-from exchange.core.orders.resting import FLAGS, LIQUIDATION
+from exchange.core.stored.orders import FLAGS, LIQUIDATION
 from exchange.core.venue import Venue
 from exchange.feed import PathFeed
 from exchange.marker import BASIS_BOUND_PPB, Marker, MarkerState, decode_state, encode_state

@@ -16,7 +16,7 @@ from exchange.cli.tally import Tally
 from exchange.core.commands import Command, Uncross
 from exchange.core.engine import Engine
 from exchange.core.events import Event, Printed
-from exchange.core.state import Phase
+from exchange.core.stored.state import Phase
 
 SPARKS = "▁▂▃▄▅▆▇█"
 HISTORY = 60

@@ -10,7 +10,7 @@ import msgspec
 
 from exchange.cli.outside_feeds import require_outside_venues
 from exchange.cli.serve_request import ServeRequest
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from exchange.core.venue import Venue, VenueError
 from exchange.coverage import require_coverage
 from exchange.feed import PathFeed, read_feed

@@ -15,8 +15,8 @@ import numpy as np
 from exchange.core.commands import Command, Revalue
 from exchange.core.engine import Engine
 from exchange.core.events import Event
-from exchange.core.pools.ledger import HOUSE_POOLS, House
-from exchange.core.state import State
+from exchange.core.stored.ledger import HOUSE_POOLS, House
+from exchange.core.stored.state import State
 from exchange.core.venue import lot_notional_minor
 from margin.fixed_point import RATE_SCALE
 from margin.invariant import Int64Array

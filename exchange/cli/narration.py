@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from exchange.core.auction.clearing import CLAMPED, INTERRUPTED
-from exchange.core.elsewhere.attestations import CreditStage
 from exchange.core.events import (
     CallChanged,
     CreditAged,
@@ -23,7 +22,8 @@ from exchange.core.events import (
     ShortfallOpen,
     Transferred,
 )
-from exchange.core.state import State
+from exchange.core.stored.attestations import CreditStage
+from exchange.core.stored.state import State
 from exchange.core.venue import USDC, InstrumentSpec
 from exchange.pool_names import pool_name
 from margin.default.margin_call import CallOutcome

@@ -25,7 +25,7 @@ from exchange.core.events import (
     Rejected,
     ShortfallOpen,
 )
-from exchange.core.pools.ledger import House
+from exchange.core.stored.ledger import House
 from exchange.core.venue import lot_notional_minor
 from margin.default.margin_call import CallOutcome
 from margin.fixed_point import USDC_SCALE

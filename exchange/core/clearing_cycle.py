@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from exchange.core.auction.seal import seal
 from exchange.core.auction.uncross import uncross
 from exchange.core.commands import Revalue, Seal, Uncross
 from exchange.core.default.group import pay_guarantees
@@ -20,10 +19,11 @@ from exchange.core.elsewhere.credit_age import age_credit
 from exchange.core.events import CycleClosed, Event, PositionsRevalued
 from exchange.core.market.revalue import release_gains, take_marks
 from exchange.core.orders.risk_gate import RiskGate
-from exchange.core.pools.ledger import HOUSE_POOLS, House
+from exchange.core.orders.seal import seal
 from exchange.core.risk.early_warning import early_warnings
 from exchange.core.risk.pool_risk import Risk
-from exchange.core.state import Phase, State
+from exchange.core.stored.ledger import HOUSE_POOLS, House
+from exchange.core.stored.state import Phase, State
 from exchange.core.venue import USDC
 from margin.invariant import check
 

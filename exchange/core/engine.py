@@ -40,12 +40,12 @@ from exchange.core.market.listing import halt, list_instruments
 from exchange.core.orders.batch_entry import apply_columns
 from exchange.core.orders.entry import cancel, cancel_all, edit, place
 from exchange.core.orders.risk_gate import RiskGate
-from exchange.core.pools.ledger import House
 from exchange.core.pools.money import deposit, open_account, withdraw
 from exchange.core.pools.pool_moves import close_pool, move_margin, open_pool, switch_mode
 from exchange.core.reject_reason import PostingCause, RejectReason
 from exchange.core.risk.pool_risk import Risk
-from exchange.core.state import VERSION, State
+from exchange.core.stored.ledger import House
+from exchange.core.stored.state import VERSION, State
 from exchange.core.venue import USDC, validate, validate_instrument
 from margin.invariant import check
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from exchange.core import limits
-from exchange.core.elsewhere.outside_venue import OutsideVenue, outside_problem
+from exchange.core.outside_venue import OutsideVenue, outside_problem
 from exchange.core.venue_ranges import INTERVAL_NS_MAX, range_problem, section_problem
 from margin.portfolio import (
     INVERSE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from exchange.gateway import parameters as p
 from exchange.gateway import query_parameters as q
 from exchange.gateway.instrument_view import slot_of

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from exchange.core.elsewhere.attestations import CreditStage
 from exchange.core.engine import Engine
 from exchange.core.events import (
     CallChanged,
@@ -21,10 +20,11 @@ from exchange.core.events import (
     LiquidationStep,
     MarginWarned,
 )
-from exchange.core.pools.layers import NO_POOL
 from exchange.core.reject_reason import RejectReason
 from exchange.core.risk.early_warning import predictive_of
-from exchange.core.state import State
+from exchange.core.stored.attestations import CreditStage
+from exchange.core.stored.layers import NO_POOL
+from exchange.core.stored.state import State
 from exchange.core.venue import INVERSE_OPTION_KINDS, USDC, InstrumentSpec
 from exchange.gateway.errors import refused
 from exchange.gateway.instrument_view import greeks_of

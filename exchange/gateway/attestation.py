@@ -14,7 +14,7 @@ import msgspec
 
 from exchange.core import limits
 from exchange.core.reject_reason import RejectReason
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from exchange.core.venue import Venue
 from exchange.gateway.account_view import currency_of
 from exchange.gateway.errors import invalid_params, refused

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from exchange.core.commands import Attest
 from exchange.core.elsewhere.attest import refusal_of
-from exchange.core.elsewhere.attestations import Attestation
 from exchange.core.elsewhere.outside_credit import Reading
-from exchange.core.elsewhere.outside_venue import OutsideVenue
 from exchange.core.events import Attested, Rejected
-from exchange.core.state import State
+from exchange.core.outside_venue import OutsideVenue
+from exchange.core.stored.attestations import Attestation
+from exchange.core.stored.state import State
 from exchange.gateway import parameters as p
 from exchange.gateway.attestation import PARAM, command_fields, verified
 from exchange.gateway.errors import refused

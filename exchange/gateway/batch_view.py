@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from exchange.core.auction.clearing import CLAMPED, INTERRUPTED, PRINTED
-from exchange.core.orders.resting import FLAGS, INSTRUMENT_SHIFT, LIQUIDATION, OPEN_LOTS, ORDER_ID
-from exchange.core.state import Phase, State
+from exchange.core.stored.orders import FLAGS, INSTRUMENT_SHIFT, LIQUIDATION, OPEN_LOTS, ORDER_ID
+from exchange.core.stored.state import Phase, State
 from exchange.gateway.market_data import MarketData, Print
 from exchange.gateway.session import Session
 from exchange.gateway.units import NS_PER_MS, amount_number, milliseconds, price_number

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from exchange.gateway.units import price_number
 
 MINUTE_MS = 60_000

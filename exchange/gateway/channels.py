@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from exchange.core.venue import InstrumentSpec
 from exchange.gateway.batch_view import ALL
 from exchange.gateway.candles import RESOLUTIONS

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import msgspec
 
 from exchange.core.events import Event, FundingApplied, InstrumentSettled, LiquidationStep
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from exchange.gateway.units import E8, NS_PER_MS, amount_number, milliseconds
 from margin.fixed_point import RATE_SCALE
 

@@ -40,8 +40,8 @@ from exchange.core.events import (
     Printed,
 )
 from exchange.core.limits import instrument_of
-from exchange.core.pools.layers import NO_POOL
-from exchange.core.state import State
+from exchange.core.stored.layers import NO_POOL
+from exchange.core.stored.state import State
 from exchange.gateway.account_queries import AccountQueries
 from exchange.gateway.account_view import AccountView
 from exchange.gateway.attestation_methods import AttestationMethods

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from exchange.core.market.contracts import Life
-from exchange.core.market.marks import IndexState
 from exchange.core.reject_reason import RejectReason
-from exchange.core.state import State
+from exchange.core.stored.contracts import Life
+from exchange.core.stored.marks import IndexState
+from exchange.core.stored.state import State
 from exchange.core.venue import CALL_KINDS, COIN_KINDS, InstrumentSpec
 from exchange.gateway.errors import refused
 from exchange.gateway.market_data import (

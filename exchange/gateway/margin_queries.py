@@ -20,14 +20,14 @@ import numpy as np
 
 from exchange.core.elsewhere.outside_credit import Reading
 from exchange.core.engine import Engine
-from exchange.core.market.marks import IndexState
 from exchange.core.orders.admission import refusal_of_contract
 from exchange.core.orders.loss import OrderLoss
-from exchange.core.orders.resting import INSTRUMENT_SHIFT
 from exchange.core.orders.risk_gate import RiskGate
 from exchange.core.reject_reason import RejectReason
 from exchange.core.risk.early_warning import call_chance, predictive_of
-from exchange.core.state import State
+from exchange.core.stored.marks import IndexState
+from exchange.core.stored.orders import INSTRUMENT_SHIFT
+from exchange.core.stored.state import State
 from exchange.core.venue import USDC
 from exchange.gateway import query_parameters as q
 from exchange.gateway.account_view import currency_of

@@ -15,8 +15,8 @@ import numpy as np
 
 from exchange.core.auction.clearing import CLAMPED, INTERRUPTED, PRINTED
 from exchange.core.events import Printed
-from exchange.core.market.contracts import premium_in_dollars_e8
-from exchange.core.orders.resting import (
+from exchange.core.stored.contracts import premium_in_dollars_e8
+from exchange.core.stored.orders import (
     FLAGS,
     INSTRUMENT_SHIFT,
     LIQUIDATION,
@@ -26,7 +26,7 @@ from exchange.core.orders.resting import (
     PRICE_TICKS,
     SIDE,
 )
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from exchange.core.venue import CALL_KINDS
 from exchange.gateway.candles import Chart
 from exchange.gateway.units import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exchange.core.market.contracts import Life
-from exchange.core.state import State
+from exchange.core.stored.contracts import Life
+from exchange.core.stored.state import State
 from exchange.gateway import parameters as p
 from exchange.gateway import query_parameters as q
 from exchange.gateway.candles import RESOLUTIONS, candle_row

@@ -24,7 +24,8 @@ from exchange.core.events import (
     OrderEdited,
     OrdersDone,
 )
-from exchange.core.orders.resting import (
+from exchange.core.reject_reason import DoneReason
+from exchange.core.stored.orders import (
     FLAGS,
     IMMEDIATE,
     LIQUIDATION,
@@ -36,8 +37,7 @@ from exchange.core.orders.resting import (
     REDUCE_ONLY,
     SIDE,
 )
-from exchange.core.reject_reason import DoneReason
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from exchange.gateway.market_data import PublicTrade
 from exchange.gateway.order_record import OrderRecord, UserTrade, fee_currency_of
 from exchange.gateway.units import amount_number, contracts_number, money, order_id_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from exchange.core.reject_reason import DoneReason
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from exchange.gateway.units import (
     E8,
     amount_number,

@@ -9,7 +9,7 @@ import numpy as np
 
 from exchange.core import limits
 from exchange.core.engine import Engine
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from exchange.core.venue import FUTURE_KINDS
 from margin.book import NO_COIN, Book, Conditions, OtherPools
 from margin.fixed_point import PRICE_SCALE, USDC_SCALE

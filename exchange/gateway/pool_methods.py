@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from exchange.core.commands import ClosePool, MoveMargin, OpenPool, SwitchMode
 from exchange.core.events import ModeSwitched, PoolOpened
-from exchange.core.pools.layers import PoolKind
 from exchange.core.reject_reason import RejectReason
-from exchange.core.state import State
+from exchange.core.stored.layers import PoolKind
+from exchange.core.stored.state import State
 from exchange.gateway import parameters as p
 from exchange.gateway.account_view import currency_of
 from exchange.gateway.errors import refused

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from exchange.core.engine import Engine
-from exchange.core.pools.layers import NO_POOL, PoolKind
-from exchange.core.pools.positions import ENTRY_MINOR, LOTS, REALISED_MINOR
 from exchange.core.reject_reason import RejectReason
-from exchange.core.state import State
+from exchange.core.stored.layers import NO_POOL, PoolKind
+from exchange.core.stored.positions import ENTRY_MINOR, LOTS, REALISED_MINOR
+from exchange.core.stored.state import State
 from exchange.core.venue import USDC
 from exchange.gateway.errors import refused
 from exchange.gateway.units import money

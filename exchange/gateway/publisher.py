@@ -12,7 +12,7 @@ from functools import partial
 import msgspec
 
 from exchange.core.events import Event, MarginWarned
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from exchange.gateway.account_view import AccountView, default_notice, warning_notice
 from exchange.gateway.batch_view import ALL, BatchView
 from exchange.gateway.candles import RESOLUTIONS, candle_row

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from exchange.core.engine import VERSION
-from exchange.core.market.contracts import Life
 from exchange.core.reject_reason import RejectReason
-from exchange.core.state import State
+from exchange.core.stored.contracts import Life
+from exchange.core.stored.state import State
 from exchange.gateway import parameters as p
 from exchange.gateway.account_view import AccountView, currency_of
 from exchange.gateway.batch_view import ALL, BatchView, Readiness

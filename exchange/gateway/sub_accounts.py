@@ -12,7 +12,7 @@ from typing import cast
 from exchange.core.commands import CommandBase, MoveMargin, OpenAccount
 from exchange.core.events import AccountOpened
 from exchange.core.reject_reason import RejectReason
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from exchange.gateway import parameters as p
 from exchange.gateway import query_parameters as q
 from exchange.gateway.account_view import AccountView, account_type, currency_of

@@ -17,9 +17,9 @@ from exchange.core.commands import (
     Withdraw,
 )
 from exchange.core.events import Event, OrderAccepted, OrderDone
-from exchange.core.pools.layers import NO_POOL
 from exchange.core.reject_reason import RejectReason
-from exchange.core.state import State
+from exchange.core.stored.layers import NO_POOL
+from exchange.core.stored.state import State
 from exchange.gateway import parameters as p
 from exchange.gateway.account_view import currency_of
 from exchange.gateway.errors import WireError, invalid_params, refused

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from exchange.core.orders.resting import (
+from exchange.core.stored.orders import (
     AGE_BATCH,
     FLAGS,
     INSTRUMENT_SHIFT,
@@ -16,7 +16,7 @@ from exchange.core.orders.resting import (
     PRICE_TICKS,
     SIDE,
 )
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from margin.invariant import Int64Array
 
 FAR = 2**62

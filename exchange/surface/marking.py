@@ -8,10 +8,10 @@ from collections.abc import Container, Sequence
 import msgspec
 import numpy as np
 
-from exchange.core.auction.collar import half_width_ticks
 from exchange.core.limits import VOLATILITY_E9_MAX
-from exchange.core.market.contracts import premium_in_dollars_e8
-from exchange.core.state import State
+from exchange.core.stored.collar import half_width_ticks
+from exchange.core.stored.contracts import premium_in_dollars_e8
+from exchange.core.stored.state import State
 from exchange.core.venue import CALL_KINDS, InstrumentSpec
 from exchange.surface.fit import fit_surface, is_free_of_arbitrage, residuals
 from exchange.surface.interest import Interest

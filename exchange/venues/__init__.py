@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from exchange.core import limits
-from exchange.core.elsewhere.outside_venue import OutsideVenue
+from exchange.core.outside_venue import OutsideVenue
 from exchange.core.risk.models import require_models
 from exchange.core.venue import (
     AccountClass,

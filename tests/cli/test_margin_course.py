@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from exchange.cli.margin_course import Course, MarginCourse, uncovered
-from exchange.core.pools.ledger import House
+from exchange.core.stored.ledger import House
 from exchange.core.venue import InstrumentSpec, Venue
 from margin.portfolio import LINEAR_CALL, LINEAR_PUT
 from tests.core.market import E8, HOUR, Market, changed, contract, small, tiny

@@ -24,8 +24,8 @@ from exchange.cli.serve_market import ServedMarket
 from exchange.cli.serve_request import LocalAccount, ServeRequest
 from exchange.clock import SimulatedClock
 from exchange.core.commands import OpenAccount
-from exchange.core.elsewhere.attestations import Attestation
 from exchange.core.engine import Engine
+from exchange.core.stored.attestations import Attestation
 from exchange.core.venue import VenueError
 from exchange.gateway.keys import Key, KeysRefused, add_key
 from exchange.sequencer import SequencerStopped

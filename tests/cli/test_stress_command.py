@@ -14,7 +14,7 @@ from exchange.cli import main
 from exchange.cli.stress_view import CREDITED, LEGEND, move_text
 from exchange.core.commands import Revalue, SwitchMode, decode_command
 from exchange.core.engine import Engine
-from exchange.core.pools.ledger import HOUSE_POOLS
+from exchange.core.stored.ledger import HOUSE_POOLS
 from exchange.core.venue import AccountClass
 from exchange.market_stress import stressed_market
 from exchange.storage.journal import Journal

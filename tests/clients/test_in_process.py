@@ -10,7 +10,7 @@ from clients.memory import connector
 from exchange.clock import SimulatedClock
 from exchange.core.commands import OpenAccount
 from exchange.core.engine import Engine
-from exchange.core.pools.positions import LOTS
+from exchange.core.stored.positions import LOTS
 from exchange.core.venue import Venue
 from exchange.cycle_driver import CycleDriver
 from exchange.feed import PathFeed

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from exchange.core.commands import Attest
-from exchange.core.elsewhere.attestations import Attestation
-from exchange.core.elsewhere.outside_venue import OutsideVenue
 from exchange.core.events import Event
+from exchange.core.outside_venue import OutsideVenue
+from exchange.core.stored.attestations import Attestation
 from exchange.core.venue import Venue
 from tests.core.market import BUY, SECOND, SELL, Market, small
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from exchange.core.pools.ledger import House
+from exchange.core.stored.ledger import House
 from tests.core.market import COIN_CALL, E8, Market, small
 
 BTC = 1

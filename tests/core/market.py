@@ -24,9 +24,9 @@ from exchange.core.commands import (
 )
 from exchange.core.engine import VERSION, Engine
 from exchange.core.events import Event, Filled, OrderAccepted, Posted, Printed, Rejected
-from exchange.core.orders.resting import OPEN_LOTS
 from exchange.core.reject_reason import PostingCause, RejectReason
-from exchange.core.state import State
+from exchange.core.stored.orders import OPEN_LOTS
+from exchange.core.stored.state import State
 from exchange.core.venue import InstrumentSpec, UnderlyingSpec, Venue
 from exchange.venues import load_venue
 from margin.portfolio import (

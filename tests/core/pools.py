@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from exchange.core.commands import MoveMargin, OpenPool
 from exchange.core.events import PoolOpened
-from exchange.core.pools.layers import PoolKind
-from exchange.core.pools.positions import ENTRY_MINOR, LOTS, REALISED_MINOR, SETTLED_MINOR
+from exchange.core.stored.layers import PoolKind
+from exchange.core.stored.positions import ENTRY_MINOR, LOTS, REALISED_MINOR, SETTLED_MINOR
 from tests.core.market import LINEAR_BTC, USDC, Market, only, small
 
 MINOR = 10**6

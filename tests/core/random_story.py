@@ -25,9 +25,9 @@ from exchange.core.commands import (
     Withdraw,
 )
 from exchange.core.limits import ORDER_SEQUENCE_BITS
-from exchange.core.market.contracts import Life
-from exchange.core.orders.resting import ORDER_ID
-from exchange.core.pools.layers import PoolKind
+from exchange.core.stored.contracts import Life
+from exchange.core.stored.layers import PoolKind
+from exchange.core.stored.orders import ORDER_ID
 from exchange.core.venue import Venue
 from margin.portfolio import (
     INVERSE,

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from exchange.core.commands import Attest, decode_command, encode_command
-from exchange.core.elsewhere.attestations import CreditStage
 from exchange.core.engine import Engine
 from exchange.core.events import Attested, CreditAged
 from exchange.core.reject_reason import RejectReason
+from exchange.core.stored.attestations import CreditStage
 from exchange.core.venue import VenueError, validate
 from exchange.storage.recovery import recover
 from tests.core.attested_market import (

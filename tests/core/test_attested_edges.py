@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 
 from exchange.core.commands import MoveMargin
-from exchange.core.elsewhere.attestations import CreditStage
 from exchange.core.elsewhere.outside_credit import Reading
 from exchange.core.events import CreditAged, LiquidationStep
 from exchange.core.limits import CREDIT_MINOR_MAX
-from exchange.core.pools.layers import PoolKind
+from exchange.core.stored.attestations import CreditStage
+from exchange.core.stored.layers import PoolKind
 from margin.presets import load_preset
 from margin.presets.preset import Preset
 from tests.core.attested_market import MINOR, AttestedMarket, buy_one, long_one_coin, outside

@@ -9,8 +9,8 @@ import pytest
 from exchange.core.commands import Deposit, MoveMargin, Withdraw
 from exchange.core.elsewhere.outside_credit import Reading
 from exchange.core.events import CallChanged, LayerPaid, LiquidationStep
-from exchange.core.pools.layers import PoolKind
 from exchange.core.reject_reason import RejectReason
+from exchange.core.stored.layers import PoolKind
 from margin.default.margin_call import CallOutcome
 from tests.core.attested_market import (
     COIN,

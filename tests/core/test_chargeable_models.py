@@ -7,13 +7,13 @@ import random
 import numpy as np
 import pytest
 
-from exchange.core.orders.resting import INSTRUMENT_SHIFT, MARKET, ORDER_ID
-from exchange.core.pools.ledger import HOUSE_POOLS
 from exchange.core.reject_reason import RejectReason
 from exchange.core.risk.history_model import HistoryModel
 from exchange.core.risk.model import RiskModel
 from exchange.core.risk.models import risk_model
 from exchange.core.risk.standard_model import StandardModel
+from exchange.core.stored.ledger import HOUSE_POOLS
+from exchange.core.stored.orders import INSTRUMENT_SHIFT, MARKET, ORDER_ID
 from margin.invariant import Int64Array
 from margin.portfolio import Positions
 from margin.presets.venue_models import venue_model

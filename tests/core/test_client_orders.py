@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from exchange.core.engine import Engine
-from exchange.core.orders.client_orders import ClientOrders
+from exchange.core.stored.client_orders import ClientOrders
 from tests.core.market import BUY, Market, tiny
 
 

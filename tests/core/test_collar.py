@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from exchange.core.auction.clearing import CLAMPED, INTERRUPTED, NO_CROSS, PRINTED
-from exchange.core.auction.collar import Collars, half_width_ticks
 from exchange.core.events import OrdersDone, Printed
+from exchange.core.stored.collar import Collars, half_width_ticks
 from exchange.core.venue import CollarSpec
 from tests.core.market import BUY, SELL, Market, every, fills, only, print_of, tiny
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exchange.core.market.contracts import Contracts, Life, value_per_lot_e6
+from exchange.core.stored.contracts import Contracts, Life, value_per_lot_e6
 from margin.invariant import InvariantBroken
 from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, NEVER_NS
 from tests.core.market import (

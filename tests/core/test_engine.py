@@ -26,7 +26,7 @@ from exchange.core.engine import VERSION, Engine
 from exchange.core.events import CycleClosed, Rejected
 from exchange.core.limits import ORDER_SEQUENCE_BITS
 from exchange.core.reject_reason import RejectReason
-from exchange.core.state import Phase
+from exchange.core.stored.state import Phase
 from exchange.core.venue import VenueError
 from margin.invariant import InvariantBroken
 from margin.portfolio import LINEAR

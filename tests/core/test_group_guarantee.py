@@ -7,8 +7,8 @@ import pytest
 
 from exchange.core.commands import Deposit, MoveMargin, OpenAccount, OpenPool, SwitchMode
 from exchange.core.events import CallChanged, Event, GuaranteePaid, PoolOpened
-from exchange.core.pools.layers import PoolKind
 from exchange.core.reject_reason import PostingCause, RejectReason
+from exchange.core.stored.layers import PoolKind
 from margin.presets import load_preset
 from tests.core.market import BUY, LINEAR_BTC, SELL, USDC, Market, every, only, posted, small
 

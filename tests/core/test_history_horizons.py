@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from exchange.core import limits
-from exchange.core.orders.resting import INSTRUMENT_SHIFT
-from exchange.core.pools.ledger import HOUSE_POOLS
 from exchange.core.risk.history_model import HistoryModel
+from exchange.core.stored.ledger import HOUSE_POOLS
+from exchange.core.stored.orders import INSTRUMENT_SHIFT
 from exchange.gateway.pool_book import pool_book
 from margin.portfolio import Positions
 from margin.reasons.explain import explain

@@ -10,11 +10,11 @@ import pytest
 
 from exchange.core.engine import Engine
 from exchange.core.events import Deleveraged, Event, LayerPaid, LiquidationStep, ShortfallOpen
-from exchange.core.market.contracts import value_per_lot_e6
-from exchange.core.orders.resting import INSTRUMENT_SHIFT
-from exchange.core.pools.ledger import HOUSE_POOLS, House
-from exchange.core.pools.positions import LOTS
 from exchange.core.reject_reason import PostingCause, RejectReason
+from exchange.core.stored.contracts import value_per_lot_e6
+from exchange.core.stored.ledger import HOUSE_POOLS, House
+from exchange.core.stored.orders import INSTRUMENT_SHIFT
+from exchange.core.stored.positions import LOTS
 from tests.core.coin_options import BTC, COIN, MILLION, balanced, open_market, two
 from tests.core.market import (
     BUY,

@@ -11,12 +11,12 @@ import pytest
 from exchange.core.commands import ListInstruments
 from exchange.core.events import Event
 from exchange.core.limits import PREMIUM_E8_MAX
-from exchange.core.market.contracts import (
+from exchange.core.reject_reason import PostingCause
+from exchange.core.stored.contracts import (
     premium_in_dollars_e8,
     settlement_value_e6,
 )
-from exchange.core.pools.ledger import House
-from exchange.core.reject_reason import PostingCause
+from exchange.core.stored.ledger import House
 from exchange.core.venue import VenueError, validate
 from margin.portfolio import INVERSE_CALL, INVERSE_PUT
 from tests.core.coin_options import BTC, COIN, MILLION, STRIKE, balanced, open_market, two

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exchange.core.commands import MoveMargin, OpenPool
 from exchange.core.events import CallChanged, GuaranteePaid, LayerPaid, PoolOpened
-from exchange.core.pools.layers import PoolKind
+from exchange.core.stored.layers import PoolKind
 from tests.core.market import BUY, LINEAR_BTC, SELL, USDC, Market, every, only, small
 
 MINOR = 10**6

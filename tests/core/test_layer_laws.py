@@ -9,10 +9,10 @@ import pytest
 from exchange.core.commands import Deposit, MoveMargin, OpenAccount, SwitchMode, Withdraw
 from exchange.core.engine import Engine
 from exchange.core.events import AccountOpened
-from exchange.core.pools.layers import PoolKind
-from exchange.core.pools.ledger import HOUSE_POOLS
 from exchange.core.pools.pool_moves import OTHER_IS_SHORT
 from exchange.core.reject_reason import RejectReason
+from exchange.core.stored.layers import PoolKind
+from exchange.core.stored.ledger import HOUSE_POOLS
 from margin.presets import load_preset
 from margin.presets.collateral_sections import CollateralSize, CollateralTier
 from margin.presets.preset import Preset

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from exchange.core.limits import BALANCE_MINOR_MAX
-from exchange.core.pools.ledger import HOUSE_POOLS, House, Ledger
 from exchange.core.reject_reason import PostingCause
+from exchange.core.stored.ledger import HOUSE_POOLS, House, Ledger
 from margin.invariant import InvariantBroken
 
 

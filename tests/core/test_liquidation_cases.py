@@ -6,7 +6,9 @@ import pytest
 
 from exchange.core.commands import CancelAll, CancelOrder, Deposit
 from exchange.core.events import CallChanged, LiquidationStep, OrdersDone
-from exchange.core.orders.resting import (
+from exchange.core.reject_reason import DoneReason, PostingCause, RejectReason
+from exchange.core.stored.ledger import House
+from exchange.core.stored.orders import (
     AGE_BATCH,
     FLAGS,
     IMMEDIATE,
@@ -15,8 +17,6 @@ from exchange.core.orders.resting import (
     ORDER_ID,
     POOL,
 )
-from exchange.core.pools.ledger import House
-from exchange.core.reject_reason import DoneReason, PostingCause, RejectReason
 from margin.default.margin_call import CallOutcome
 from tests.core.market import (
     BUY,

@@ -8,8 +8,8 @@ from exchange.core.commands import Halt, ListInstruments
 from exchange.core.engine import Engine
 from exchange.core.events import InstrumentHalted, InstrumentsListed
 from exchange.core.limits import INSTRUMENTS_PER_UNIT_MAX
-from exchange.core.market.contracts import Life
 from exchange.core.reject_reason import RejectReason
+from exchange.core.stored.contracts import Life
 from exchange.core.venue import InstrumentSpec
 from exchange.listing import (
     contracts_due,

@@ -14,9 +14,9 @@ from exchange.core.commands import (
     SwitchMode,
 )
 from exchange.core.events import ColumnsApplied, ModeSwitched, OrderDone
-from exchange.core.orders.resting import POOL
-from exchange.core.pools.layers import PoolKind
 from exchange.core.reject_reason import RejectReason
+from exchange.core.stored.layers import PoolKind
+from exchange.core.stored.orders import POOL
 from tests.core.market import (
     BUY,
     CALL,

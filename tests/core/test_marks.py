@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from exchange.core.commands import ListInstruments, Revalue, UnderlyingMark
-from exchange.core.market.marks import IndexState, MarkBoard
+from exchange.core.stored.marks import IndexState, MarkBoard
 from margin.portfolio import LINEAR
 from tests.core.market import (
     CALL,

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from exchange.core.engine import Engine
-from exchange.core.market.marks import IndexState
-from exchange.core.pools.ledger import HOUSE_POOLS
 from exchange.core.risk.history_model import HistoryModel
 from exchange.core.risk.standard_model import StandardModel, feeds_of
+from exchange.core.stored.ledger import HOUSE_POOLS
+from exchange.core.stored.marks import IndexState
 from margin.models.standard_orders import in_dollars, margins_with_orders
 from margin.pools.open_orders import OpenOrders
 from margin.portfolio import INVERSE

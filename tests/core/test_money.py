@@ -7,9 +7,9 @@ import pytest
 from exchange.core.commands import Deposit, OpenAccount, Withdraw
 from exchange.core.events import AccountOpened, Posted, Transferred
 from exchange.core.limits import BALANCE_MINOR_MAX, TRANSFER_MINOR_MAX
-from exchange.core.pools.ledger import HOUSE_POOLS, House
 from exchange.core.pools.money import venue_holding
 from exchange.core.reject_reason import PostingCause, RejectReason
+from exchange.core.stored.ledger import HOUSE_POOLS, House
 from tests.core.market import Market, only, small
 
 R = RejectReason

@@ -10,8 +10,8 @@ import pytest
 from exchange.core.commands import OrderColumns
 from exchange.core.events import ColumnsApplied
 from exchange.core.limits import ORDER_SEQUENCE_BITS
-from exchange.core.orders.resting import AGE_BATCH, FLAGS, IMMEDIATE, OPEN_LOTS, OWN_SEQUENCE
 from exchange.core.reject_reason import RejectReason
+from exchange.core.stored.orders import AGE_BATCH, FLAGS, IMMEDIATE, OPEN_LOTS, OWN_SEQUENCE
 from margin.invariant import InvariantBroken
 from tests.core.market import BUY, SELL, Market, fills, only, small, tiny
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from exchange.core.commands import CancelAll, EditOrder, PlaceOrder
 from exchange.core.events import OrderAccepted, OrderDone, OrdersDone
-from exchange.core.orders.resting import AGE_BATCH, OWN_SEQUENCE, PRICE_TICKS
 from exchange.core.reject_reason import DoneReason, RejectReason
+from exchange.core.stored.orders import AGE_BATCH, OWN_SEQUENCE, PRICE_TICKS
 from tests.core.market import BUY, LINEAR_ETH, SELL, Market, every, fills, only, print_of, small
 
 

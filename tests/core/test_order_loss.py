@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from exchange.core.orders.resting import INSTRUMENT_SHIFT, MARKET
+from exchange.core.stored.orders import INSTRUMENT_SHIFT, MARKET
 from tests.core.market import E8, INVERSE_BTC, LINEAR_BTC, Market, small
 from tests.core.random_story import Story, story_venue
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from exchange.core.limits import instrument_of, order_id_of
-from exchange.core.orders.resting import (
+from exchange.core.stored.orders import (
     AGE_BATCH,
     OPEN_LOTS,
     ORDER_ID,

@@ -18,9 +18,9 @@ from exchange.core.commands import (
 )
 from exchange.core.engine import Engine
 from exchange.core.events import MarginMoved
-from exchange.core.orders.resting import POOL
-from exchange.core.pools.layers import NO_POOL, PoolKind
 from exchange.core.reject_reason import RejectReason
+from exchange.core.stored.layers import NO_POOL, PoolKind
+from exchange.core.stored.orders import POOL
 from margin.presets import load_preset
 from tests.core.market import (
     BUY,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from exchange.core.commands import ListInstruments
-from exchange.core.market.contracts import Contracts
-from exchange.core.pools.positions import (
+from exchange.core.stored.contracts import Contracts
+from exchange.core.stored.positions import (
     ENTRY_MINOR,
     LOTS,
     REALISED_MINOR,

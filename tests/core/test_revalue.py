@@ -7,11 +7,11 @@ import random
 import pytest
 
 from exchange.core.events import FundingApplied, InstrumentSettled
-from exchange.core.market.contracts import Life, value_per_lot_e6
 from exchange.core.market.revalue import funding_rate_e9
-from exchange.core.pools.ledger import House
-from exchange.core.pools.positions import ENTRY_MINOR, REALISED_MINOR
 from exchange.core.reject_reason import PostingCause
+from exchange.core.stored.contracts import Life, value_per_lot_e6
+from exchange.core.stored.ledger import House
+from exchange.core.stored.positions import ENTRY_MINOR, REALISED_MINOR
 from tests.core.market import (
     CALL,
     COIN_CALL,

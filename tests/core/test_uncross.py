@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from exchange.core.events import Filled, Printed
-from exchange.core.pools.ledger import House
 from exchange.core.reject_reason import PostingCause
+from exchange.core.stored.ledger import House
 from tests.core.market import (
     BUY,
     CALL,

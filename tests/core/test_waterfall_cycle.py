@@ -8,8 +8,8 @@ import pytest
 
 from exchange.core.commands import Deposit, Withdraw
 from exchange.core.events import Deleveraged, Event, LayerPaid, LiquidationStep, ShortfallOpen
-from exchange.core.pools.ledger import House
 from exchange.core.reject_reason import PostingCause, RejectReason
+from exchange.core.stored.ledger import House
 from exchange.core.venue import Venue
 from tests.core.market import (
     CALL,

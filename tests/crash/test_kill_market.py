@@ -15,7 +15,7 @@ import pytest
 
 from exchange.core.commands import Seal, Uncross, decode_command
 from exchange.core.engine import Engine
-from exchange.core.state import Phase
+from exchange.core.stored.state import Phase
 from exchange.storage.journal import Journal
 from exchange.storage.recovery import Recovered, create_store, recover
 from replays.verify import verify

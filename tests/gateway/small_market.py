@@ -16,9 +16,9 @@ from exchange.core.commands import (
     Revalue,
     UnderlyingMark,
 )
-from exchange.core.elsewhere.outside_venue import OutsideVenue
 from exchange.core.engine import VERSION, Engine
 from exchange.core.events import Event
+from exchange.core.outside_venue import OutsideVenue
 from exchange.core.venue import Venue
 from exchange.gateway.authentication import Authenticator
 from exchange.gateway.dispatch import Dispatcher

@@ -11,8 +11,8 @@ import pytest
 from clients.outside_venue import OutsideVenue as Signer
 from clients.outside_venue import outside_venue, simulated
 from exchange.core.commands import Attest, Command
-from exchange.core.elsewhere.outside_venue import OutsideVenue
 from exchange.core.events import Event
+from exchange.core.outside_venue import OutsideVenue
 from exchange.core.reject_reason import RejectReason
 from exchange.gateway.memory import MemoryConnection
 from tests.gateway.small_market import PERPETUAL, SmallMarket, only

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from exchange.core.orders.resting import IMMEDIATE, LIQUIDATION, MARKET
+from exchange.core.stored.orders import IMMEDIATE, LIQUIDATION, MARKET
 from exchange.gateway import publisher
 from exchange.gateway.market_data import disclosed_levels
 from exchange.gateway.methods import CHANNELS

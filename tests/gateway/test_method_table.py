@@ -10,7 +10,7 @@ import pytest
 
 import exchange.gateway
 from clients.outside_venue import simulated
-from exchange.core.elsewhere.outside_venue import OutsideVenue
+from exchange.core.outside_venue import OutsideVenue
 from exchange.gateway.methods import CHANNELS, METHOD_OF, METHODS, Method, Permission
 from exchange.gateway.reference import BEGIN, END, reference_markdown
 from exchange.venues import load_venue

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from exchange.core.market.contracts import value_per_lot_e6
+from exchange.core.stored.contracts import value_per_lot_e6
 from exchange.core.venue import InstrumentSpec
 from margin.book import (
     NO_COIN,

@@ -9,14 +9,14 @@ import pytest
 from exchange.core import clearing_cycle
 from exchange.core.commands import Attest, Command, decode_command, encode_command
 from exchange.core.default.liquidation import margin_calls
-from exchange.core.elsewhere.attestations import CreditStage
 from exchange.core.elsewhere.outside_credit import Reading
-from exchange.core.elsewhere.outside_venue import OutsideVenue
 from exchange.core.engine import Engine
 from exchange.core.events import CallChanged, Event, LiquidationStep, Rejected
-from exchange.core.pools.ledger import HOUSE_POOLS
+from exchange.core.outside_venue import OutsideVenue
 from exchange.core.risk.pool_risk import Risk
-from exchange.core.state import State
+from exchange.core.stored.attestations import CreditStage
+from exchange.core.stored.ledger import HOUSE_POOLS
+from exchange.core.stored.state import State
 from margin.attested import keeps_alive
 from margin.default.margin_call import CallOutcome
 from tests.core.attested_market import outside

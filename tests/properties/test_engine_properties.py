@@ -33,8 +33,11 @@ from exchange.core.events import (
     Rejected,
     ShortfallOpen,
 )
-from exchange.core.market.marks import IndexState
-from exchange.core.orders.resting import (
+from exchange.core.orders.risk_gate import RESERVES_NOTHING
+from exchange.core.reject_reason import PostingCause, RejectReason
+from exchange.core.stored.ledger import HOUSE_POOLS, House
+from exchange.core.stored.marks import IndexState
+from exchange.core.stored.orders import (
     FLAGS,
     INSTRUMENT_SHIFT,
     MARKET,
@@ -44,9 +47,6 @@ from exchange.core.orders.resting import (
     PRICE_TICKS,
     SIDE,
 )
-from exchange.core.orders.risk_gate import RESERVES_NOTHING
-from exchange.core.pools.ledger import HOUSE_POOLS, House
-from exchange.core.reject_reason import PostingCause, RejectReason
 from exchange.core.venue import USDC
 from tests.core.market import Market, every
 from tests.core.random_story import Story, story_venue

@@ -9,8 +9,8 @@ import pytest
 from exchange.core.commands import Deposit, MoveMargin, OpenPool
 from exchange.core.engine import Engine
 from exchange.core.events import Deleveraged, LayerPaid, LiquidationStep, PoolOpened
-from exchange.core.pools.layers import PoolKind
-from exchange.core.pools.ledger import HOUSE_POOLS
+from exchange.core.stored.layers import PoolKind
+from exchange.core.stored.ledger import HOUSE_POOLS
 from tests.core.market import BUY, LINEAR_BTC, LINEAR_ETH, SELL, USDC, Market, every, only, small
 
 MINOR = 10**6

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from exchange.clock import SimulatedClock
 from exchange.core.engine import Engine
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from exchange.cycle_driver import CycleDriver
 from exchange.feed import PathFeed
 from exchange.marker import Marker

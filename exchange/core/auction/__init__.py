@@ -1,1 +1,1 @@
-"""One uniform price per contract: sealed books, the price, who is filled, collars."""
+"""One uniform price per contract: the price, who is filled, what is rationed."""

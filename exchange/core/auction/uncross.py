@@ -7,9 +7,11 @@ from numba import njit
 
 from exchange.core.auction import clearing
 from exchange.core.events import Event, Filled, OrdersDone, Printed
-from exchange.core.market.contracts import Life, value_per_lot_e6
-from exchange.core.market.marks import IndexState
-from exchange.core.orders.resting import (
+from exchange.core.reject_reason import DoneReason, PostingCause
+from exchange.core.stored.contracts import Life, value_per_lot_e6
+from exchange.core.stored.ledger import House
+from exchange.core.stored.marks import IndexState
+from exchange.core.stored.orders import (
     AGE_BATCH,
     COLUMNS,
     FLAGS,
@@ -22,9 +24,7 @@ from exchange.core.orders.resting import (
     PRICE_TICKS,
     SIDE,
 )
-from exchange.core.pools.ledger import House
-from exchange.core.reject_reason import DoneReason, PostingCause
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from margin.fixed_point import RATE_SCALE, mul_div_ceil, mul_div_floor
 from margin.invariant import Int64Array, check
 

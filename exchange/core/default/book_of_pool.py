@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from exchange.core.events import Event
-from exchange.core.pools.positions import CARRIED_LOTS, LOTS
 from exchange.core.reject_reason import PostingCause
 from exchange.core.risk.pool_risk import Risk
-from exchange.core.state import State
+from exchange.core.stored.positions import CARRIED_LOTS, LOTS
+from exchange.core.stored.state import State
 from exchange.core.venue import USDC, lot_notional_minor
 from margin.default.liquidation import ContractForm, LiquidationTerms, Position
 from margin.portfolio import INVERSE

@@ -11,7 +11,7 @@ from __future__ import annotations
 from exchange.core.events import Event, GuaranteePaid
 from exchange.core.reject_reason import PostingCause
 from exchange.core.risk.pool_risk import Risk
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from exchange.core.venue import USDC
 
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from exchange.core.auction.seal import close_rows
 from exchange.core.default.book_of_pool import slices_of, terms_of
 from exchange.core.elsewhere.outside_credit import Reading
 from exchange.core.events import CallChanged, Event, Filled, LiquidationStep
-from exchange.core.orders.resting import FLAGS, IMMEDIATE, LIQUIDATION, POOL, REDUCE_ONLY
-from exchange.core.pools.accounts import LiquidationCase, LiquidationOrder
-from exchange.core.pools.ledger import HOUSE_POOLS, House
+from exchange.core.orders.seal import close_rows
 from exchange.core.reject_reason import DoneReason, PostingCause
 from exchange.core.risk.pool_risk import Risk
-from exchange.core.state import State
+from exchange.core.stored.accounts import LiquidationCase, LiquidationOrder
+from exchange.core.stored.ledger import HOUSE_POOLS, House
+from exchange.core.stored.orders import FLAGS, IMMEDIATE, LIQUIDATION, POOL, REDUCE_ONLY
+from exchange.core.stored.state import State
 from exchange.core.venue import USDC
 from margin.attested import Standing, advance_backed_call
 from margin.default.liquidation import plan_slice

@@ -16,11 +16,11 @@ from exchange.core.default.book_of_pool import move_position, slices_of, terms_o
 from exchange.core.default.liquidation import cancel_orders, is_user
 from exchange.core.events import Deleveraged, Event, LayerPaid, LiquidationStep, ShortfallOpen
 from exchange.core.market.revalue import Gains
-from exchange.core.pools.ledger import House
-from exchange.core.pools.positions import ENTRY_MINOR
 from exchange.core.reject_reason import PostingCause
 from exchange.core.risk.pool_risk import Risk
-from exchange.core.state import State
+from exchange.core.stored.ledger import House
+from exchange.core.stored.positions import ENTRY_MINOR
+from exchange.core.stored.state import State
 from exchange.core.venue import USDC
 from margin.default.liquidation import Position
 from margin.default.waterfall import (

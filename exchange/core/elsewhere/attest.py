@@ -10,7 +10,7 @@ from exchange.core.commands import Attest
 from exchange.core.events import Attested, Event, Rejected
 from exchange.core.pools.money import refresh
 from exchange.core.reject_reason import RejectReason
-from exchange.core.state import State
+from exchange.core.stored.state import State
 
 if TYPE_CHECKING:
     from exchange.core.engine import Engine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from exchange.core.elsewhere.outside_credit import Reading
 from exchange.core.events import CreditAged, Event
 from exchange.core.risk.pool_risk import Risk
-from exchange.core.state import State
+from exchange.core.stored.state import State
 
 
 def age_credit(state: State, risk: Risk) -> list[Event]:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from exchange.core.elsewhere.attestations import Attestation, CreditStage
-from exchange.core.elsewhere.outside_venue import OutsideVenue
 from exchange.core.limits import BALANCE_MINOR_MAX, CREDIT_MINOR_MAX
-from exchange.core.market.contracts import Life
-from exchange.core.state import State
+from exchange.core.outside_venue import OutsideVenue
+from exchange.core.stored.attestations import Attestation, CreditStage
+from exchange.core.stored.contracts import Life
+from exchange.core.stored.state import State
 from exchange.core.venue import USDC
 from margin.attested import (
     capped,

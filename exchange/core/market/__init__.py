@@ -1,1 +1,1 @@
-"""What is listed and what it is worth: contracts, marks, prints, and forecasts from marks."""
+"""What enters from outside: contracts that are listed, marks that revalue everything."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from exchange.core import limits
 from exchange.core.commands import Halt, ListInstruments
 from exchange.core.events import Event, InstrumentHalted, InstrumentsListed, Rejected
-from exchange.core.market.contracts import Life
 from exchange.core.reject_reason import RejectReason
+from exchange.core.stored.contracts import Life
 from exchange.core.venue import VenueError, validate_instrument, validate_together
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ import numpy as np
 from numba import njit
 
 from exchange.core.events import Event, FundingApplied, InstrumentSettled
-from exchange.core.market.contracts import Life, settlement_value_e6
-from exchange.core.market.marks import IndexState
-from exchange.core.pools.ledger import House
-from exchange.core.pools.positions import (
+from exchange.core.reject_reason import PostingCause
+from exchange.core.stored.contracts import Life, settlement_value_e6
+from exchange.core.stored.ledger import House
+from exchange.core.stored.marks import IndexState
+from exchange.core.stored.positions import (
     CARRIED_LOTS,
     ENTRY_MINOR,
     KEY,
@@ -27,8 +28,7 @@ from exchange.core.pools.positions import (
     REALISED_MINOR,
     SETTLED_MINOR,
 )
-from exchange.core.reject_reason import PostingCause
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from margin.fixed_point import RATE_SCALE, mul_div_floor
 from margin.invariant import Int64Array
 

@@ -1,1 +1,1 @@
-"""How an order comes in and rests: its terms, what it may lose, the gate, the sealed batch."""
+"""How an order comes in: its terms, what it may lose, the gate, the sealed batch."""

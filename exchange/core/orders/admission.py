@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from exchange.core.market.contracts import Life
-from exchange.core.market.marks import IndexState
 from exchange.core.reject_reason import RejectReason
-from exchange.core.state import State
+from exchange.core.stored.contracts import Life
+from exchange.core.stored.marks import IndexState
+from exchange.core.stored.state import State
 
 
 def refusal_of_contract(state: State, slot: int) -> RejectReason:

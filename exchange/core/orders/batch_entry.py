@@ -16,7 +16,8 @@ from exchange.core.commands import CancelOrder, EditOrder, OrderColumns, PlaceOr
 from exchange.core.events import ColumnsApplied, Event, OrderAccepted, Rejected
 from exchange.core.orders.admission import refusal_of_contract
 from exchange.core.orders.entry import cancel, edit, place
-from exchange.core.orders.resting import (
+from exchange.core.reject_reason import RejectReason
+from exchange.core.stored.orders import (
     COLUMNS,
     IMMEDIATE,
     INSTRUMENT_SHIFT,
@@ -27,12 +28,11 @@ from exchange.core.orders.resting import (
     PRICE_TICKS,
     SEQUENCE_MASK,
 )
-from exchange.core.orders.resting import SIDE as ORDER_SIDE
-from exchange.core.pools.positions import KEY, RANK_BITS, RANK_MASK
-from exchange.core.pools.positions import LOTS as POSITION_LOTS
-from exchange.core.pools.sorted_column import first_at_least
-from exchange.core.reject_reason import RejectReason
-from exchange.core.state import State
+from exchange.core.stored.orders import SIDE as ORDER_SIDE
+from exchange.core.stored.positions import KEY, RANK_BITS, RANK_MASK
+from exchange.core.stored.positions import LOTS as POSITION_LOTS
+from exchange.core.stored.sorted_column import first_at_least
+from exchange.core.stored.state import State
 from margin.invariant import Int64Array, check
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from exchange.core import limits
 from exchange.core.commands import CancelAll, CancelOrder, EditOrder, PlaceOrder
 from exchange.core.events import Event, OrderAccepted, OrderDone, OrderEdited, Rejected
 from exchange.core.orders.admission import refusal_of_contract, refusal_of_terms
-from exchange.core.orders.resting import (
+from exchange.core.reject_reason import DoneReason, RejectReason
+from exchange.core.stored.orders import (
     AGE_BATCH,
     FLAGS,
     IMMEDIATE,
@@ -23,8 +24,7 @@ from exchange.core.orders.resting import (
     REDUCE_ONLY,
     SIDE,
 )
-from exchange.core.reject_reason import DoneReason, RejectReason
-from exchange.core.state import State
+from exchange.core.stored.state import State
 
 _CANCELLED = DoneReason.CANCELLED_BY_OWNER  # reading a member costs as much as a cancel
 

@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 
 from exchange.core.auction.uncross import fee_per_lot_e6
-from exchange.core.market.contracts import value_per_lot_e6
-from exchange.core.orders.resting import INSTRUMENT_SHIFT, OPEN_LOTS, ORDER_ID, PRICE_TICKS, SIDE
 from exchange.core.risk.model import RiskModel
-from exchange.core.state import State
+from exchange.core.stored.contracts import value_per_lot_e6
+from exchange.core.stored.orders import INSTRUMENT_SHIFT, OPEN_LOTS, ORDER_ID, PRICE_TICKS, SIDE
+from exchange.core.stored.state import State
 from margin.fixed_point import RATE_SCALE
 from margin.invariant import Int64Array
 

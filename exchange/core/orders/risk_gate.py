@@ -17,10 +17,12 @@ from __future__ import annotations
 import numpy as np
 
 from exchange.core.elsewhere.outside_credit import Reading
-from exchange.core.market.marks import IndexState
 from exchange.core.orders.admission import refusal_of_contract
 from exchange.core.orders.loss import ROUNDING_MINOR, OrderLoss, Ordinary
-from exchange.core.orders.resting import (
+from exchange.core.reject_reason import RejectReason
+from exchange.core.risk.pool_risk import Risk
+from exchange.core.stored.marks import IndexState
+from exchange.core.stored.orders import (
     FLAGS,
     INSTRUMENT_SHIFT,
     LIQUIDATION,
@@ -32,9 +34,7 @@ from exchange.core.orders.resting import (
     SEQUENCE_MASK,
     SIDE,
 )
-from exchange.core.reject_reason import RejectReason
-from exchange.core.risk.pool_risk import Risk
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from margin.fixed_point import RATE_SCALE
 from margin.invariant import Int64Array
 from margin.pools.requirement import OpenOrders

@@ -1,1 +1,1 @@
-"""Who owns what: accounts, margin pools and their parents, cash, positions, and what moves them."""
+"""What a pool has, and what moves it: money, margin, modes."""

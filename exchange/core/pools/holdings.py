@@ -11,10 +11,10 @@ from collections.abc import Iterable
 import numpy as np
 from numba import njit
 
-from exchange.core.market.marks import IndexState
-from exchange.core.pools.ledger import HOUSE_POOLS, House
-from exchange.core.pools.positions import KEY, LOTS, RANK_MASK
-from exchange.core.state import State
+from exchange.core.stored.ledger import HOUSE_POOLS, House
+from exchange.core.stored.marks import IndexState
+from exchange.core.stored.positions import KEY, LOTS, RANK_MASK
+from exchange.core.stored.state import State
 from margin.fixed_point import PRICE_SCALE, mul_div_floor
 from margin.invariant import Int64Array
 from margin.portfolio import Positions as PositionColumns

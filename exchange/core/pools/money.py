@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from exchange.core import limits
 from exchange.core.commands import Deposit, OpenAccount, Withdraw
 from exchange.core.events import AccountOpened, Event, Rejected, Transferred
-from exchange.core.pools.layers import NO_POOL, PoolKind
-from exchange.core.pools.ledger import House
 from exchange.core.reject_reason import PostingCause, RejectReason
-from exchange.core.state import State
+from exchange.core.stored.layers import NO_POOL, PoolKind
+from exchange.core.stored.ledger import House
+from exchange.core.stored.state import State
 
 NO_PARENT = -1
 

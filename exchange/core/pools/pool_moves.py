@@ -20,13 +20,13 @@ from exchange.core.events import (
     PoolOpened,
     Rejected,
 )
-from exchange.core.market.contracts import Life
-from exchange.core.market.marks import IndexState
-from exchange.core.orders.resting import INSTRUMENT_SHIFT, OPEN_LOTS, ORDER_ID, SIDE
-from exchange.core.pools.layers import NO_POOL, OPENED_BY_OWNER, Layer, PoolKind
 from exchange.core.pools.money import add_pool, refresh
 from exchange.core.reject_reason import PostingCause, RejectReason
-from exchange.core.state import State
+from exchange.core.stored.contracts import Life
+from exchange.core.stored.layers import NO_POOL, OPENED_BY_OWNER, Layer, PoolKind
+from exchange.core.stored.marks import IndexState
+from exchange.core.stored.orders import INSTRUMENT_SHIFT, OPEN_LOTS, ORDER_ID, SIDE
+from exchange.core.stored.state import State
 
 if TYPE_CHECKING:
     from exchange.core.engine import Engine

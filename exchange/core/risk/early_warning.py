@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from exchange.core.events import Event, MarginWarned
-from exchange.core.pools.ledger import HOUSE_POOLS
 from exchange.core.risk.exposures import Charged, all_charged, exposures, pool_charged
 from exchange.core.risk.pool_risk import Risk
-from exchange.core.state import State
+from exchange.core.stored.ledger import HOUSE_POOLS
+from exchange.core.stored.state import State
 from exchange.core.venue import USDC
 from margin.fixed_point import RATE_SCALE
 from margin.forecasts.predictive import TailLaw, call_probabilities_ppb, forecast_initial_minor

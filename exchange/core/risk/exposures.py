@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from exchange.core.risk.pool_risk import Risk
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from exchange.core.venue import FUTURE_KINDS, USDC
 from margin.fixed_point import PRICE_SCALE, RATE_SCALE
 from margin.forecasts.cushion import (

@@ -3,7 +3,7 @@
 The worst loss is the expected shortfall over the dates of `preset.history`, all risk units
 together; the preset's own scenario is the one in which nothing moves, which carries contingencies
 and what a stale index adds. Dates are scaled to the ranges of the cycle, which the journaled marks
-imply (`exchange.core.market.forecasts`).
+imply (`exchange.core.stored.forecasts`).
 
 A pool's position in an underlying is measured over the days that it takes to close at a part of the
 venue's `daily_volume`; where the venue names none, over one. An order may make a position larger
@@ -17,10 +17,10 @@ import msgspec
 import numpy as np
 
 from exchange.core import limits
-from exchange.core.orders.lot_bounds import LotBounds
+from exchange.core.risk.lot_bounds import LotBounds
 from exchange.core.risk.model import Charged, RiskModel
 from exchange.core.risk.standard_model import without_cost
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from exchange.core.venue import Venue
 from margin.fixed_point import RATE_SCALE, mul_div_ceil
 from margin.invariant import Int64Array

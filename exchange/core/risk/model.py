@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from exchange.core import limits
-from exchange.core.market.marks import IndexState
-from exchange.core.orders.lot_bounds import LotBounds, bounds_of_matrix
-from exchange.core.state import State
+from exchange.core.risk.lot_bounds import LotBounds, bounds_of_matrix
+from exchange.core.stored.marks import IndexState
+from exchange.core.stored.state import State
 from exchange.core.venue import Venue, lot_notional_minor
 from margin.add_ons.charges import AddOns, AddOnTable, MarketConditions, add_on_table, add_ons
 from margin.fixed_point import RATE_SCALE

@@ -14,7 +14,7 @@ from exchange.core.elsewhere.backing import Backing
 from exchange.core.pools.holdings import Holdings
 from exchange.core.risk.model import Charged, RiskModel
 from exchange.core.risk.models import risk_model
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from margin.invariant import Int64Array, check
 from margin.pools.changed_pools import gather_pools
 from margin.pools.collateral import AnyHaircuts, pool_equity

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from exchange.core import limits
-from exchange.core.orders.lot_bounds import LotBounds
+from exchange.core.risk.lot_bounds import LotBounds
 from exchange.core.risk.model import Charged, RiskModel
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from exchange.core.venue import Venue
 from margin.invariant import Int64Array, check
 from margin.models.standard import (

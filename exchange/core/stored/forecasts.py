@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
-from exchange.core.market.marks import IndexState, MarkBoard
+from exchange.core.stored.marks import IndexState, MarkBoard
 from exchange.core.venue import Venue
 from margin.fixed_point import RATE_SCALE
 from margin.forecasts import cross_unit, ranges

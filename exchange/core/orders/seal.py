@@ -10,8 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from exchange.core.events import BatchSealed, Event, OrdersDone
-from exchange.core.market.contracts import Life
-from exchange.core.orders.resting import (
+from exchange.core.orders.risk_gate import RiskGate
+from exchange.core.reject_reason import DoneReason
+from exchange.core.stored.contracts import Life
+from exchange.core.stored.orders import (
     FLAGS,
     INSTRUMENT_SHIFT,
     LIQUIDATION,
@@ -22,9 +24,7 @@ from exchange.core.orders.resting import (
     SEQUENCE_MASK,
     SIDE,
 )
-from exchange.core.orders.risk_gate import RiskGate
-from exchange.core.reject_reason import DoneReason
-from exchange.core.state import State
+from exchange.core.stored.state import State
 from margin.invariant import BoolArray, Int64Array
 
 

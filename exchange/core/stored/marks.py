@@ -13,7 +13,7 @@ import numpy as np
 
 from exchange.core import limits
 from exchange.core.commands import ExpiryMark, Revalue, UnderlyingMark
-from exchange.core.market.contracts import Contracts, Life
+from exchange.core.stored.contracts import Contracts, Life
 from exchange.core.venue import Venue
 from margin.forecasts.ranges import AtTheMoney
 from margin.invariant import Int64Array, check

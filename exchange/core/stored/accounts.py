@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 
 from exchange.core import limits
-from exchange.core.pools.layers import NO_POOL, Layer, Layers, PoolKind
-from exchange.core.pools.ledger import HOUSE_POOLS
 from exchange.core.reject_reason import RejectReason
+from exchange.core.stored.layers import NO_POOL, Layer, Layers, PoolKind
+from exchange.core.stored.ledger import HOUSE_POOLS
 from margin.default.margin_call import MarginCall
 from margin.invariant import Int64Array, check
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import numpy as np
 from numba import njit
 
-from exchange.core.market.contracts import Contracts
-from exchange.core.pools.sorted_column import first_at_least
+from exchange.core.stored.contracts import Contracts
+from exchange.core.stored.sorted_column import first_at_least
 from margin.fixed_point import mul_div_floor
 from margin.invariant import Int64Array, check
 

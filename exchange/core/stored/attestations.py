@@ -12,7 +12,7 @@ from enum import IntEnum
 import msgspec
 
 from exchange.core.commands import Attest
-from exchange.core.elsewhere.outside_venue import OutsideVenue
+from exchange.core.outside_venue import OutsideVenue
 from exchange.core.venue import Venue
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -16,17 +16,17 @@ import numpy as np
 from numba import njit
 
 from exchange.core import limits
-from exchange.core.auction.collar import Collars
-from exchange.core.elsewhere.attestations import Attestations
-from exchange.core.market.contracts import Contracts
-from exchange.core.market.forecasts import Forecasts
-from exchange.core.market.last_prints import LastPrints
-from exchange.core.market.marks import MarkBoard
-from exchange.core.orders.client_orders import ClientOrders
-from exchange.core.orders.resting import OPEN_LOTS, ORDER_ID, OrderTable
-from exchange.core.pools.accounts import Accounts
-from exchange.core.pools.ledger import HOUSE_POOLS, Ledger
-from exchange.core.pools.positions import KEY, LOTS, RANK_MASK, Positions
+from exchange.core.stored.accounts import Accounts
+from exchange.core.stored.attestations import Attestations
+from exchange.core.stored.client_orders import ClientOrders
+from exchange.core.stored.collar import Collars
+from exchange.core.stored.contracts import Contracts
+from exchange.core.stored.forecasts import Forecasts
+from exchange.core.stored.last_prints import LastPrints
+from exchange.core.stored.ledger import HOUSE_POOLS, Ledger
+from exchange.core.stored.marks import MarkBoard
+from exchange.core.stored.orders import OPEN_LOTS, ORDER_ID, OrderTable
+from exchange.core.stored.positions import KEY, LOTS, RANK_MASK, Positions
 from exchange.core.venue import Venue
 from margin.invariant import Int64Array, check
 

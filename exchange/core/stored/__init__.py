@@ -1,0 +1,1 @@
+"""What is stored: the state of a venue and its parts. Everything else is derived from it."""
