@@ -95,6 +95,20 @@ def test_imports_go_one_way() -> None:
     assert not wrong, wrong
 
 
+def test_folders_of_margin_stand_on_each_other() -> None:
+    """Every folder, and every module beside them, has a floor: what it imports lies below."""
+    below: dict[str, set[str]] = {}
+    for path in sources("margin"):
+        room = module_of(path).split(".")[1:2] or ["margin"]
+        used = {name.split(".")[1] for name, _ in imported(path) if name.startswith("margin.")}
+        below.setdefault(room[0], set()).update(used - set(room))
+    left = set(below)
+    while left:
+        ground = {room for room in left if not below[room] & left}
+        assert ground, f"a circle among {sorted(left)}"
+        left -= ground
+
+
 @pytest.mark.parametrize(
     ("package", "banned"),
     [

@@ -14,8 +14,8 @@ from exchange.core.venue import AccountClass
 from exchange.market_stress import MarketOutcome, _Market, stressed_market
 from exchange.moved_risk import MovedRisk
 from exchange.portfolios.stress import TOGETHER
+from margin.models.venue_models import venue_model
 from margin.presets import load_preset
-from margin.presets.venue_models import venue_model
 from margin.stresses import load_stress
 from margin.stresses.reverse_stress import Direction, along_unit, equity_after, moves_along
 from tests.core.attested_market import AttestedMarket, buy_one, long_one_coin, outside

@@ -25,8 +25,8 @@ from exchange.core.reject_reason import RejectReason
 from exchange.storage.recovery import recover
 from exchange.surface.ssvi import total_variance
 from exchange.surface.surface import Slice, Surface, parameters, volatilities
-from margin.models.by_formula import model_names
-from margin.presets.venue_models import venue_model_names
+from margin.models.venue_models import venue_model_names
+from margin.reasons.explain_formula import model_names
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text("utf-8")

@@ -95,8 +95,8 @@ def named_models(text: str) -> list[str]:
 
     What ends in .toml is a file, and must be a preset.
     """
+    from margin.models.venue_models import venue_model_names
     from margin.presets import PresetError, find_preset, is_file_name
-    from margin.presets.venue_models import venue_model_names
 
     names = [SHORT_NAMES.get(name.strip(), name.strip()) for name in text.split(",")]
     names = [name for name in dict.fromkeys(names) if name]

@@ -125,16 +125,16 @@ def explainer(
     from exchange.portfolios.book import exponent_of, largest_part
     from exchange.portfolios.file import PortfolioError
     from margin.invariant import InvariantBroken
-    from margin.models.by_formula import (
+    from margin.models.venue_models import venue_model
+    from margin.presets import PresetError, is_file_name
+    from margin.reasons.explain import explain
+    from margin.reasons.explain_formula import (
         INPUTS,
         FormulaModel,
         FormulaRefused,
         explain_formula,
         refusal_of_name,
     )
-    from margin.presets import PresetError, is_file_name
-    from margin.presets.venue_models import venue_model
-    from margin.reasons.explain import explain
 
     name = model or portfolio.model
     if venue is not None and name is None:

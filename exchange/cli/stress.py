@@ -129,8 +129,8 @@ def market_stress(
     from exchange.cli.progress import record_progress
     from exchange.cli.warm_up import warm_up_with_line
     from exchange.market_stress import stressed_market
+    from margin.models.venue_models import venue_model
     from margin.presets import is_file_name
-    from margin.presets.venue_models import venue_model
     from replays.journal_state import engine_after
 
     file = venue_model(model) if model is not None and is_file_name(model) else None
@@ -148,8 +148,8 @@ def judging_model(venue: Venue, name: str) -> Preset:
 
     `PresetError` says what there is instead.
     """
+    from margin.models.venue_models import FLOOR, venue_model, venue_model_names
     from margin.presets import PresetError
-    from margin.presets.venue_models import FLOOR, venue_model, venue_model_names
 
     own, others = {preset.name: preset for preset in reversed(venue.presets())}, venue_model_names()
     if name in own:
@@ -195,16 +195,16 @@ def model_of(portfolio: Portfolio, book: Book, model: str | None) -> tuple[str, 
 
     from exchange.portfolios.file import PortfolioError
     from margin.book import book_haircuts
-    from margin.models.by_formula import (
+    from margin.models.standard_constants import load_standard
+    from margin.models.venue_models import venue_model
+    from margin.presets import PresetError, is_file_name
+    from margin.reasons.explain_formula import (
         INPUTS,
         FormulaModel,
         FormulaRefused,
         explain_formula,
         refusal_of_name,
     )
-    from margin.models.standard_constants import load_standard
-    from margin.presets import PresetError, is_file_name
-    from margin.presets.venue_models import venue_model
 
     venue = portfolio.market.venue
     presets = () if venue is None else venue.presets()

@@ -12,7 +12,7 @@ import click
 
 PACKAGES = ("margin", "exchange.core")
 MARKET = ("exchange.core.engine", "exchange.marker", "exchange.gateway.server")
-EXPLAINING = ("margin.reasons.explain", "margin.models.by_formula")
+EXPLAINING = ("margin.reasons.explain", "margin.reasons.explain_formula")
 # About half of all compilation; `uncross` compiles the auction too.
 SLOWEST = [
     "margin.pools.requirement",

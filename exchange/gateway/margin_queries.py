@@ -51,7 +51,11 @@ from exchange.sequencer import Sequencer
 from margin.book import Book, positions_of, traded
 from margin.forecasts.opening import opening_growth_ppb
 from margin.invariant import Int64Array, check
-from margin.models.by_formula import (
+from margin.models.venue_models import venue_model
+from margin.portfolio import Positions
+from margin.presets.preset import Preset
+from margin.reasons.explain import STALE_INDEX, explain
+from margin.reasons.explain_formula import (
     INPUTS,
     FormulaModel,
     FormulaRefused,
@@ -59,10 +63,6 @@ from margin.models.by_formula import (
     prepared,
     refusal_of_name,
 )
-from margin.portfolio import Positions
-from margin.presets.preset import Preset
-from margin.presets.venue_models import venue_model
-from margin.reasons.explain import STALE_INDEX, explain
 from margin.reasons.explanation import Explanation
 from margin.reasons.parts import NOTHING_ELSEWHERE, Elsewhere
 

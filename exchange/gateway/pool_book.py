@@ -14,8 +14,8 @@ from exchange.core.venue import FUTURE_KINDS
 from margin.book import NO_COIN, Book, Conditions, OtherPools
 from margin.fixed_point import PRICE_SCALE, USDC_SCALE
 from margin.invariant import Int64Array
-from margin.models.by_formula import INPUTS, Overrides
 from margin.portfolio import INVERSE, Instruments, Marks
+from margin.reasons.explain_formula import INPUTS, Overrides
 
 _E16_PER_MINOR = PRICE_SCALE * PRICE_SCALE // USDC_SCALE
 

@@ -16,9 +16,9 @@ inverse contracts), negative when short; collateral is cash after all profit and
 `model`; `marks` (a future without one stands at its index); `forwards` (the mark of the linear
 future of that expiry, else the index); `rates` (0); `confidences`, of an index or of a contract's
 own prices (1); `stable_price`, USD a USDC (1); `model_inputs`, by model, a number or one for each
-underlying (`margin.models.by_formula.INPUTS`). `volatilities` are needed for options that are held,
-one of call and put is enough. Add-ons are charged where `daily_volume` (USDC a day) and `forecasts`
-(annual volatilities) name every underlying; with them go `funding` (per eight hours, of
+underlying (`margin.reasons.explain_formula.INPUTS`). `volatilities` are needed for options that are
+held, one of call and put is enough. Add-ons are charged where `daily_volume` (USDC a day) and
+`forecasts` (annual volatilities) name every underlying; with them go `funding` (per eight hours, of
 perpetuals; 0) and `interval` (seconds between batches; 5). Without a `market` the opening marks of
 a venue stand in. Errors name the place: `positions[3].quantity: ...`.
 """
@@ -38,8 +38,8 @@ from exchange.core import limits
 from exchange.core.venue import Venue
 from exchange.portfolios.text import PortfolioError as PortfolioError
 from exchange.portfolios.text import keys, name_of, numbers, parsed, scaled, shown, table_of
-from margin.models.by_formula import INPUTS, Overrides
 from margin.portfolio import NEVER_NS
+from margin.reasons.explain_formula import INPUTS, Overrides
 
 EXAMPLE = "example-portfolio.json"
 E6, E8, E9 = 10**6, 10**8, 10**9

@@ -39,8 +39,8 @@ from exchange.core.venue_ranges import key_of
 from exchange.coverage import require_coverage
 from exchange.exact import NotExact, exact, shown
 from exchange.listing import contracts_due
+from margin.models.venue_models import venue_model
 from margin.presets import PresetError
-from margin.presets.venue_models import venue_model
 
 DAYS_BETWEEN_EXPIRIES_MAX = 366
 EXPIRIES_MAX = 64

@@ -237,7 +237,7 @@ def _explain_other(
 ) -> Explanation:  # fmt: skip
     """`explain` of a preset that charges by rules or by dates of the past."""
     if preset.standard is not None:
-        from margin.models.by_formula import FormulaModel, explain_formula
+        from margin.reasons.explain_formula import FormulaModel, explain_formula
 
         return explain_formula(
             FormulaModel("standard"), book, distances=distances, constants=preset.standard,

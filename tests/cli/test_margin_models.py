@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exchange.portfolios.file import example_text
-from margin.models.by_formula import INPUTS
+from margin.reasons.explain_formula import INPUTS
 from tests.cli.conftest import uncross
 from tests.cli.portfolio_files import E6, EXAMPLE, PERPETUAL, PUT, explained, written
 

@@ -19,9 +19,9 @@ from exchange.core.venue import AccountClass
 from exchange.market_stress import stressed_market
 from exchange.storage.journal import Journal
 from exchange.storage.recovery import STATE_HASH_KIND
-from margin.models.by_formula import model_names
+from margin.models.venue_models import venue_model_names
 from margin.presets import load_preset
-from margin.presets.venue_models import venue_model_names
+from margin.reasons.explain_formula import model_names
 from margin.stresses import stress_names
 from tests.cli.conftest import uncross
 from tests.core.journal_of import write_journal

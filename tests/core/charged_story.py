@@ -7,7 +7,7 @@ import sys
 import msgspec
 
 from exchange.core.venue import Venue
-from margin.presets.venue_models import venue_model
+from margin.models.venue_models import venue_model
 from tests.core.market import Market
 from tests.core.random_story import Story, story_venue
 

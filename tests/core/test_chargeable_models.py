@@ -15,8 +15,8 @@ from exchange.core.risk.standard_model import StandardModel
 from exchange.core.stored.ledger import HOUSE_POOLS
 from exchange.core.stored.orders import INSTRUMENT_SHIFT, MARKET, ORDER_ID
 from margin.invariant import Int64Array
+from margin.models.venue_models import venue_model
 from margin.portfolio import Positions
-from margin.presets.venue_models import venue_model
 from margin.scenarios.grid import COIN_STEP_MINOR
 from tests.core.charged_story import charged_venue
 from tests.core.market import CALL, COIN_CALL, E8, PUT, Market, small

@@ -10,8 +10,8 @@ from exchange.core.risk.models import require_models
 from exchange.core.venue import Venue, VenueError, validate
 from exchange.coverage import coverage
 from exchange.venues import load_venue, resolved
+from margin.models.venue_models import venue_model, venue_model_names, with_floor
 from margin.presets import PresetError, load_preset
-from margin.presets.venue_models import venue_model, venue_model_names, with_floor
 from tests.core.market import Market, changed, contract, small, underlying
 
 

@@ -14,10 +14,10 @@ from exchange.gateway.pool_book import open_interest_minor, venue_inputs
 from exchange.portfolios.book import build_book
 from exchange.portfolios.file import read_portfolio
 from exchange.venues import load_venue
-from margin.models.by_formula import INPUTS, STANDARD, FormulaModel, explain_formula
+from margin.models.venue_models import venue_model
 from margin.presets import load_preset
-from margin.presets.venue_models import venue_model
 from margin.reasons.explain import DOUBTFUL_PRICES, OTHER_POOLS
+from margin.reasons.explain_formula import INPUTS, STANDARD, FormulaModel, explain_formula
 from margin.reasons.explanation import Explanation
 from tests.gateway import small_market
 from tests.gateway.margin_market import INVERSE, demo_market, explained, option_of, summary

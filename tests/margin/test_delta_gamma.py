@@ -12,9 +12,9 @@ from scipy.stats import norm
 from margin.black76 import price
 from margin.book import Book
 from margin.fixed_point import COIN_SCALE, NS_PER_YEAR
+from margin.models.venue_models import venue_model
 from margin.portfolio import INVERSE, INVERSE_CALL, INVERSE_PUT, LINEAR, LINEAR_CALL
 from margin.presets import load_preset
-from margin.presets.venue_models import venue_model
 from margin.reasons.explain import explain
 from margin.reasons.explain_dates import screen_asks_for_reprice
 from margin.reasons.explanation import SimulatedUnit

@@ -13,10 +13,10 @@ import pytest
 
 from margin.book import book_equity, book_haircuts, moved, positions_of
 from margin.invariant import InvariantBroken
+from margin.models.venue_models import venue_model, venue_model_names
 from margin.pools.requirement import pool_requirements
 from margin.pools.risk_table import risk_table
 from margin.presets import load_preset, preset_names
-from margin.presets.venue_models import venue_model, venue_model_names
 from margin.reasons.explain import (
     DELTA_ONE,
     NAKED_OPTIONS,

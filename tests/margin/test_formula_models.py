@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 from margin.book import Book, moved
-from margin.models.by_formula import (
+from margin.models.standard_constants import load_standard
+from margin.models.venue_models import venue_model_names
+from margin.portfolio import INVERSE_PUT, LINEAR, LINEAR_CALL, NEVER_NS
+from margin.presets import preset_names
+from margin.reasons.explain_formula import (
     CREDIT,
     INPUTS,
     STANDARD,
@@ -18,10 +22,6 @@ from margin.models.by_formula import (
     prepared,
     refusal_of_name,
 )
-from margin.models.standard_constants import load_standard
-from margin.portfolio import INVERSE_PUT, LINEAR, LINEAR_CALL, NEVER_NS
-from margin.presets import preset_names
-from margin.presets.venue_models import venue_model_names
 from margin.reasons.explanation import Charge, Explanation
 from tests.margin.small_books import DAY_NS, E8, USDC, check_sums, random_book, small_book
 from tests.reference.random_portfolios import column

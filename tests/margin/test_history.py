@@ -10,11 +10,11 @@ import pytest
 
 from margin.forecasts.ranges import preset_at
 from margin.invariant import InvariantBroken
+from margin.models.venue_models import venue_model
 from margin.presets import PresetError, load_preset, parse_preset
 from margin.presets.history_sections import History, LongRun, Residuals, Stressed
 from margin.presets.preset import NamedRate, Preset
 from margin.presets.strict_toml import shipped_text
-from margin.presets.venue_models import venue_model
 from margin.simulation.dates import (
     covered_move_e9,
     dated_moves,

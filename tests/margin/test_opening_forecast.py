@@ -7,9 +7,9 @@ import pytest
 
 from margin.forecasts.opening import opening_growth_ppb, usual_volatilities_e9
 from margin.forecasts.ranges import opening, range_terms
+from margin.models.venue_models import venue_model
 from margin.presets.dynamic_sections import GarchRule
 from margin.presets.preset import NamedRate, Preset
-from margin.presets.venue_models import venue_model
 
 PPB = 10**9
 MINUTE_NS = 60 * PPB

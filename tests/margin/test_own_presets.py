@@ -11,7 +11,7 @@ from margin.add_ons.concentration import LINEAR_SHARE, impact_minor
 from margin.fixed_point import RATE_SCALE
 from margin.forecasts.forecast import Garch, Har
 from margin.forecasts.ranges import forecaster_of
-from margin.models.by_formula import INPUTS
+from margin.models.venue_models import FHS_ES, STANDARD, venue_model, venue_model_names
 from margin.presets import (
     OTHER_MODELS,
     PresetError,
@@ -25,7 +25,7 @@ from margin.presets.add_on_sections import LINEAR
 from margin.presets.preset import (
     Preset,
 )
-from margin.presets.venue_models import FHS_ES, STANDARD, venue_model, venue_model_names
+from margin.reasons.explain_formula import INPUTS
 from replays.residual_window import draw_window, window_text
 from tests.margin.readme_page import FLAT, SECTIONS
 

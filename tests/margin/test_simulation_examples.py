@@ -8,8 +8,8 @@ import pytest
 
 from margin.fixed_point import PRICE_SCALE, USDC_SCALE
 from margin.forecasts.ranges import preset_at
+from margin.models.venue_models import venue_model
 from margin.portfolio import LINEAR, NEVER_NS, Instruments, Marks, Positions
-from margin.presets.venue_models import venue_model
 from margin.reasons.explain import explain
 from margin.simulation.coverage import christoffersen, kupiec
 from margin.simulation.delta_gamma import delta_gamma_screen

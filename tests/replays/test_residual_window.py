@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import sqrt
 
-from margin.presets.venue_models import venue_model
+from margin.models.venue_models import venue_model
 from replays.residual_window import DATES, MOST_E3, draw_window, window_text
 
 

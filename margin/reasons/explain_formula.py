@@ -26,9 +26,9 @@ from margin.invariant import Int64Array, check
 from margin.models import linear, lognormal, open_interest, paradex_cross, standard, vega
 from margin.models.standard_constants import Standard, load_standard
 from margin.models.standard_orders import in_dollars
+from margin.models.venue_models import venue_model_names
 from margin.portfolio import INVERSE
 from margin.presets import FLOOR, preset_names
-from margin.presets.venue_models import venue_model_names
 from margin.reasons.explanation import Charge, Explanation, UnitPart
 from margin.reasons.parts import (
     NOTHING_ELSEWHERE,
