@@ -1,6 +1,6 @@
 """Whole batches of orders as columns: the entry for replays of recorded order flow.
 
-Every row is judged by the rules of `order_entry`; where the venue's risk gate is off, in one
+Every row is judged by the rules of `entry`; where the venue's risk gate is off, in one
 compiled pass, else one by one.
 """
 
