@@ -78,7 +78,7 @@ class MovedRisk:
     def breached(self) -> BoolArray:
         """Pools below maintenance margin, credit counted as a liquidation counts it, [P]."""
         backing = self.risk.backing
-        found: BoolArray = self.risk.equity < self.risk.maintenance
+        found: BoolArray = self.risk.equity < self.risk.maintenance_most
         for pool in backing.credit:
             found[pool] = not backing.keeps(pool)
         return found

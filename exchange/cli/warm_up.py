@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
+import importlib.util
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
@@ -19,6 +22,8 @@ SLOWEST = [
     "exchange.core.auction.clearing",
     "exchange.core.auction.uncross",
 ]
+# Only a venue with very many pools calls them, so nobody waits for them.
+SELDOM = ["margin.pools.changed_pools", "margin.pools.drift_bound", "margin.pools.drift_screen"]
 FIRST = "exchange.core.orders.batch_entry"  # a second to compile: tells soon of an empty cache
 COLD_S = 0.9  # no module takes as long to load from the cache
 
@@ -33,8 +38,9 @@ def kernel_modules() -> list[str]:
     """
     for name in MARKET:
         importlib.import_module(name)
-    names = _with_kernels(PACKAGES)
-    return [FIRST, *(name for name in names if name not in (FIRST, *SLOWEST)), *SLOWEST]
+    apart = (FIRST, *SLOWEST, *SELDOM)
+    names = [name for name in _with_kernels(PACKAGES) if name not in apart]
+    return [FIRST, *names, *SLOWEST]
 
 
 def _with_kernels(packages: tuple[str, ...]) -> list[str]:
@@ -55,18 +61,18 @@ def warm_up(progress: Progress | None = None, names: list[str] | None = None) ->
     """Call `warm_up()` of every module with kernels, then what is called value by value; or of the
     modules `names` alone.
 
-    Where the cache turns out to be empty, a second process compiles the slowest modules into it
-    meanwhile: compiling holds one core, and a market needs two anyhow.
+    Where the cache is empty, or turns out to be, a second process compiles the slowest modules into
+    it meanwhile: compiling holds one core, and a market needs two anyhow.
     """
     market = names is None
+    beside = _compile_beside(SLOWEST) if market and _is_cache_empty() else None
     names = kernel_modules() if names is None else names
     slowest = [name for name in SLOWEST if name in names]
-    beside: subprocess.Popen[bytes] | None = None
     for number, name in enumerate(names):
         if progress is not None:
             progress(number, len(names), name)
         if slowest and name == slowest[0] and beside is not None:
-            beside.wait()
+            _wait_for_slowest(beside)
         began = time.perf_counter()
         importlib.import_module(name).warm_up()
         if beside is None and time.perf_counter() - began > COLD_S and name not in SLOWEST:
@@ -78,20 +84,53 @@ def warm_up(progress: Progress | None = None, names: list[str] | None = None) ->
         progress(len(names), len(names), "")
 
 
+def _is_cache_empty() -> bool:
+    """Whether no file of the slowest module's kernels lies beside it, where numba puts them.
+
+    Asked before anything is imported; what is wrong about it is found out by `COLD_S`.
+    """
+    found = importlib.util.find_spec(SLOWEST[0])
+    if found is None or found.origin is None:
+        return False
+    source = Path(found.origin)
+    return not any((source.parent / "__pycache__").glob(f"{source.stem}.*.nbi"))
+
+
 def _compile_beside(slowest: list[str]) -> subprocess.Popen[bytes]:
-    """A process that compiles the slowest modules; if it fails, they compile here after all."""
+    """A process that compiles the slowest modules; if it fails, they compile here after all.
+
+    It says so when they are done, and goes on with those that are seldom needed.
+    """
     work = (
         f"import sys; sys.path[:] = {sys.path!r}; "
         f"from exchange.cli.warm_up import compile_slowest; compile_slowest({slowest!r})"
     )
-    return subprocess.Popen(  # noqa: S603  # our own interpreter, our own code
-        [sys.executable, "-c", work], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    beside = subprocess.Popen(  # noqa: S603  # our own interpreter, our own code
+        [sys.executable, "-c", work], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
+    atexit.register(_end, beside)
+    return beside
+
+
+def _end(beside: subprocess.Popen[bytes]) -> None:
+    beside.kill()
+    beside.communicate()
+
+
+def _wait_for_slowest(beside: subprocess.Popen[bytes]) -> None:
+    if beside.stdout is not None:
+        beside.stdout.readline()  # empty where the process has failed
 
 
 def compile_slowest(slowest: list[str]) -> None:
-    """Compile the slowest modules into the cache."""
-    for name in slowest:
+    """Compile the slowest modules into the cache, say so in a line, then the seldom used."""
+    _compile(slowest)
+    print(flush=True)
+    _compile(SELDOM)
+
+
+def _compile(names: list[str]) -> None:
+    for name in names:
         importlib.import_module(name).warm_up()
 
 

@@ -16,7 +16,7 @@ from exchange.core.default.group import pay_guarantees
 from exchange.core.default.liquidation import advance_cases, margin_calls, note_fills, unwind_fund
 from exchange.core.default.waterfall import Waterfall
 from exchange.core.elsewhere.credit_age import age_credit
-from exchange.core.events import CycleClosed, Event, PositionsRevalued
+from exchange.core.events import CycleClosed, Event
 from exchange.core.market.revalue import release_gains, take_marks
 from exchange.core.orders.risk_gate import RiskGate
 from exchange.core.orders.seal import seal
@@ -81,11 +81,6 @@ def run_revalue(state: State, risk: Risk, gate: RiskGate, command: Revalue) -> l
     events += unwind_fund(state, risk)
     events += release_gains(state, gains)
     gains.pending[:] = 0  # now cash: equity is what it was
-    events.append(
-        PositionsRevalued(
-            command.cycle, risk.equity.copy(), risk.initial.copy(), risk.maintenance.copy()
-        )
-    )
     marks.forget_observations()
     return events + _close(state, risk, gate, command)
 

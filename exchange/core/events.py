@@ -301,15 +301,6 @@ class ShortfallOpen(Event, frozen=True):
     amount_minor: int
 
 
-class PositionsRevalued(Event, frozen=True):
-    """Equity and requirements of every pool after a revaluation (arrays by pool)."""
-
-    cycle: int
-    equity_minor: Int64Array
-    initial_minor: Int64Array
-    maintenance_minor: Int64Array
-
-
 class CycleClosed(Event, frozen=True):
     """The cycle's books balance; the hash proves the whole state."""
 

@@ -312,7 +312,7 @@ class MarginQueries:
         rho_ppb = charged_by.correlations_ppb if offset else None
         # of what stands, what the owner's other pools add to the size of this one
         alone = charged_by.charged(before, _ALONE)
-        others = int(risk.add_on_minor[pool]) - int(alone.add_on_minor[0])
+        others = risk.need(pool).add_on_minor - int(alone.add_on_minor[0])
         orders, of_orders = state.orders.of_pool(pool), 0
         if orders.shape[1] and state.venue.risk_gate:
             # the gate trusts no offset: with orders it is not charged

@@ -63,11 +63,12 @@ def pool_figures(engine: Engine, pool: int) -> PoolFigures:
         free = max(0, cash)
         return PoolFigures(cash, cash, 0, 0, free, 0, free, [0] * state.ledger.currencies)
     risk = engine.risk
-    initial = int(risk.initial[pool])
+    need = risk.need(pool)
+    initial = need.initial_minor
     held, backing, withheld = int(risk.equity[pool]), risk.backing, 0
     orders = state.orders.of_pool(pool)
     if state.venue.risk_gate:  # which trusts no offset between coins, and holds back fees
-        withheld = int(risk.relief_minor[pool])
+        withheld = need.relief_minor
         if orders.shape[1]:
             initial, withheld = engine.gate.requirement(pool, orders)
     whole = risk.equity_of(pool, haircut=False)
@@ -76,7 +77,7 @@ def pool_figures(engine: Engine, pool: int) -> PoolFigures:
     if pool in backing.credit:
         free = max(0, engine.gate.own_room(pool))
     return PoolFigures(
-        whole, held, initial, int(risk.maintenance[pool]), available,
+        whole, held, initial, need.maintenance_minor, available,
         backing.credit.get(pool, 0), free,
         risk.holdings.option_values_of(pool).tolist(),
     )  # fmt: skip

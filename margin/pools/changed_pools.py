@@ -7,9 +7,9 @@ pools gives, pool by pool, the integers of a pass over everything.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import njit, prange
 
-from margin.invariant import Int64Array, check
+from margin.invariant import BoolArray, Int64Array, check
 from margin.pools.requirement import Requirements, pool_requirements
 from margin.pools.risk_table import RiskTable
 from margin.portfolio import Positions
@@ -44,6 +44,43 @@ def _scatter(pools: Int64Array, renewed: Requirements, requirements: Requirement
         for u in range(renewed.unit_loss.shape[1]):
             requirements.worst_scenario[p, u] = renewed.worst_scenario[n, u]
             requirements.unit_loss[p, u] = renewed.unit_loss[n, u]
+
+
+@njit(cache=True, parallel=True)
+def _compare(
+    before_start: Int64Array,
+    before_instrument: Int64Array,
+    before_lots: Int64Array,
+    start: Int64Array,
+    instrument: Int64Array,
+    lots: Int64Array,
+    differs: BoolArray,
+) -> None:
+    """Whether the rows of each pool are not what they were."""
+    for p in prange(len(differs)):
+        then, now = before_start[p], start[p]
+        count = start[p + 1] - now
+        same = before_start[p + 1] - then == count
+        if same:
+            for k in range(count):
+                same &= before_instrument[then + k] == instrument[now + k]
+                same &= before_lots[then + k] == lots[now + k]
+        differs[p] = not same
+
+
+def differing_pools(before: Positions, now: Positions) -> Int64Array:
+    """The pools, rising, that hold other positions `now` than `before`, and those that are new.
+
+    Coin cash is not read. Raises `InvariantBroken` where pools are gone.
+    """
+    known = before.pool_count
+    check(now.pool_count >= known, "changed pools: fewer pools than before")
+    differs = np.ones(now.pool_count, np.bool_)
+    _compare(
+        before.pool_start, before.instrument, before.quantity_lots,
+        now.pool_start, now.instrument, now.quantity_lots, differs[:known],
+    )  # fmt: skip
+    return np.flatnonzero(differs)
 
 
 def _check_known(positions: Positions, pools: Int64Array) -> None:
@@ -98,5 +135,6 @@ def warm_up() -> None:
     none = np.zeros(0, dtype=np.int64)
     one = np.zeros(1, dtype=np.int64)
     _gather(none, one, one, none, none, none, none)
+    _compare(one, none, none, one, none, none, np.zeros(0, np.bool_))
     parts = Requirements(one, one, one, one.reshape(1, 1), one.reshape(1, 1))
     _scatter(none, parts, parts)

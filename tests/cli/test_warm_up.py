@@ -40,11 +40,13 @@ print({name for name, count in specialised().items() if count != before.get(name
 """
 
 
+@pytest.mark.parametrize("known", [True, False])
 def test_on_an_empty_cache_a_second_process_compiles_the_slowest(
-    monkeypatch: pytest.MonkeyPatch,
+    known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every load counts as a compilation here; the process beside ends well."""
-    monkeypatch.setattr(compiled, "COLD_S", -1.0)
+    """No file may be there, or every load counts as a compilation; the other process ends well."""
+    monkeypatch.setattr(compiled, "_is_cache_empty", lambda: known)
+    monkeypatch.setattr(compiled, "COLD_S", 1e9 if known else -1.0)
     begun = []
 
     def noted(slowest: list[str]) -> subprocess.Popen[bytes]:
@@ -54,8 +56,29 @@ def test_on_an_empty_cache_a_second_process_compiles_the_slowest(
     beside = compiled._compile_beside
     monkeypatch.setattr(compiled, "_compile_beside", noted)
     warm_up()
-    assert [process.returncode for process in begun] == [0]
+    assert [process.wait() for process in begun] == [0]
     assert kernel_modules()[-len(compiled.SLOWEST) :] == compiled.SLOWEST
+
+
+def test_a_module_without_cached_kernels_is_an_empty_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "uncached_kernels.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(compiled, "SLOWEST", ["uncached_kernels"])
+    assert compiled._is_cache_empty()
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "uncached_kernels._pass-12.py311.nbi").touch()
+    assert not compiled._is_cache_empty()
+
+
+def test_the_kernels_of_very_many_pools_hold_nobody_up() -> None:
+    assert not set(compiled.SELDOM) & set(kernel_modules())
+    done = subprocess.run(
+        [sys.executable, "-c", "from exchange.cli import warm_up; warm_up.compile_slowest([])"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "\n"
 
 
 def test_the_warm_up_tells_how_far_it_is() -> None:

@@ -234,11 +234,11 @@ def test_asking_for_a_chance_changes_no_state_and_no_figure() -> None:
     market, pools = crowded()
     state, risk = market.state, market.engine.risk
     warned = list(state.forecasts.warned)
-    before = market.engine.state_hash(), risk.initial.tobytes(), risk.unit_loss.tobytes()
+    before = market.engine.state_hash(), risk.initial.tobytes(), risk.worst.unit_loss.tobytes()
     said = [call_chance(state, risk, pool) for pool in pools]
     assert [call_chance(state, risk, pool) for pool in pools] == said
     assert state.forecasts.warned == warned
-    after = market.engine.state_hash(), risk.initial.tobytes(), risk.unit_loss.tobytes()
+    after = market.engine.state_hash(), risk.initial.tobytes(), risk.worst.unit_loss.tobytes()
     assert after == before
 
 

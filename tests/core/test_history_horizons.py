@@ -140,7 +140,7 @@ def test_explanations_are_what_pools_are_charged_and_name_their_days(market: Mar
     pools = [p for p in np.unique(market.state.positions.pool).tolist() if p >= HOUSE_POOLS]
     for pool in pools:
         found = explained(market, pool)
-        assert found.worst_minor == risk.worst_minor[pool]
+        assert found.worst_minor == risk.worst.worst_minor[pool]
         assert found.call_initial_minor == risk.initial[pool]
         assert found.maintenance_minor == risk.maintenance[pool]
         parts = [part.profit_minor for unit in found.units for part in unit.positions]

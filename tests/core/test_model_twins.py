@@ -167,7 +167,7 @@ def test_every_pool_is_charged_the_mean_of_its_worst_dates(seed: int) -> None:
                 )
         _, shortfall = tail(losses, model.history.weights(), level)
         worst = max(0, math.ceil(Fraction(math.ceil(shortfall), 2**model.exponent)))
-        assert risk.worst_minor[pool] == worst
+        assert risk.worst.worst_minor[pool] == worst
     assert len(seen) == 3, "of one unit the volume is not known, in the other some are large"
 
 

@@ -60,7 +60,7 @@ async def test_an_explanation_is_the_summary_taken_apart(demo: SmallMarket) -> N
     assert {part.name for unit in found.units for part in unit.positions} == {
         PERPETUAL, INVERSE, option_of(demo), "BTC",
     }  # fmt: skip
-    worst = demo.engine.risk.worst_scenario[pool]
+    worst = demo.engine.risk.worst.worst_scenario[pool]
     at = [None if unit.worst is None else unit.worst.scenario for unit in found.units]
     assert at == [int(worst[0])]
     assert found.units[0].distance is not None

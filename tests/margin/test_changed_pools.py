@@ -6,7 +6,12 @@ import pytest
 
 from margin.invariant import InvariantBroken
 from margin.pools import requirement
-from margin.pools.changed_pools import gather_pools, renew_requirements, requirements_of
+from margin.pools.changed_pools import (
+    differing_pools,
+    gather_pools,
+    renew_requirements,
+    requirements_of,
+)
 from margin.pools.requirement import pool_requirements, risk_table
 from margin.portfolio import Positions
 from margin.presets import load_preset
@@ -30,6 +35,26 @@ def test_gathered_pools_hold_what_they_held() -> None:
         assert gathered.instrument[here].tolist() == positions.instrument[there].tolist()
         assert gathered.quantity_lots[here].tolist() == positions.quantity_lots[there].tolist()
         assert gathered.coin_minor[n].tolist() == positions.coin_minor[p].tolist()
+
+
+def test_pools_differ_by_what_they_hold_and_new_ones_do() -> None:
+    before = random_positions(VENUE, 300, 6)
+    assert len(differing_pools(before, before)) == 0
+    lots, instrument = before.quantity_lots.copy(), before.instrument.copy()
+    with_rows_of = [p for p in range(300) if before.pool_start[p] < before.pool_start[p + 1]]
+    bought, swapped, emptied = with_rows_of[3], with_rows_of[50], with_rows_of[-1]
+    lots[before.pool_start[bought]] += 1
+    instrument[before.pool_start[swapped]] += 1
+    rows = slice(0, int(before.pool_start[emptied]))
+    start = np.minimum(before.pool_start, before.pool_start[emptied])
+    later = Positions(
+        np.concatenate((start, start[-1:])), instrument[rows], lots[rows],
+        np.concatenate((before.coin_minor + 1, before.coin_minor[:1])),
+    )  # fmt: skip
+    wanted = sorted({bought, swapped, *(p for p in with_rows_of if p >= emptied), 300})
+    assert differing_pools(before, later).tolist() == wanted
+    with pytest.raises(InvariantBroken, match="fewer pools than before"):
+        differing_pools(later, before)
 
 
 def test_a_part_of_the_pools_needs_what_it_needs_in_the_pass_of_all() -> None:

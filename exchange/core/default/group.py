@@ -24,10 +24,12 @@ def pay_guarantees(state: State, risk: Risk) -> list[Event]:
     for owner, group in sorted(accounts.layers.group_of.items()):
         for account in accounts.layers.accounts_of(owner):
             pool = accounts.pool_of[account]
+            if risk.is_bound(pool):  # which its equity covers
+                continue
             short = risk.backing.lacking(pool)
             if short <= 0 or pool in accounts.cases or risk.holdings.touches_stale(pool):
                 continue
-            free = int(risk.equity[group] - risk.initial[group])
+            free = int(risk.equity[group]) - risk.need(group).initial_minor
             amount = min(short, free, state.ledger.balance(group, USDC))
             if amount <= 0:
                 continue

@@ -33,7 +33,7 @@ def _advanced(state: State, risk: Risk, pool: int) -> tuple[MarginCall | None, C
     call, equity = state.accounts.calls.get(pool), int(risk.equity[pool])
     cycle, deadline = state.ledger.cycle, state.venue.calls.deadline_cycles
     frozen = risk.holdings.touches_stale(pool)
-    initial, maintenance = int(risk.initial[pool]), int(risk.maintenance[pool])
+    initial, maintenance, *_ = risk.need(pool)
     if pool not in risk.backing.credit:
         return advance_call(call, equity, initial, maintenance, cycle, deadline, frozen=frozen)
     now = standing = last = Standing(risk.backing.credit[pool], initial, maintenance)
@@ -46,8 +46,8 @@ def margin_calls(state: State, risk: Risk) -> list[Event]:
     """Step 7: issue, refresh, cure and expire margin calls; open a case where one ran out."""
     events: list[Event] = []
     calls, cases = state.accounts.calls, state.accounts.cases
-    equity, initial = risk.equity[HOUSE_POOLS:], risk.initial[HOUSE_POOLS:]
-    below, credit = equity < initial, risk.backing.credit
+    equity, most = risk.equity[HOUSE_POOLS:], risk.initial_most[HOUSE_POOLS:]
+    below, credit = equity < most, risk.backing.credit
     if not calls and not credit and not np.count_nonzero(below):  # as in most cycles
         return events
     short = below.nonzero()[0] + HOUSE_POOLS

@@ -232,7 +232,7 @@ class Waterfall:
                     position_lots=lots,
                     unrealised_minor=gain if holder != House.INSURANCE else 0,
                     equity_minor=int(risk.equity[holder]),
-                    maintenance_minor=int(risk.maintenance[holder]),
+                    maintenance_minor=risk.need(holder).maintenance_minor,
                 )
             )
         return found

@@ -49,14 +49,12 @@ class Backing:
         risk = self.risk
         credit = self.outside.credit(account, Reading.NOW)
         self.credit[pool] = credit.total_minor
-        own = (
-            int(risk.initial[pool]), int(risk.maintenance[pool]), int(risk.relief_minor[pool])
-        )  # fmt: skip
+        need = risk.need(pool)
+        own = need.initial_minor, need.maintenance_minor, need.relief_minor
         self._own[pool] = own
         shift = self.shift(pool, Reading.NOW, credit=credit)
         if shift != NO_SHIFT:
-            risk.initial[pool], risk.maintenance[pool] = self._shifted(pool, own, shift)
-            risk.relief_minor[pool] = 0
+            risk.set_need(pool, *self._shifted(pool, own, shift))
 
     def _shifted(self, pool: int, own: Own, shift: Shift) -> Shift:
         """Requirements of a pool from its own and from what shifts them.
@@ -101,12 +99,9 @@ class Backing:
 
     def standing(self, pool: int, reading: Reading) -> Standing:
         """Credit and requirements of a pool under one reading of its attestations."""
-        risk = self.risk
-        if pool not in self.credit:
-            return Standing(0, int(risk.initial[pool]), int(risk.maintenance[pool]))
-        if reading == Reading.NOW:
-            needs = int(risk.initial[pool]), int(risk.maintenance[pool])
-            return Standing(self.credit[pool], *needs)
+        if pool not in self.credit or reading == Reading.NOW:
+            need = self.risk.need(pool)
+            return Standing(self.credit.get(pool, 0), need.initial_minor, need.maintenance_minor)
         credit = self.outside.credit(self.state.accounts.owner_of[pool], reading)
         shift = self.shift(pool, reading, credit=credit)
         return Standing(credit.total_minor, *self._shifted(pool, self._own[pool], shift))
@@ -139,7 +134,7 @@ class Backing:
     def lacking(self, pool: int) -> int:
         """What a pool lacks of its initial margin; of its own equity, where that owes more."""
         if pool not in self.credit:
-            return int(self.risk.initial[pool] - self.risk.equity[pool])
+            return self.risk.need(pool).initial_minor - int(self.risk.equity[pool])
         return lacking_minor(int(self.risk.equity[pool]), self.standing(pool, Reading.NOW))
 
     def keeps(self, pool: int) -> bool:
@@ -149,7 +144,7 @@ class Backing:
         """
         equity = int(self.risk.equity[pool])
         if pool not in self.credit:
-            return equity >= int(self.risk.maintenance[pool])
+            return equity >= self.risk.need(pool).maintenance_minor
         readings = (self.standing(pool, r) for r in (Reading.STANDING, Reading.LAST))
         return any(keeps_alive(equity, reading) for reading in readings)
 

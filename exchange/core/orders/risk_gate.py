@@ -69,7 +69,7 @@ class RiskGate:
         self.losses = [
             OrderLoss(self.state, model, self.risk.holdings.value_e6) for model in self.risk.models
         ]
-        needed = self.risk.initial + self.risk.relief_minor
+        needed = self.risk.initial_most + self.risk.relief_minor
         self.headroom = (self.risk.backing.all() - needed).tolist()
         reserved = np.zeros(len(self.headroom), np.int64)
         reserving = _reserving(rows)
@@ -154,8 +154,9 @@ class RiskGate:
         if not self.state.venue.risk_gate:
             return
         for each in self.risk.judged_with(pool):
-            needed = self.risk.initial[each] + self.risk.relief_minor[each]
-            self.headroom[each] = int(self.risk.backing.of(each) - needed)
+            need = self.risk.need(each)
+            needed = need.initial_minor + need.relief_minor
+            self.headroom[each] = self.risk.backing.of(each) - needed
 
     def orders_moved(self, giver: int, taker: int, slot: int, rows: Int64Array) -> None:
         """Orders (columns x n) and position of a pool in a contract are another pool's now."""
@@ -190,13 +191,22 @@ class RiskGate:
             return RejectReason.NONE
         bound = self.loss_of(pool).bound(slot, side, price_ticks, lots)
         stale = self._is_stale(slot)
-        if stale or self.reserved[pool] + bound > self.headroom[pool]:
+        if stale or self._exceeds(pool, bound):
             reason = self._decide(pool, slot, side, price_ticks, lots, stale)
             if reason:
                 return reason
         self.reserved[pool] += bound
         self.entered_lots[slot] += lots
         return RejectReason.NONE
+
+    def _exceeds(self, pool: int, more: int) -> bool:
+        """Whether a pool has too little for what is reserved and more, its figures being exact."""
+        if self.reserved[pool] + more <= self.headroom[pool]:
+            return False
+        if not self.risk.is_bound(pool):
+            return True
+        self.refresh_pool(pool)
+        return self.reserved[pool] + more > self.headroom[pool]
 
     def _own_lots(self, pool: int, slot: int, side: int) -> int:
         rows = self.state.orders.of_pool(pool)
@@ -234,7 +244,7 @@ class RiskGate:
         if pool in self.risk.backing.credit:
             initial += self.risk.backing.shift(pool, reading, columns, orders).initial_minor
         fees_minor = self.loss_of(pool).fees_minor(_reserving(rows))
-        return initial + int(self.risk.add_on_minor[pool]), fees_minor
+        return initial + self.risk.need(pool).add_on_minor, fees_minor
 
     def open_orders(self, pool: int, rows: Int64Array) -> OpenOrders:
         """Orders of a pool as margin reads them, those that reserve nothing left out."""
@@ -285,7 +295,7 @@ class RiskGate:
         `rows` (columns x n): the orders, where they are not those that the pool has.
         """
         if not self.state.venue.risk_gate:
-            return self.risk.backing.of(pool) - int(self.risk.initial[pool])
+            return self.risk.backing.of(pool) - self.risk.need(pool).initial_minor
         rows = self.state.orders.of_pool(pool) if rows is None else rows
         needed, fees = self.requirement(pool, rows)
         return self.risk.backing.of(pool) - fees - needed

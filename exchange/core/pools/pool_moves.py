@@ -22,6 +22,7 @@ from exchange.core.events import (
 )
 from exchange.core.pools.money import add_pool, refresh
 from exchange.core.reject_reason import PostingCause, RejectReason
+from exchange.core.risk.pool_risk import Risk
 from exchange.core.stored.contracts import Life
 from exchange.core.stored.layers import NO_POOL, OPENED_BY_OWNER, Layer, PoolKind
 from exchange.core.stored.marks import IndexState
@@ -131,19 +132,23 @@ def _refusal_of_move(state: State, command: MoveMargin) -> RejectReason:
     return RejectReason.NONE
 
 
+def _margin_left(risk: Risk, pool: int) -> int:
+    """Equity of a pool less its initial margin."""
+    return int(risk.equity[pool]) - risk.need(pool).initial_minor
+
+
 def _margins_of_others(engine: Engine, giver: int, taker: int) -> dict[int, int]:
     """Equity less initial margin of the owner's other pools, where size can move them, too."""
     if not engine.state.marks.is_open:
         return {}
     risk = engine.risk
     others = [pool for pool in risk.judged_with(giver) if pool not in (giver, taker)]
-    return {pool: int(risk.equity[pool] - risk.initial[pool]) for pool in others}
+    return {pool: _margin_left(risk, pool) for pool in others}
 
 
 def _leaves_short(engine: Engine, before: dict[int, int]) -> bool:
     """Whether one of some pools has less margin than before, and too little with its orders."""
-    now = engine.risk.equity - engine.risk.initial
-    worse = [pool for pool, had in before.items() if int(now[pool]) < had]
+    worse = [pool for pool, had in before.items() if _margin_left(engine.risk, pool) < had]
     return any(engine.gate.room(pool) < 0 for pool in worse)
 
 

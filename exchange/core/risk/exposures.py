@@ -63,7 +63,7 @@ def all_charged(state: State, risk: Risk) -> Charged:
     held = risk.holdings
     return Charged(
         held.columns(held.coins()), state.positions.pool, held.cash() + held.option_values(),
-        risk.unit_loss, risk.worst_minor, risk.initial, risk.add_on_minor,
+        risk.worst.unit_loss, risk.worst.worst_minor, risk.initial, risk.add_on_minor,
     )  # fmt: skip
 
 
@@ -73,10 +73,12 @@ def pool_charged(risk: Risk, pool: int) -> Charged:
     columns = held.columns_of(pool)
     # losses by unit are of the last revaluation: positions may have moved between pools since
     needed = risk.model(pool).charged(columns, np.zeros(1, np.int64)).requirements
+    need = risk.need(pool)
     return Charged(
         columns, np.zeros(len(columns.instrument), np.int64),
         (held.cash_of(pool) + held.option_values_of(pool)).reshape(1, -1),
-        needed.unit_loss, needed.worst_minor, risk.initial[[pool]], risk.add_on_minor[[pool]],
+        needed.unit_loss, needed.worst_minor, np.array([need.initial_minor], np.int64),
+        np.array([need.add_on_minor], np.int64),
     )  # fmt: skip
 
 

@@ -113,6 +113,11 @@ class HistoryModel(RiskModel):
             self.lot_minor, self._instruments.unit, positions, orders, self._volumes, self._terms
         )
 
+    @property
+    def is_continuous(self) -> bool:
+        """No bound is known of what the dates ask."""
+        return False
+
     def lot_bounds(self) -> LotBounds:
         """The worst date of a lot at any horizon: no shortfall grows by more than that."""
         base = super().lot_bounds()

@@ -210,6 +210,15 @@ class RiskModel:
         return self.growth_ppb if predictive is not None and predictive.floor else RATE_SCALE
 
     @property
+    def is_continuous(self) -> bool:
+        """Whether requirements move no faster than the rows of the table: what a screen needs.
+
+        They do not where the direction of a worst loss counts, as in an offset between coins, nor
+        can they where a forecast of all pools reads worst losses in every cycle.
+        """
+        return self.preset.cross_unit is None and self._given.predictive is None
+
+    @property
     def sees_size(self) -> bool:
         """Whether size counts, of positions or of collateral: judged over all pools of an owner."""
         charges = self.add_on_table is not None and self.add_on_table.charges_liquidity

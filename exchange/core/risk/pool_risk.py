@@ -1,12 +1,14 @@
 """Equity and requirements of every pool at the last marks: derived from the state, never stored.
 
 Rebuilt whole after each revaluation and after a restore, and pool by pool when cash or positions
-move in between, so that it always equals what the state implies.
+move in between, so that it always equals what the state implies. Where pools are many, those that a
+bound tells to be safe are computed when somebody asks (`exchange.core.risk.screened`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,24 +16,41 @@ from exchange.core.elsewhere.backing import Backing
 from exchange.core.pools.holdings import Holdings
 from exchange.core.risk.model import Charged, RiskModel
 from exchange.core.risk.models import risk_model
+from exchange.core.risk.screened import SCREENED_POOLS, Figures, PoolScreen
 from exchange.core.stored.state import State
 from margin.invariant import Int64Array, check
 from margin.pools.changed_pools import gather_pools
 from margin.pools.collateral import AnyHaircuts, pool_equity
+from margin.pools.drift_bound import LotValues
+from margin.pools.drift_screen import PoolCash
+from margin.pools.requirement import Requirements
 from margin.pools.risk_table import RiskLayout, risk_layout
 from margin.portfolio import Positions as PositionColumns
 
 _ONE_OWNER: Int64Array = np.zeros(1, np.int64)
 
 
+class Need(NamedTuple):
+    """What one pool needs, minor USDC.
+
+    The margins hold the add-ons, which `add_on_minor` says again: they are charged on positions; an
+    open order reserves none. `relief_minor` is what something that a fill may end takes off the
+    initial margin, as the offset between coins: no bound on an order counts on it.
+    """
+
+    initial_minor: int
+    maintenance_minor: int
+    add_on_minor: int
+    relief_minor: int
+
+
 class Risk:
     """Requirements and equity of all pools, each under the margin model of its account's class.
 
-    `initial` and `maintenance` hold the add-ons too, which `add_on_minor` says again: they are
-    charged on positions; an open order reserves none. `relief_minor` is what something that a fill
-    may end takes off `initial`, as the offset between coins: no bound on an order counts on it.
     `equity` is what is here. What pools are credited for what is elsewhere stands in `backing`;
-    their `initial` and `maintenance` hold what is elsewhere, too.
+    their requirements hold what is elsewhere, too. `need` gives those of a pool; `initial`,
+    `maintenance` and `add_on_minor` give them of all, and compute what is not known yet.
+    `relief_minor[P]` is always known.
     """
 
     def __init__(self, state: State) -> None:
@@ -40,14 +59,12 @@ class Risk:
         self.models = [
             risk_model(venue, preset, number) for number, preset in enumerate(venue.presets())
         ]
+        self._screens = [PoolScreen() for _ in self.models]
         self.holdings = Holdings(state)
         self.layout: RiskLayout
         self._listed = -1
         self.no_haircut = np.zeros_like(self.models[0].haircut_ppb)
-        none = np.zeros(0, np.int64)
-        self.equity, self.initial, self.maintenance = none, none, none
-        self.add_on_minor = none
-        self.relief_minor = none
+        self._take(_nothing(0, len(venue.underlyings)))
         self.backing = Backing(self)
 
     def model(self, pool: int) -> RiskModel:
@@ -66,42 +83,126 @@ class Risk:
 
     def revalue(self, pending: Int64Array | None = None) -> None:
         """Equity and requirements of all pools; `pending` gains count until they are released."""
-        held = self.holdings
+        held, accounts = self.holdings, self.state.accounts
         if pending is not None:
             held.pending = pending
-        columns, owner = held.columns(held.coins()), self.state.accounts.owner_column()
-        cash, options = held.cash(), held.option_values()
-        needed, self.add_on_minor, self.relief_minor = self.models[0].charged(columns, owner)
-        self.initial, self.maintenance = needed.initial_minor, needed.maintenance_minor
-        self.worst_minor, self.unit_loss = needed.worst_minor, needed.unit_loss
-        self.worst_scenario = needed.worst_scenario
-        haircuts = self.models[0].haircuts
-        self.equity = pool_equity(cash, options, held.index_e8, haircuts, owner)
-        for number in range(1, len(self.models)):
-            self._revalue_class(number, columns, owner, cash, options)
+        columns = held.columns(held.coins())
+        if len(self.models) == 1:
+            self._take(self._figures(0, columns, None))
+        else:
+            self._take(_nothing(accounts.pools, len(self.state.venue.underlyings)))
+            for number in range(len(self.models)):
+                pools = accounts.pools_of_model(number)
+                if len(pools):
+                    self._put(pools, self._figures(number, gather_pools(columns, pools), pools))
         if self.state.attestations:
             self.backing.count_all()
 
-    def _revalue_class(
-        self, number: int, columns: PositionColumns, owner: Int64Array, cash: Int64Array,
-        options: Int64Array,
-    ) -> None:  # fmt: skip
-        """Overwrite what the first model gave the pools that another one charges."""
-        model = self.models[number]
-        pools = self.state.accounts.pools_of_model(number)
-        if not len(pools):
+    def _figures(self, number: int, columns: PositionColumns, pools: Int64Array | None) -> Figures:
+        """Figures of the pools that a model charges, all where `pools` is None."""
+        held, model, contracts = self.holdings, self.models[number], self.state.contracts
+        owner, cash = self.state.accounts.owner_column(), held.cash()
+        if pools is not None:
+            owner, cash = owner[pools], cash[pools]
+        if model.is_continuous and columns.pool_count >= SCREENED_POOLS:
+            values = LotValues(held.value_e6 * contracts.is_option, contracts.currency_column)
+            money = PoolCash(cash, held.index_e8, model.haircuts, owner)
+            return self._screens[number].revalue(model, columns, owner, values, money)
+        needed, added, relief = model.charged(columns, owner)
+        options = held.option_values()
+        if pools is not None:
+            options = options[pools]
+        equity = pool_equity(cash, options, held.index_e8, model.haircuts, owner)
+        return Figures(equity, needed, added, relief, np.zeros(len(equity), np.bool_))
+
+    def _take(self, found: Figures) -> None:
+        """Figures of all pools."""
+        self.equity, self._needed, self._added, self.relief_minor, self._is_bound = found
+        self._has_bounds = bool(self._is_bound.any())
+
+    def _put(self, pools: Int64Array, found: Figures, rows: Int64Array | None = None) -> None:
+        """Figures of some pools, or of those in some of their `rows`."""
+        at = slice(None) if rows is None else rows
+        self.equity[pools] = found.equity[at]
+        for ours, theirs in zip(self._needed, found.needed, strict=True):
+            ours[pools] = theirs[at]
+        self._added[pools], self.relief_minor[pools] = found.added_minor[at], found.relief_minor[at]
+        self._is_bound[pools] = found.is_bound[at]
+        self._has_bounds = self._has_bounds or bool(found.is_bound.any())
+
+    @property
+    def initial(self) -> Int64Array:
+        """Initial margin of every pool, [P]."""
+        self._compute_all()
+        return self._needed.initial_minor
+
+    @property
+    def maintenance(self) -> Int64Array:
+        """Maintenance margin of every pool, [P]."""
+        self._compute_all()
+        return self._needed.maintenance_minor
+
+    @property
+    def add_on_minor(self) -> Int64Array:
+        """The add-ons in the margins of every pool, [P]."""
+        self._compute_all()
+        return self._added
+
+    @property
+    def worst(self) -> Requirements:
+        """What every pool needs, with its worst loss and scenario, [P]."""
+        self._compute_all()
+        return self._needed
+
+    @property
+    def initial_most(self) -> Int64Array:
+        """The most that the initial margin of every pool can be, [P].
+
+        Equity at the revaluation is on the same side of it as of the margin itself.
+        """
+        return self._needed.initial_minor
+
+    @property
+    def maintenance_most(self) -> Int64Array:
+        """The same of the maintenance margin, [P]."""
+        return self._needed.maintenance_minor
+
+    def need(self, pool: int) -> Need:
+        """What one pool needs."""
+        if self.is_bound(pool):
+            judged = self.judged_with(pool)
+            self._charge(judged, [each for each in judged if self._is_bound[each]])
+        return Need(
+            int(self._needed.initial_minor[pool]), int(self._needed.maintenance_minor[pool]),
+            int(self._added[pool]), int(self.relief_minor[pool]),
+        )  # fmt: skip
+
+    def set_need(self, pool: int, initial_minor: int, maintenance_minor: int) -> None:
+        """Let a pool need so much until it is revalued, with no relief in it: for `backing`."""
+        check(not self._is_bound[pool], "what is elsewhere comes on top of exact figures")
+        self._needed.initial_minor[pool] = initial_minor
+        self._needed.maintenance_minor[pool] = maintenance_minor
+        self.relief_minor[pool] = 0
+
+    def is_bound(self, pool: int) -> bool:
+        """Whether a bound is all that is known of what a pool needs, until `need` is asked."""
+        return self._has_bounds and bool(self._is_bound[pool])
+
+    def _compute_all(self) -> None:
+        """Figures of all pools of which only bounds are known."""
+        if not self._has_bounds:
             return
-        needed, added, relief = model.charged(gather_pools(columns, pools), owner[pools])
-        self.initial[pools], self.maintenance[pools] = (
-            needed.initial_minor,
-            needed.maintenance_minor,
-        )
-        self.worst_minor[pools], self.unit_loss[pools] = needed.worst_minor, needed.unit_loss
-        self.worst_scenario[pools], self.add_on_minor[pools] = needed.worst_scenario, added
-        self.relief_minor[pools] = relief
-        self.equity[pools] = pool_equity(
-            cash[pools], options[pools], self.holdings.index_e8, model.haircuts, owner[pools]
-        )
+        columns, accounts = self.holdings.columns(self.holdings.coins()), self.state.accounts
+        for number, model in enumerate(self.models):
+            pools = accounts.pools_of_model(number)
+            rows = np.flatnonzero(self._is_bound[pools])
+            if len(rows):
+                # with the others, since one owner's pools are judged together
+                owner = accounts.owner_column()[pools]
+                charge = model.charged(gather_pools(columns, pools), owner)
+                equity, known = self.equity[pools], np.zeros(len(pools), np.bool_)
+                self._put(pools[rows], Figures(equity, *charge, known), rows)
+        self._has_bounds = False
 
     def revalue_pool(self, pool: int) -> None:
         """The same for one pool, after its cash or positions moved.
@@ -110,15 +211,20 @@ class Risk:
         requirements, size of collateral their equity.
         """
         pools = self.judged_with(pool)
-        charge = self._charged_together(pools, [self.holdings.columns_of(each) for each in pools])
-        needed, added, relief = charge
-        for at, each in enumerate(pools):
-            self.initial[each] = needed.initial_minor[at]
-            self.maintenance[each] = needed.maintenance_minor[at]
-            self.add_on_minor[each], self.relief_minor[each] = added[at], relief[at]
+        self._charge(pools, pools)
         self._renew_equity(pool)
         if self.state.attestations:
             self.backing.count(pools)
+
+    def _charge(self, judged: list[int], pools: list[int]) -> None:
+        """Requirements of some of the pools that are judged together, exact ones."""
+        charged = self._charged_together(judged, [self.holdings.columns_of(p) for p in judged])
+        rows = [judged.index(pool) for pool in pools]
+        for ours, theirs in zip(self._needed, charged.requirements, strict=True):
+            ours[pools] = theirs[rows]
+        self._added[pools] = charged.add_on_minor[rows]
+        self.relief_minor[pools] = charged.relief_minor[rows]
+        self._is_bound[pools] = False
 
     def judged_with(self, pool: int) -> list[int]:
         """The pools whose requirements depend on this one's positions: itself, or its family."""
@@ -166,12 +272,8 @@ class Risk:
 
     def add_pools(self, count: int) -> None:
         """Room for pools opened since the last revaluation; they hold nothing."""
-        room = np.zeros(count, np.int64)
-        self.equity = np.concatenate((self.equity, room))
-        self.initial = np.concatenate((self.initial, room))
-        self.maintenance = np.concatenate((self.maintenance, room))
-        self.add_on_minor = np.concatenate((self.add_on_minor, room))
-        self.relief_minor = np.concatenate((self.relief_minor, room))
+        found = Figures(self.equity, self._needed, self._added, self.relief_minor, self._is_bound)
+        self._take(_joined(found, _nothing(count, len(self.state.venue.underlyings))))
 
     def _with_lots(
         self, pool: int, instrument: Int64Array, lots: Sequence[int], coins: Int64Array
@@ -226,3 +328,25 @@ class Risk:
         held = [lots[slot] for slot in slots]
         coins = self.holdings.coins_after(columns.coin_minor[0], added.items())
         return self._with_lots(pool, np.array(slots, np.int64), held, coins)[1]
+
+
+def _nothing(pools: int, units: int) -> Figures:
+    """Figures of pools that hold nothing."""
+    equity, worst, initial, maintenance, added, relief = (
+        np.zeros(pools, np.int64) for _ in range(6)
+    )
+    none = np.full((pools, units), -1, np.int64)
+    needed = Requirements(worst, initial, maintenance, none, np.zeros((pools, units), np.int64))
+    return Figures(equity, needed, added, relief, np.zeros(pools, np.bool_))
+
+
+def _joined(first: Figures, second: Figures) -> Figures:
+    """Figures of some pools, then of others."""
+
+    def column(field: str) -> Any:
+        return np.concatenate((getattr(first, field), getattr(second, field)))
+
+    needed = Requirements(*map(np.concatenate, zip(first.needed, second.needed, strict=True)))
+    return Figures(
+        column("equity"), needed, column("added_minor"), column("relief_minor"), column("is_bound")
+    )

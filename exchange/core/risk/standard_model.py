@@ -67,6 +67,11 @@ class StandardModel(RiskModel):
             self.grid.risk_exponent,
         )  # fmt: skip
 
+    @property
+    def is_continuous(self) -> bool:
+        """No bound is known of what the rules ask."""
+        return False
+
     def lot_bounds(self) -> LotBounds:
         """A long option adds its value, anything else its own charge; coin stays what it is."""
         base, terms = super().lot_bounds(), self.rules_table.terms

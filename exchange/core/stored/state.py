@@ -69,8 +69,8 @@ class State:
         self.last_hash = bytes(32)
         self._venue_bytes = msgspec.msgpack.encode((venue, seed))
 
-    def parts(self) -> Iterator[tuple[str, bytes]]:
-        """Canonical bytes of everything, in a fixed order."""
+    def parts(self) -> Iterator[tuple[str, bytes | memoryview]]:
+        """Canonical bytes of everything, in a fixed order; views live until the next command."""
         yield "venue", self._venue_bytes
         yield "clock", b"%d,%d,%d,%d" % (self.phase, self.batch, self.cycle, self.time_ns)
         yield "last_hash", self.last_hash
@@ -90,7 +90,10 @@ class State:
         """SHA-256 over the lengths of all parts, then their bytes."""
         data = [data for _, data in self.parts()]
         lengths = np.array([len(part) for part in data], np.int64).tobytes()
-        return hashlib.sha256(b"".join((lengths, *data))).digest()
+        found = hashlib.sha256(lengths)
+        for part in data:  # not joined first: positions of many pools are megabytes
+            found.update(part)
+        return found.digest()
 
     def snapshot(self) -> bytes:
         """Canonical bytes from which `restore` makes an equal state."""
