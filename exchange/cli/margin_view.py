@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from exchange.cli import narration
 from exchange.cli.tables import fitted_lines, folded_lines, table_lines
 from margin.fixed_point import COIN_SCALE, PRICE_SCALE, RATE_SCALE, USDC_SCALE
 from margin.reasons.explain_dates import screen_asks_for_reprice
-from margin.reasons.explanation import Distance, Explanation, Simulated, UnitPart
+from margin.reasons.explanation import (
+    Distance,
+    Explanation,
+    MarketLevels,
+    PairVector,
+    Simulated,
+    UnitPart,
+)
 from margin.reasons.pool_model import Cell, percent_text, weight_text
 
 SIDES = ("down", "unchanged", "up")
@@ -70,8 +79,45 @@ def explanation_lines(found: Explanation) -> list[str]:
     lines += ["", *_requirement(found), "", *_collateral(found)]
     if found.simulated is not None:
         lines += ["", *_simulated(found.simulated)]
+    if found.levels:
+        lines += ["", *_levels(found.levels)]
+    pairs = {pair.unit: pair for pair in found.pairs}
     for unit in found.units:
         lines += ["", *_unit(unit)]
+        if unit.unit in pairs:
+            lines += _pair(unit, pairs[unit.unit], len(found.units) > 1)
+    return lines
+
+
+def _levels(levels: Sequence[MarketLevels]) -> list[str]:
+    """Every market's levels, and the isolated and fully collateralised margins that were asked."""
+    rows = [["levels", "maintenance", "search", "initial", "release", "isolated above"]]
+    rows[0] += ["isolated"] if any(row.isolated_minor is not None for row in levels) else []
+    rows[0] += ["capped"] if any(row.capped_minor is not None for row in levels) else []
+    for row in levels:
+        figures = (row.maintenance_minor, row.search_minor, row.initial_minor, row.release_minor)
+        cells = [row.market, *map(usdc, figures), rate_text(row.least_isolated_factor_ppb)]
+        for name, minor in (("isolated", row.isolated_minor), ("capped", row.capped_minor)):
+            if name in rows[0]:
+                cells.append("" if minor is None else usdc(minor))
+        rows.append(cells)
+    return fitted_lines(rows, (range(1, 5), range(5, len(rows[0]))), "")
+
+
+def _pair(unit: UnitPart, pair: PairVector, counts: bool) -> list[str]:
+    """A unit's vector as it would count towards the other units, and the shock on its delta."""
+    shock = quantity_text(pair.delta_shock_e8)
+    told = f"  net delta {quantity_text(pair.delta_e8)} {pair.unit}: delta shock {shock}"
+    lines = [f"{told} {pair.unit} (told, not charged)"]
+    if counts:
+        grid: dict[int, int] = {}
+        for row, coin_e8 in zip(unit.scenarios, pair.counted_e8, strict=True):
+            if row.cell.kind == "grid":
+                move = row.cell.spot_move_e9
+                grid[move] = min(coin_e8, grid.get(move, coin_e8))
+        rows = [["spot move, worst volatility", f"towards other pairs, {pair.unit}"]]
+        rows += [[percent_text(move), quantity_text(grid[move])] for move in sorted(grid)]
+        lines += table_lines(rows)
     return lines
 
 

@@ -274,10 +274,33 @@ class DeltaFloor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         require(within, "delta_floor", "needs 0 <= hedged <= 2 x unhedged <= 2")
 
 
+class DeltaShock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Rate on a net delta beyond `threshold_usd`: `per_coin` more for each coin, at most `most`.
+
+    Source: Deribit's delta liquidity, whose form is second-hand. A table by coin.
+    """
+
+    threshold_usd: int
+    per_coin: tuple[NamedRate, ...]
+    most_ppb: int
+
+    def __post_init__(self) -> None:
+        require(
+            0 <= self.threshold_usd <= 10**12, "pair.delta_shock.threshold_usd",
+            "must lie in 0 .. 1,000,000,000,000",
+        )  # fmt: skip
+        check_table("pair.delta_shock.per_coin", self.per_coin)
+        _between(self.most_ppb, 0, 1, "pair.delta_shock.most")
+
+
 class Pair(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Part of a unit's gain in a cell that may offset what other units lose there (Deribit)."""
+    """What a unit's risk vector would count towards others (Deribit): told, charged nowhere.
+
+    `offset`: the part of a gain in a cell that may offset what other units lose there.
+    """
 
     offset_ppb: int
+    delta_shock: DeltaShock | None = None
 
     def __post_init__(self) -> None:
         _between(self.offset_ppb, 0, 1, "pair.offset")

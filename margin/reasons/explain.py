@@ -30,6 +30,7 @@ from margin.reasons.explanation import (
     ScenarioProfit,
     UnitPart,
 )
+from margin.reasons.pair_vector import pair_vectors
 from margin.reasons.parts import (
     NOTHING_ELSEWHERE,
     OPEN_ORDERS,
@@ -326,4 +327,5 @@ def explain(
         units=parts, charges=_charges(model, units), add_ons=extras,
         beyond=[*stale_charges(stale_minor), *beyond],
         open_orders_minor=open_orders_minor, elsewhere=elsewhere,
+        pairs=pair_vectors(preset, book, parts),
     )  # fmt: skip

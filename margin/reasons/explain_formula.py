@@ -6,7 +6,8 @@ override by underlying. `standard` takes its constants from its own file. Haircu
 `standard` throughout, since the others say nothing about coin.
 
     lognormal-es   volatility 0.8 a year; l = 10^-6 over one hour, IM 1.2 x MM (Vega's usual)
-    vega-levels    risk factors 0.1 either side (Vega's tests), linear slippage 0.001 (ours)
+    vega-levels    risk factors 0.1 either side (Vega's tests), linear slippage 0.001 (ours); no
+                   isolated factor and no cap of futures, which are told with its levels if given
     paradex-cross  imf_base 0.02, mmf_factor 0.5 (paradex-py's tests)
     open-interest  base 0.05, maintenance a half of it, caps of 25 and 50 million USDC, open
                    interest 0 (ours, in dYdX's form)
@@ -22,14 +23,14 @@ import numpy as np
 
 from margin.book import Book, positions_of, units_in_play
 from margin.fixed_point import PRICE_SCALE, USDC_SCALE
-from margin.invariant import Int64Array, check
+from margin.invariant import Int64Array, InvariantBroken, check
 from margin.models import linear, lognormal, open_interest, paradex_cross, standard, vega
 from margin.models.standard_constants import Standard, load_standard
 from margin.models.standard_orders import in_dollars
 from margin.models.venue_models import venue_model_names
 from margin.portfolio import INVERSE
 from margin.presets import FLOOR, preset_names
-from margin.reasons.explanation import Charge, Explanation, UnitPart
+from margin.reasons.explanation import Charge, Explanation, MarketLevels, UnitPart
 from margin.reasons.parts import (
     NOTHING_ELSEWHERE,
     Elsewhere,
@@ -69,6 +70,8 @@ INPUTS: Final[dict[str, dict[str, Input]]] = {
         "risk_long": Input(_E9 // 10),
         "risk_short": Input(_E9 // 10),
         "linear_slippage": Input(_E9 // 1000),
+        "isolated_factor": Input(0),
+        "cap": Input(0, PRICE_SCALE, high=_MOST_MONEY),
     },
     "lognormal-es": {"volatility": Input(8 * _E9 // 10, low=1, high=10 * _E9)},
     "paradex-cross": {"imf_base": Input(2 * _E9 // 100), "mmf_factor": Input(_E9 // 2)},
@@ -200,6 +203,42 @@ def _linear_charges(model: FormulaModel, book: Book, exponent: Int64Array) -> li
     return open_interest.lot_charges(
         of, marks, exponent, [tiers[unit] for unit in of.unit.tolist()], by_row("open_interest")
     )
+
+
+def _levels(model: FormulaModel, book: Book) -> tuple[MarketLevels, ...]:
+    """Vega's levels of every position, each in a market of its own; none under another model."""
+    if model.name != "vega-levels":
+        return ()
+    names = ("risk_long", "risk_short", "linear_slippage", "isolated_factor", "cap")
+    columns = [model.column(book, name).tolist() for name in names]
+    of, found = book.instruments, []
+    for row in positions_of(book).instrument.tolist():
+        long, short, slippage, factor_ppb, cap_e8 = (
+            column[int(of.unit[row])] for column in columns
+        )
+        factors = vega.RiskFactors(long_ppb=long, short_ppb=short, linear_slippage_ppb=slippage)
+        lots, lot_e8 = int(book.quantity_lots[row]), int(of.lot_e8[row])
+        inverse = of.kind[row] == INVERSE  # a lot is worth its dollars
+        mark_e8 = PRICE_SCALE if inverse else int(book.marks.mark_e8[row])
+        levels = vega.margin_levels(
+            vega.Exposure(position_lots=lots), mark_e8, lot_e8, factors, vega.LevelScaling()
+        )
+        isolated = capped = None
+        try:
+            if factor_ppb:
+                isolated = vega.isolated_margin_minor(lots, mark_e8, lot_e8, factor_ppb, factors)
+            if cap_e8 and not inverse:
+                capped = vega.capped_future_margin_minor(lots, mark_e8, cap_e8, lot_e8)
+        except InvariantBroken as error:
+            raise FormulaRefused(f"{model.name}: {book.instrument_names[row]}: {error}") from None
+        found.append(
+            MarketLevels(
+                book.instrument_names[row], levels.maintenance_minor, levels.search_minor,
+                levels.initial_minor, levels.release_minor,
+                vega.least_isolated_factor_ppb(factors), isolated, capped,
+            )
+        )  # fmt: skip
+    return tuple(found)
 
 
 # Rules
@@ -364,7 +403,7 @@ def explain_formula(
     return assembled(
         model.name, book, haircut_ppb, Requirement(initial, maintenance), units=told,
         charges=charges, beyond=stale_charges(stale_minor), open_orders_minor=open_orders_minor,
-        elsewhere=elsewhere,
+        elsewhere=elsewhere, levels=_levels(model, book),
     )  # fmt: skip
 
 

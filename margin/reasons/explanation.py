@@ -130,6 +130,39 @@ class Simulated(msgspec.Struct, frozen=True):
     units: tuple[SimulatedUnit, ...]
 
 
+class PairVector(msgspec.Struct, frozen=True):
+    """A unit's profits in its coin x 10^8, one for each of its scenarios, and what they count for.
+
+    `counted_e8`: towards other pairs. `delta_e8`: net, of positions and coin; `delta_shock_e8`:
+    what its size costs. Nothing of this is charged.
+    """
+
+    unit: str
+    profit_e8: tuple[int, ...]
+    counted_e8: tuple[int, ...]
+    delta_e8: int
+    delta_shock_e8: int
+
+
+class MarketLevels(msgspec.Struct, frozen=True):
+    """The levels of a party's margin in one market (Vega), minor units of USDC.
+
+    Below maintenance a party is closed out, below search topped up, above release paid out.
+    `least_isolated_factor_ppb`: an isolated position's factor must be above it; `isolated_minor` at
+    the factor given, opened at the mark; `capped_minor`: full collateral up to the cap given. None
+    where none was given.
+    """
+
+    market: str
+    maintenance_minor: int
+    search_minor: int
+    initial_minor: int
+    release_minor: int
+    least_isolated_factor_ppb: int
+    isolated_minor: int | None
+    capped_minor: int | None
+
+
 class Explanation(msgspec.Struct, frozen=True):
     """A requirement and all of its parts; amounts in minor units of USDC (10^-6).
 
@@ -141,7 +174,8 @@ class Explanation(msgspec.Struct, frozen=True):
     `call_initial_minor` is initial without open orders, which a margin call is measured against.
     Ratios are requirement / equity x 10^9, rounded up, None where equity is not positive;
     distances are equity less the requirement, negative where it is short. `simulated` says by what
-    dates a model of the past charged, None for every other model.
+    dates a model of the past charged, None for every other model. `pairs` and `levels` are what the
+    model's authors say beside the margin, empty where they do not.
     """
 
     model: str
@@ -165,3 +199,5 @@ class Explanation(msgspec.Struct, frozen=True):
     add_ons: tuple[Charge, ...]
     collateral: tuple[CollateralPart, ...]
     simulated: Simulated | None = None
+    pairs: tuple[PairVector, ...] = ()
+    levels: tuple[MarketLevels, ...] = ()

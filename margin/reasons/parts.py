@@ -26,6 +26,8 @@ from margin.reasons.explanation import (
     CollateralPart,
     Distance,
     Explanation,
+    MarketLevels,
+    PairVector,
     PositionPart,
     Simulated,
     UnitPart,
@@ -213,6 +215,8 @@ def assembled(
     open_orders_minor: int = 0,
     elsewhere: Elsewhere = NOTHING_ELSEWHERE,
     simulated: Simulated | None = None,
+    pairs: tuple[PairVector, ...] = (),
+    levels: tuple[MarketLevels, ...] = (),
 ) -> Explanation:
     """The explanation of a requirement from its parts, which must add up to it.
 
@@ -259,4 +263,6 @@ def assembled(
             *_credit_part(elsewhere.credit_minor),
         ),
         simulated=simulated,
+        pairs=pairs,
+        levels=levels,
     )

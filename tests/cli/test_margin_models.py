@@ -125,3 +125,29 @@ def test_add_ons_are_charged_where_the_file_knows_the_market(tmp_path: Path) -> 
         "funding                              10.00      10.00",
     ):
         assert line in output, line
+
+
+def test_deribit_tells_what_a_pair_counts_towards_others(example: Path) -> None:
+    """Two underlyings: the vectors are shown, at the worst volatility of each move."""
+    output = uncross("margin", example, "--model", "deribit").output
+    assert "net delta 0 ETH: delta shock 0 ETH (told, not charged)" in output
+    assert "spot move, worst volatility  towards other pairs, ETH" in output
+    assert "+18 %                                     -0.76271187" in output
+    alone = written(example, "positions", [EXAMPLE["positions"][0]])
+    alone.write_text(json.dumps(json.loads(alone.read_text()) | {"collateral": {"USDC": 30_000}}))
+    output = uncross("margin", alone, "--model", "deribit").output
+    assert "net delta" in output
+    assert "towards other pairs" not in output, "there is no other"
+    found = explained(alone, "--model", "deribit")
+    assert len(found["pairs"][0]["counted_e8"]) == len(found["units"][0]["scenarios"])
+
+
+def test_vega_s_levels_are_shown_with_what_was_asked_besides(tmp_path: Path) -> None:
+    path = written(tmp_path / "futures.json", "positions", [EXAMPLE["positions"][0]])
+    output = uncross("margin", path, "--model", "vega-levels").output
+    assert f"{PERPETUAL}    10,100.00  11,110.00  12,120.00  14,140.00" in output
+    assert "capped" not in output
+    asked = {"vega-levels": {"isolated_factor": 0.2, "cap": {"BTC": 250_000}}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_inputs": asked}))
+    output = uncross("margin", path, "--model", "vega-levels").output
+    assert "10.1 %  20,000.00  100,000.00" in output

@@ -9,7 +9,6 @@ from margin.fixed_point import COIN_SCALE, PRICE_SCALE, mul_div_ceil, mul_div_fl
 from margin.pools.changed_pools import renew_requirements
 from margin.pools.drift_bound import LotValues
 from margin.pools.drift_screen import DriftScreen, PoolCash
-from margin.pools.pair_vector import delta_shock_coin, offset_gains
 from margin.pools.requirement import (
     OpenOrders,
     equity,
@@ -20,6 +19,7 @@ from margin.pools.requirement import (
 from margin.pools.risk_table import risk_table
 from margin.portfolio import LINEAR, LINEAR_CALL, Instruments, Marks, Positions
 from margin.presets import load_preset
+from margin.reasons.pair_vector import delta_shock_coin, offset_gains
 from margin.scenarios.grid import loss_multiple, scenario_matrix, scenarios_of
 from tests.margin.example_book import (
     COIN_CALL,

@@ -22,7 +22,7 @@ from margin.reasons.explain_formula import (
     prepared,
     refusal_of_name,
 )
-from margin.reasons.explanation import Charge, Explanation
+from margin.reasons.explanation import Charge, Explanation, MarketLevels
 from tests.margin.small_books import DAY_NS, E8, USDC, check_sums, random_book, small_book
 from tests.reference.random_portfolios import column
 
@@ -204,3 +204,40 @@ def test_haircuts_are_those_of_the_standard_model() -> None:
     found = explain_formula(FormulaModel("vega-levels"), small_book(1, coin=1), distances=False)
     coin = next(part for part in found.collateral if part.currency == "BTC")
     assert coin.haircut_ppb == load_standard().haircut_ppb("BTC")
+
+
+def vega_levels(book: Book, **inputs: int) -> tuple[MarketLevels, ...]:
+    overrides = {name: {"BTC": value} for name, value in inputs.items()}
+    return explain_formula(FormulaModel("vega-levels", overrides), book, distances=False).levels
+
+
+def test_vega_tells_the_levels_of_every_market() -> None:
+    """A coin at 100,000: 0.101 of it, times 1.1, 1.2 and 1.4; nothing else was asked."""
+    perpetual, inverse = vega_levels(small_book(1, 0, -50))
+    assert perpetual == MarketLevels(
+        "perpetual", 10_100 * USDC, 11_110 * USDC, 12_120 * USDC, 14_140 * USDC, 101_000_000,
+        None, None,
+    )  # fmt: skip
+    assert (inverse.market, inverse.maintenance_minor) == ("inverse", 5_050 * USDC)
+    assert (
+        explain_formula(FormulaModel("lognormal-es"), small_book(1), distances=False).levels == ()
+    )
+
+
+def test_an_isolated_position_sets_its_factor_of_the_mark_aside() -> None:
+    isolated = [row.isolated_minor for row in vega_levels(small_book(-2, 0, 30),
+                                                          isolated_factor=200_000_000)]  # fmt: skip
+    assert isolated == [40_000 * USDC, 6_000 * USDC]
+    with pytest.raises(FormulaRefused, match="perpetual: vega: isolated factor must be above risk"):
+        vega_levels(small_book(1), isolated_factor=101_000_000)
+
+
+def test_a_capped_future_is_collateralised_in_full() -> None:
+    """Between 0 and 250,000, at 100,000: a long loses the mark at most, a short 150,000."""
+    cap = 250_000 * 10**8
+    assert [row.capped_minor for row in vega_levels(small_book(1, 0, 5), cap=cap)] == [
+        100_000 * USDC, None
+    ]  # fmt: skip
+    assert vega_levels(small_book(-1), cap=cap)[0].capped_minor == 150_000 * USDC
+    with pytest.raises(FormulaRefused, match="the mark of a capped future lies in 0"):
+        vega_levels(small_book(1), cap=99_999 * 10**8)

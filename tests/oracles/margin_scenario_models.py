@@ -15,10 +15,10 @@ from typing import Any
 
 import msgspec
 
-from margin.pools.pair_vector import delta_shock_coin, offset_gains
 from margin.portfolio import INVERSE, LINEAR, LINEAR_CALL, LINEAR_PUT
 from margin.presets import load_preset
 from margin.presets.preset import ListedScenario, NamedRate, Preset
+from margin.reasons.pair_vector import delta_shock_coin, offset_gains
 from margin.scenarios.listed import listed_order
 from tests.oracles.scenario_portfolio import Case, Figures, Portfolio, Row, Token, e8, e9, figures
 
