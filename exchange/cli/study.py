@@ -10,6 +10,7 @@ import click
 from exchange.cli.arguments import SEED, FiniteRange, require_writable
 from exchange.cli.study_calibration import calibration
 from exchange.cli.study_garch import garch
+from exchange.cli.study_window import window
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,6 +31,7 @@ def command() -> None:
 
 command.add_command(calibration)
 command.add_command(garch)
+command.add_command(window)
 
 
 @command.command(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import random
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from exchange.cli.study_plot import text_positions
+from exchange.portfolios.file import example_text
 from replays import procyclicality
 from replays.procyclicality import PLAIN, Row
 from tests.cli.conftest import uncross
@@ -128,3 +131,50 @@ def test_garch_prints_the_lines_of_a_preset(prices: Path) -> None:
         assert told["toml"].splitlines() == lines
     else:  # 419 hours of independent moves may have no GARCH in them
         assert "returns to nothing" in shown.output or "converge" in shown.output
+
+
+def daily(path: Path, seed: int) -> Path:
+    """A CSV of 200 days of a random walk."""
+    moves = np.random.default_rng(seed).normal(0, 0.03, 200)
+    first = datetime.date(2025, 1, 1)
+    days = [(first + datetime.timedelta(n)).isoformat() for n in range(200)]
+    lines = [
+        f"{day},{price:.2f}" for day, price in zip(days, 1e5 * np.exp(moves.cumsum()), strict=True)
+    ]
+    path.write_text("\n".join(["date,close", *lines]))
+    return path
+
+
+def test_a_window_of_real_days_is_a_preset_that_charges(tmp_path: Path) -> None:
+    btc, iv = daily(tmp_path / "btc.csv", 1), daily(tmp_path / "iv.csv", 2)
+    arguments = ("study", "window", f"BTC={btc}", "--dates", 100, "--stressed", 10)
+    shown = uncross(*arguments, "--volatility", f"BTC={iv}", "--name", "mine")
+    assert shown.exit_code == 0, shown.output
+    assert "100 days from 2025-04-11 to 2025-07-19, 0 residuals cut at 6" in shown.stderr
+    mine = tmp_path / "mine.toml"
+    mine.write_text(shown.stdout)
+    portfolio = tmp_path / "portfolio.json"
+    portfolio.write_text(example_text())
+    explained = uncross("margin", portfolio, "--model", mine)
+    assert "of 98 dates and 10 stressed ones" in explained.output
+    assert "volatilities stand still" in uncross(*arguments).stderr
+    assert uncross(*arguments).stdout.startswith("# 100 days from 2025-04-11")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["btc.csv"], "'btc.csv' is no COIN=FILE of a file"),
+        (["BTC=gone.csv"], "'BTC=gone.csv' is no COIN=FILE of a file"),
+        (["BTC={btc}", "BTC={btc}"], "BTC is named twice"),
+        (["BTC={btc}", "--volatility", "x"], "--volatility"),
+        (["BTC={btc}"], "200 dates are common to all files; 500 residuals need 561"),
+        (["BTC={btc}", "--name", "ps-1", "--dates", "100"], "ps-1"),
+    ],
+)
+def test_a_wrong_window_is_told(tmp_path: Path, words: list[str], told: str) -> None:
+    btc = daily(tmp_path / "btc.csv", 1)
+    refused = uncross("study", "window", *(word.format(btc=btc) for word in words))
+    assert refused.exit_code != 0
+    assert told in refused.output
+    assert "Traceback" not in refused.output
