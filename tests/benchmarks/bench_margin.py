@@ -38,6 +38,7 @@ from tests.benchmarks.margin_book import (
     market,
     table_of,
 )
+from tests.reference.random_portfolios import first_pools
 
 _INSTRUMENTS = 1_000
 _SCENARIOS = 64
@@ -127,15 +128,6 @@ def scipy_worst_quanta(table: RiskTable, positions: Positions) -> Int64Array:
     worst = np.zeros(positions.pool_count)
     np.add.at(worst, key[0][new_unit], -lowest)
     return worst.astype(np.int64)
-
-
-def first_pools(positions: Positions, pools: int) -> Positions:
-    """The first pools of a book."""
-    rows = int(positions.pool_start[pools])
-    return Positions(
-        positions.pool_start[: pools + 1], positions.instrument[:rows],
-        positions.quantity_lots[:rows], positions.coin_minor[:pools],
-    )  # fmt: skip
 
 
 def full_row(table: RiskTable, positions: Positions, rounds: int) -> dict[str, Any]:

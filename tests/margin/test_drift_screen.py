@@ -32,6 +32,7 @@ from tests.reference.random_portfolios import (
     CLASSES,
     Venue,
     column,
+    first_pools,
     random_positions,
     random_venue,
 )
@@ -135,15 +136,6 @@ def _traded(
     coin[drifting] += random.integers(-(10**8), 10**8, (int(drifting.sum()), len(CLASSES)))
     after = Positions(positions.pool_start, positions.instrument, lots, coin)
     return after, changed
-
-
-def first_pools(positions: Positions, pools: int) -> Positions:
-    """The first pools alone."""
-    rows = int(positions.pool_start[pools])
-    return Positions(
-        positions.pool_start[: pools + 1], positions.instrument[:rows],
-        positions.quantity_lots[:rows], positions.coin_minor[:pools],
-    )  # fmt: skip
 
 
 def test_no_change_is_no_drift_and_pools_that_join_are_judged_without_a_full_pass() -> None:

@@ -132,3 +132,12 @@ def random_positions(venue: Venue, pools: int, seed: int) -> Positions:
     positions = Positions(column(start), column(held), column(lots), coin)
     positions.validate(venue.instruments)
     return positions
+
+
+def first_pools(positions: Positions, pools: int) -> Positions:
+    """The first pools of a book, and nothing of the others."""
+    rows = int(positions.pool_start[pools])
+    return Positions(
+        positions.pool_start[: pools + 1], positions.instrument[:rows],
+        positions.quantity_lots[:rows], positions.coin_minor[:pools],
+    )  # fmt: skip
