@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from exchange.core.commands import Deposit, OpenAccount, decode_command, encode_command
+from exchange.core.default.waterfall import Waterfall
 from exchange.core.engine import Engine
 from exchange.core.events import CycleClosed
 from exchange.core.risk import pool_risk
@@ -237,6 +238,28 @@ def test_accounts_that_open_join_the_screen() -> None:
     assert risk.is_bound(market.pool(newcomer))
     assert risk.is_bound(buyer), "no full pass for somebody new"
     assert risk.need(market.pool(newcomer)).initial_minor > 0
+
+
+def test_a_default_finds_every_holder_known_before_anything_changes_hands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Holders are ranked by their margin at the revaluation, not after what they took over."""
+    market, buyer, _ = two_rich_pools()
+    loser, other = market.account("cid", 20_000), market.state.accounts.owner_of[buyer]
+    market.trade(loser, other, 1000, 200_000, LINEAR_BTC)
+    market.cycle(100_010)
+    seen = []
+
+    def noted(self: Waterfall, pool: int) -> None:
+        seen.append([each for each in range(len(self.risk.equity)) if self.risk.is_bound(each)])
+        work_out(self, pool)
+
+    work_out = Waterfall._work_out
+    monkeypatch.setattr(Waterfall, "_work_out", noted)
+    market.cycle(70_000)
+    assert seen == [[]]
+    market.cycle(70_010)
+    assert market.engine.risk.is_bound(buyer), "rich enough to be passed over"
 
 
 def test_a_stress_of_a_screened_venue_breaches_whom_exact_figures_breach() -> None:

@@ -56,6 +56,8 @@ class Waterfall:
         for _ in range(self.state.accounts.pools):
             if not waiting:
                 break
+            # holders are ranked by what they needed before anything changed hands here
+            self.risk.compute_all()
             for pool in waiting:
                 self.events += cancel_orders(self.state, pool, keep_reducing=False)
                 self._convert_to_usdc(pool)

@@ -133,25 +133,25 @@ class Risk:
     @property
     def initial(self) -> Int64Array:
         """Initial margin of every pool, [P]."""
-        self._compute_all()
+        self.compute_all()
         return self._needed.initial_minor
 
     @property
     def maintenance(self) -> Int64Array:
         """Maintenance margin of every pool, [P]."""
-        self._compute_all()
+        self.compute_all()
         return self._needed.maintenance_minor
 
     @property
     def add_on_minor(self) -> Int64Array:
         """The add-ons in the margins of every pool, [P]."""
-        self._compute_all()
+        self.compute_all()
         return self._added
 
     @property
     def worst(self) -> Requirements:
         """What every pool needs, with its worst loss and scenario, [P]."""
-        self._compute_all()
+        self.compute_all()
         return self._needed
 
     @property
@@ -168,7 +168,8 @@ class Risk:
         return self._needed.maintenance_minor
 
     def need(self, pool: int) -> Need:
-        """What one pool needs."""
+        """What one pool needs; until it is asked, nothing may have changed what the pool holds,
+        nor what its owner's others do, but by `revalue_pool`."""
         if self.is_bound(pool):
             judged = self.judged_with(pool)
             self._charge(judged, [each for each in judged if self._is_bound[each]])
@@ -188,8 +189,8 @@ class Risk:
         """Whether a bound is all that is known of what a pool needs, until `need` is asked."""
         return self._has_bounds and bool(self._is_bound[pool])
 
-    def _compute_all(self) -> None:
-        """Figures of all pools of which only bounds are known."""
+    def compute_all(self) -> None:
+        """Figures of all pools of which only bounds are known, from what they hold now."""
         if not self._has_bounds:
             return
         columns, accounts = self.holdings.columns(self.holdings.coins()), self.state.accounts
