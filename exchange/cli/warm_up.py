@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import importlib
 import importlib.util
+import os
 import subprocess
 import sys
 import time
@@ -87,12 +88,15 @@ def warm_up(progress: Progress | None = None, names: list[str] | None = None) ->
 def _is_cache_empty() -> bool:
     """Whether no file of the slowest module's kernels lies beside it, where numba puts them.
 
-    Asked before anything is imported; what is wrong about it is found out by `COLD_S`.
+    Asked before anything is imported. Where numba puts them elsewhere, and where a file is of other
+    source, the time of the first module tells (`COLD_S`).
     """
     found = importlib.util.find_spec(SLOWEST[0])
     if found is None or found.origin is None:
         return False
     source = Path(found.origin)
+    if "NUMBA_CACHE_DIR" in os.environ or not os.access(source.parent, os.W_OK):
+        return False
     return not any((source.parent / "__pycache__").glob(f"{source.stem}.*.nbi"))
 
 

@@ -66,7 +66,11 @@ def test_a_module_without_cached_kernels_is_an_empty_cache(
     (tmp_path / "uncached_kernels.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(compiled, "SLOWEST", ["uncached_kernels"])
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     assert compiled._is_cache_empty()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+        assert not compiled._is_cache_empty(), "nobody can tell from here"
     (tmp_path / "__pycache__").mkdir()
     (tmp_path / "__pycache__" / "uncached_kernels._pass-12.py311.nbi").touch()
     assert not compiled._is_cache_empty()
