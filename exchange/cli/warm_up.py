@@ -63,10 +63,14 @@ def warm_up(progress: Progress | None = None, names: list[str] | None = None) ->
     modules `names` alone.
 
     Where the cache is empty, or turns out to be, a second process compiles the slowest modules into
-    it meanwhile: compiling holds one core, and a market needs two anyhow.
+    it meanwhile: compiling holds one core, and a market needs two anyhow. `SELDOM` has time.
     """
     market = names is None
-    beside = _compile_beside(SLOWEST) if market and _is_cache_empty() else None
+    beside: subprocess.Popen[bytes] | None = None
+    if market and _is_cache_empty(SLOWEST[0]):
+        beside = _compile_beside(SLOWEST)
+    elif market and _is_cache_empty(SELDOM[0]):
+        _compile_beside([])
     names = kernel_modules() if names is None else names
     slowest = [name for name in SLOWEST if name in names]
     for number, name in enumerate(names):
@@ -85,13 +89,13 @@ def warm_up(progress: Progress | None = None, names: list[str] | None = None) ->
         progress(len(names), len(names), "")
 
 
-def _is_cache_empty() -> bool:
-    """Whether no file of the slowest module's kernels lies beside it, where numba puts them.
+def _is_cache_empty(name: str) -> bool:
+    """Whether no file of a module's kernels lies beside it, where numba puts them.
 
     Asked before anything is imported. Where numba puts them elsewhere, and where a file is of other
     source, the time of the first module tells (`COLD_S`).
     """
-    found = importlib.util.find_spec(SLOWEST[0])
+    found = importlib.util.find_spec(name)
     if found is None or found.origin is None:
         return False
     source = Path(found.origin)

@@ -45,7 +45,7 @@ def test_on_an_empty_cache_a_second_process_compiles_the_slowest(
     known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No file may be there, or every load counts as a compilation; the other process ends well."""
-    monkeypatch.setattr(compiled, "_is_cache_empty", lambda: known)
+    monkeypatch.setattr(compiled, "_is_cache_empty", lambda name: known)
     monkeypatch.setattr(compiled, "COLD_S", 1e9 if known else -1.0)
     begun = []
 
@@ -65,15 +65,27 @@ def test_a_module_without_cached_kernels_is_an_empty_cache(
 ) -> None:
     (tmp_path / "uncached_kernels.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(compiled, "SLOWEST", ["uncached_kernels"])
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    assert compiled._is_cache_empty()
+    assert compiled._is_cache_empty("uncached_kernels")
     with monkeypatch.context() as elsewhere:
         elsewhere.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-        assert not compiled._is_cache_empty(), "nobody can tell from here"
+        assert not compiled._is_cache_empty("uncached_kernels"), "nobody can tell from here"
     (tmp_path / "__pycache__").mkdir()
     (tmp_path / "__pycache__" / "uncached_kernels._pass-12.py311.nbi").touch()
-    assert not compiled._is_cache_empty()
+    assert not compiled._is_cache_empty("uncached_kernels")
+
+
+def test_kernels_that_only_very_many_pools_need_are_compiled_beside_where_they_alone_are_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[list[str]] = []
+    monkeypatch.setattr(compiled, "_is_cache_empty", lambda name: name in compiled.SELDOM)
+    monkeypatch.setattr(compiled, "_compile_beside", begun.append)
+    warm_up()
+    assert begun == [[]]
+    begun.clear()
+    warm_up(names=explaining_modules())
+    assert begun == [], "an explanation screens nobody"
 
 
 def test_the_kernels_of_very_many_pools_hold_nobody_up() -> None:
