@@ -33,7 +33,6 @@ from margin.pools.steps import (
     has_coins,
     largest_loss,
     naked_growth,
-    scenario_of,
 )
 from margin.portfolio import NO_STRIKE_GROUP
 
@@ -259,6 +258,17 @@ def column_bounds(shape: Shape, columns: int) -> tuple[Int64Array, Int64Array]:
     return turn, most
 
 
+@apart
+def _scenario_and_reset(total: Int64Array, start: Int64Array, loss: int) -> int:
+    """`scenario_of` a unit's columns, which are set to `start` for the next pool on the way."""
+    count = len(total)
+    at = count
+    for s in range(count):
+        at = min(at, s if total[s] == -loss else count)
+        total[s] = start[s]
+    return at if loss > 0 else -1
+
+
 @uncounted
 def pool_by_expiry(
     p: int,
@@ -275,15 +285,14 @@ def pool_by_expiry(
 ) -> tuple[Triple, Triple]:
     """Worst loss and contingencies of pool `p`: whole minor units and fractions.
 
-    `worst[2,P,U]`: scenario and loss of each unit are left there.
+    `worst[2,P,U]`: scenario and loss of each unit are left there. The sums in `scratch` are those
+    of `start` before and after.
     """
     sums, places, total, charges = scratch
     begin, end, instrument, lots, coin_minor = positions
     units = len(risk_exponent)
     for u in range(units):
         charges[u, 0] = charges[u, 1] = 0
-        for s in range(total.shape[1]):
-            total[u, s] = start[u, s]
     add_groups(
         total, charges, (sums, places), rows, bounds, terms, instrument, lots, begin[p], end[p],
     )  # fmt: skip
@@ -297,7 +306,7 @@ def pool_by_expiry(
     whole, fraction = (0, 0, 0), (0, 0, 0)
     for u in range(units):
         loss = worst[LOSS, p, u]
-        worst[SCENARIO, p, u] = scenario_of(total[u], loss)
+        worst[SCENARIO, p, u] = _scenario_and_reset(total[u], start[u], loss)
         parts = loss, charges[u, 0], charges[u, 1]
         whole, fraction = carry(whole, fraction, parts, risk_exponent[u])
     return whole, fraction

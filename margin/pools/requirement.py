@@ -189,8 +189,7 @@ def _expiry_chunk(
         most = max(most, end[p] - begin[p])
     scratch = (
         np.empty(rows.shape[1], np.int64), np.empty((3, most + 1), np.int64),
-        np.empty((units, rows.shape[1] // 2), np.int64),
-        np.empty((units, 2), np.int64),
+        start.copy(), np.empty((units, 2), np.int64),
     )  # fmt: skip
     for p in range(first, last):
         ahead = min(p + _POOLS_AHEAD, last - 1)
