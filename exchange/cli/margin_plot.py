@@ -111,7 +111,9 @@ def _range(values: list[float]) -> list[float]:
 
 def _scenarios(units: list[tuple[str, UnitPart]]) -> list[_Panel]:
     """A heat map a unit, and a bar for every scenario outside its grid."""
-    largest = max(abs(_usdc(row.profit_minor)) for _, unit in units for row in unit.scenarios)
+    # far scenarios are bars: in the colours of theirs a grid would be white
+    grids = [row for _, unit in units for row in unit.scenarios if row.cell.kind == "grid"]
+    largest = max((abs(_usdc(row.profit_minor)) for row in grids), default=1.0)
     panels = []
     for number, (title, unit) in enumerate(units):
         worst = f"<br>{WORST}: {unit.worst.name}, {usdc(-unit.loss_minor)}" if unit.worst else ""

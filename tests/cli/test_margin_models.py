@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,13 @@ def test_vega_s_levels_are_shown_with_what_was_asked_besides(tmp_path: Path) -> 
     path.write_text(json.dumps(json.loads(path.read_text()) | {"model_inputs": asked}))
     output = uncross("margin", path, "--model", "vega-levels").output
     assert "10.1 %  20,000.00  100,000.00" in output
+
+
+def test_the_colours_of_the_grid_are_not_those_of_far_scenarios(
+    example: Path, tmp_path: Path
+) -> None:
+    """Under Deribit's model a tail of +500 % is worth millions, the grid at most 29,761.12."""
+    page = tmp_path / "page.html"
+    uncross("margin", example, "--model", "deribit", "--plot", page)
+    highest = [float(value) for value in re.findall(r'"zmax":([0-9.]+)', page.read_text("utf-8"))]
+    assert highest == pytest.approx([29_761.12] * 2, abs=0.01), "one scale for both underlyings"
